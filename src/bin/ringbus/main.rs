@@ -1,0 +1,2 @@
+//! The `ringbus` program.
+fn main() {}

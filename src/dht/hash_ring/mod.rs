@@ -1,0 +1,5 @@
+//! Placement compatible with Python's `hash_ring`.
+
+/// To be built.
+#[derive(Debug)]
+pub struct HashRing;

@@ -1,0 +1,5 @@
+//! Placement, membership, registry.
+
+pub mod hash_ring;
+
+pub use hash_ring::HashRing;

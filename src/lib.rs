@@ -1,0 +1,18 @@
+//! ringbus
+#![deny(missing_docs)]
+
+pub mod dht;
+pub mod error;
+pub mod message;
+pub mod pubsub;
+pub mod qos;
+pub mod time;
+pub mod topic;
+pub mod transport;
+pub mod wire;
+
+pub use dht::HashRing;
+pub use error::{Error, ErrorKind, Result};
+pub use message::{Encoding, EntityId, Sample, SampleInfo, SessionId};
+pub use time::Timestamp;
+pub use topic::{Topic, TopicFilter};

@@ -1,0 +1,5 @@
+//! placeholder
+
+/// To be built.
+#[derive(Debug)]
+pub struct MemoryTransport;

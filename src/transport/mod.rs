@@ -1,0 +1,262 @@
+//! What a transport is: a factory, a sending half, a receiving half, and what the two promise.
+//!
+//! A transport moves opaque payloads to topics and to single peers. It knows neither frames nor QoS; what it lacks
+//! ([`Capabilities`] states it) is built above this trait or refused, never silently weaker. The
+//! [`conformance`] suite is the executable form of this page.
+
+pub mod boxed;
+pub mod conformance;
+pub mod locator;
+pub mod memory;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
+#[cfg(feature = "zmq")]
+pub mod zmq;
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use boxed::BoxTransport;
+pub use locator::Locator;
+pub use memory::MemoryTransport;
+#[cfg(feature = "mqtt")]
+pub use mqtt::MqttTransport;
+#[cfg(feature = "zmq")]
+pub use zmq::ZmqTransport;
+
+use crate::error::{Error, Result};
+use crate::topic::{Topic, TopicFilter};
+
+/// A way to carry messages. The value is a description (an address, options); [`open`](Self::open) makes it live.
+pub trait Transport: Send + Sized + 'static {
+    /// The sending half.
+    type Tx: TransportTx;
+    /// The receiving half.
+    type Rx: TransportRx;
+
+    /// Binds, connects and returns the two halves. When it returns, subscribing and sending work.
+    ///
+    /// # Errors
+    /// [`AddressInUse`](crate::ErrorKind::AddressInUse), [`Unreachable`](crate::ErrorKind::Unreachable) (a broker that
+    /// does not answer within [`OpenOptions::connect_timeout`]),
+    /// [`InvalidAddress`](crate::ErrorKind::InvalidAddress). Nothing stays open after an error.
+    fn open(self, options: OpenOptions) -> impl Future<Output = Result<(Self::Tx, Self::Rx)>> + Send;
+}
+
+/// What a session asks of the transport that it opens.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// The largest payload that is sent or accepted, in bytes. A larger one from a peer is dropped and counted before
+    /// it is copied.
+    pub max_payload: usize,
+    /// The bound, in messages, of each of the transport's queues.
+    pub queue: usize,
+    /// How long `open` waits for a broker.
+    pub connect_timeout: Duration,
+}
+
+impl Default for OpenOptions {
+    /// 16 MiB payloads, queues of 1,024 messages, five seconds.
+    fn default() -> Self {
+        Self { max_payload: 16 << 20, queue: 1024, connect_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// The sending half: cheap to clone, usable from any task.
+pub trait TransportTx: Clone + Send + Sync + 'static {
+    /// What this transport can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// The address under which peers reach this session.
+    fn local(&self) -> &Locator;
+
+    /// Hands one message over without waiting. `Ok` means accepted by the transport, not delivered.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] gives the message back: try again, or use [`send_batch`](Self::send_batch).
+    /// [`TrySendError::Failed`] (too large, a foreign locator, closed) consumes it; nothing was sent.
+    fn try_send(&self, outbound: Outbound) -> Result<(), TrySendError>;
+
+    /// Hands messages over in order, waiting where the transport is busy. Accepted messages leave the vector.
+    ///
+    /// Cancel-safe: a cancelled call leaves what was not accepted in the vector, in order.
+    ///
+    /// # Errors
+    /// The first message that fails for good is removed and its error returned; those after it stay.
+    fn send_batch(&self, batch: &mut Vec<Outbound>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Subscribes to a filter. Where [`Capabilities::confirmed_subscriptions`] holds, `Ok` means that the broker has
+    /// confirmed it. A filter counts once, however often it is subscribed. It survives reconnects.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed), or the broker's refusal. The set of subscriptions is as it was.
+    fn subscribe(&self, filter: &TopicFilter) -> impl Future<Output = Result<()>> + Send;
+
+    /// Takes a subscription back. Unknown filters are ignored.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed).
+    fn unsubscribe(&self, filter: &TopicFilter) -> impl Future<Output = Result<()>> + Send;
+
+    /// Connects to a peer, in both directions where its address allows, and stays connected until
+    /// [`detach`](Self::detach): connections come back by themselves. `Ok` means that the address is good, not that the
+    /// peer is there; [`Event::PeerUp`] says that. Attaching twice, or to oneself, changes nothing.
+    ///
+    /// # Errors
+    /// [`ForeignLocator`](crate::ErrorKind::ForeignLocator), [`InvalidAddress`](crate::ErrorKind::InvalidAddress).
+    fn attach(&self, peer: &Locator) -> impl Future<Output = Result<()>> + Send;
+
+    /// Lets go of a peer. Unknown peers are ignored.
+    ///
+    /// # Errors
+    /// [`ForeignLocator`](crate::ErrorKind::ForeignLocator).
+    fn detach(&self, peer: &Locator) -> impl Future<Output = Result<()>> + Send;
+
+    /// Stops taking messages, flushes until the deadline, disconnects cleanly. Afterwards every call fails with
+    /// [`Closed`](crate::ErrorKind::Closed) and the receiving half ends. Closing twice is `Ok`.
+    ///
+    /// # Errors
+    /// Never for undelivered messages: those are counted in the answer.
+    fn close(&self, deadline: Duration) -> impl Future<Output = Result<Undelivered>> + Send;
+}
+
+/// The receiving half. Dropping both halves without `close` disconnects without flushing.
+pub trait TransportRx: Send + 'static {
+    /// Waits for at least one event, then appends up to `max` that are at hand. Returns how many.
+    ///
+    /// Cancel-safe: no event is lost by cancelling.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after `close`, once everything received before it was handed out. Passing
+    /// trouble (a lost connection) is an [`Event`], not an error.
+    fn recv_batch(
+        &mut self,
+        events: &mut Vec<Event>,
+        max: usize,
+    ) -> impl Future<Output = Result<usize>> + Send;
+}
+
+/// What a transport can do: stated, so that a session does not have to guess.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The scheme of the transport's locators, without the colon, for messages.
+    pub name: &'static str,
+    /// The largest payload in bytes, of [`OpenOptions::max_payload`] and the transport's own limit.
+    pub max_payload: usize,
+    /// Messages pass through a broker: sharing one is enough to reach each other, `attach` needs nothing.
+    pub brokered: bool,
+    /// What `Ok` of a send means at best.
+    pub delivery: Delivery,
+    /// Directed messages travel on their own connection rather than through a topic.
+    pub native_directed: bool,
+    /// The transport itself keeps a last message for late joiners.
+    pub retained: bool,
+    /// The transport itself tells others when a session dies.
+    pub last_will: bool,
+    /// `subscribe` returns when the subscription works.
+    pub confirmed_subscriptions: bool,
+    /// A peer's new subscription is reported as [`Event::Interest`].
+    pub interest: bool,
+}
+
+/// What became of a message whose send returned `Ok`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Delivery {
+    /// It is in the transport's queue towards each connected peer.
+    Queued,
+    /// It will be handed over until the broker has acknowledged it (messages sent as reliable).
+    Acknowledged,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// To everyone whose subscription matches, the sender included if its own does.
+    Topic(Topic),
+    /// To one peer.
+    Peer(Locator),
+}
+
+/// A message on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    /// Where to.
+    pub to: Destination,
+    /// The bytes.
+    pub payload: Bytes,
+    /// Whether the transport's own acknowledgements are to be used where it has any (MQTT QoS 1).
+    pub reliable: bool,
+}
+
+impl Outbound {
+    /// A message to a topic, without acknowledgement.
+    pub fn topic(topic: Topic, payload: impl Into<Bytes>) -> Self {
+        Self { to: Destination::Topic(topic), payload: payload.into(), reliable: false }
+    }
+
+    /// A message to one peer, acknowledged where the transport can.
+    pub fn peer(peer: Locator, payload: impl Into<Bytes>) -> Self {
+        Self { to: Destination::Peer(peer), payload: payload.into(), reliable: true }
+    }
+
+    /// The same message, acknowledged where the transport can.
+    pub fn reliable(mut self) -> Self {
+        self.reliable = true;
+        self
+    }
+}
+
+/// Where a message came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// It was published to this topic; who sent it is the payload's affair.
+    Topic(Topic),
+    /// This peer sent it to us alone; answering to this locator works.
+    Peer(Locator),
+}
+
+/// What a transport has to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A message.
+    Message {
+        /// Where from.
+        from: Origin,
+        /// The bytes.
+        payload: Bytes,
+    },
+    /// A peer can be reached: it was attached or attached to us, or announced itself at the broker.
+    PeerUp(Locator),
+    /// A peer was lost or has left. A hint: the peer may come back.
+    PeerDown(Locator),
+    /// A connection was lost and is back; subscriptions are in force again. What was sent meanwhile may be lost.
+    Reconnected {
+        /// Whether the broker kept the session's state.
+        session_present: bool,
+    },
+    /// A peer's subscription has reached this side: what is published from now on reaches it. The filter may be wider
+    /// than what the peer asked for.
+    Interest(TopicFilter),
+    /// So many messages were lost here, because the receiving half was too slow or a message was over the limit.
+    Lagged(u64),
+}
+
+/// Why [`TransportTx::try_send`] did not take a message.
+#[derive(Debug, thiserror::Error)]
+pub enum TrySendError {
+    /// The queue is full; here is the message back.
+    #[error("the transport's queue is full")]
+    Full(Outbound),
+    /// It can never be sent.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// What `close` could not deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Undelivered {
+    /// Messages that were accepted and not handed over, as far as the transport can know.
+    pub messages: usize,
+}

@@ -1,0 +1,5 @@
+//! MQTT.
+
+/// To be built.
+#[derive(Debug)]
+pub struct MqttTransport;

@@ -1,0 +1,5 @@
+//! ZeroMQ.
+
+/// To be built.
+#[derive(Debug)]
+pub struct ZmqTransport;
