@@ -4,6 +4,7 @@
 
 mod check;
 mod offered;
+pub(crate) mod ownership;
 mod policy;
 mod requested;
 
