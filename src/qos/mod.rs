@@ -26,3 +26,8 @@ pub use policy::{
 };
 pub use policy_name::Policy;
 pub use requested::Requested;
+
+/// Compiles the examples of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/qos.md")]
+struct QosPage;
