@@ -2,4 +2,4 @@
 
 pub mod hash_ring;
 
-pub use hash_ring::HashRing;
+pub use hash_ring::{HashRing, NodeIndex};
