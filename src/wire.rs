@@ -243,6 +243,11 @@ impl Samples {
         &self.frame.header
     }
 
+    /// The frame that they are in.
+    pub fn frame(&self) -> &DataFrame {
+        &self.frame
+    }
+
     /// How many samples are left.
     pub fn remaining(&self) -> usize {
         usize::try_from(self.frame.header.end().saturating_sub(self.next)).unwrap_or(0)

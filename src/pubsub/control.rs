@@ -28,7 +28,7 @@ pub(crate) enum Message {
     /// A reader's answer to a heartbeat, or its request for what it misses; to the writer's session.
     AckNack(AckNack),
     /// A reader leaves; to the writer's session.
-    ReaderBye { reader: EntityId, writer: EntityId },
+    ReaderBye { reader: EntityId, writer: EntityId, via_node: bool },
     /// A writer's answer to [`AckNack::replay_after`]; to the reader's session.
     Replay(Replay),
     /// A new reader asks the writers under its filter to announce themselves, on [`QUERY_TOPIC`].
@@ -56,6 +56,8 @@ pub(crate) struct AckNack {
     pub(crate) reader: EntityId,
     pub(crate) writer: EntityId,
     pub(crate) epoch: u32,
+    /// Whether it is for a node's stand-in rather than for the writer itself: the two share an identity.
+    pub(crate) via_node: bool,
     pub(crate) requested: Requested,
     /// Everything below has been received, or is not wanted.
     pub(crate) next: u64,

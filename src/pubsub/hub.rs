@@ -24,8 +24,8 @@ const MAX_ROUTES: usize = 65_536;
 /// The publish/subscribe service of one session.
 pub(crate) struct Hub<Tx> {
     pub(super) core: Arc<SessionCore<Tx>>,
-    readers: RwLock<HashMap<EntityId, Arc<ReaderEndpoint>>>,
-    writers: RwLock<HashMap<EntityId, Arc<WriterEndpoint<Tx>>>>,
+    readers: RwLock<HashMap<Key, Arc<ReaderEndpoint>>>,
+    writers: RwLock<HashMap<Key, Arc<WriterEndpoint<Tx>>>>,
     routes: Mutex<HashMap<Topic, Arc<Route>>>,
     timers: Mutex<Timers>,
     hears_queries: OnceCell<()>,
@@ -38,10 +38,17 @@ struct Route {
     readers: Vec<Arc<ReaderEndpoint>>,
 }
 
+/// An endpoint of this session. A node's stand-in for a publisher has the publisher's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) id: EntityId,
+    pub(super) relayed: bool,
+}
+
 #[derive(Default)]
 struct Timers {
-    due: BTreeSet<(Mono, EntityId)>,
-    of: HashMap<EntityId, Mono>,
+    due: BTreeSet<(Mono, Key)>,
+    of: HashMap<Key, Mono>,
 }
 
 impl<Tx: TransportTx> Hub<Tx> {
@@ -69,23 +76,25 @@ impl<Tx: TransportTx> Hub<Tx> {
     /// Adds a publisher's writer and announces it.
     pub(super) async fn add_writer(&self, writer: Arc<WriterEndpoint<Tx>>) -> Result<()> {
         let queries = TopicFilter::new(QUERY_TOPIC)?;
-        self.hears_queries.get_or_try_init(|| async { self.core.subscribe(&queries).await.map(drop) }).await?;
-        write(&self.writers).insert(writer.id(), writer.clone());
+        self.hears_queries
+            .get_or_try_init(|| async { self.core.subscribe(&queries).await.map(drop) })
+            .await?;
+        write(&self.writers).insert(writer.key(), writer.clone());
         writer.announce(self, self.core.clock.now());
         Ok(())
     }
 
-    pub(super) fn remove_writer(&self, id: EntityId) {
-        write(&self.writers).remove(&id);
-        lock(&self.timers).clear(id);
+    pub(super) fn remove_writer(&self, key: Key) {
+        write(&self.writers).remove(&key);
+        lock(&self.timers).clear(key);
     }
 
     /// Adds a subscriber's reader, subscribes, and asks the writers under its filter to announce themselves.
     pub(super) async fn add_reader(&self, reader: Arc<ReaderEndpoint>) -> Result<()> {
-        write(&self.readers).insert(reader.id(), reader.clone());
+        write(&self.readers).insert(reader.key(), reader.clone());
         lock(&self.routes).clear();
         if let Err(error) = self.core.subscribe(reader.wire_filter()).await {
-            self.forget_reader(reader.id());
+            self.forget_reader(reader.key());
             return Err(error);
         }
         self.query(reader.wire_filter())
@@ -93,7 +102,7 @@ impl<Tx: TransportTx> Hub<Tx> {
 
     /// Removes a reader; its subscription is taken back in the background.
     pub(super) fn remove_reader(self: &Arc<Self>, reader: &ReaderEndpoint) {
-        if self.forget_reader(reader.id()) {
+        if self.forget_reader(reader.key()) {
             let (hub, filter) = (self.clone(), reader.wire_filter().clone());
             // A subscriber may be dropped where no runtime is left; then there is no session to tidy either.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -127,7 +136,7 @@ impl<Tx: TransportTx> Hub<Tx> {
     }
 
     /// Sets an endpoint's timer. The driver is woken if it would sleep past it.
-    pub(super) fn schedule(&self, id: EntityId, at: Mono) {
+    pub(super) fn schedule(&self, id: Key, at: Mono) {
         let mut timers = lock(&self.timers);
         if timers.of.get(&id).is_some_and(|set| *set == at) {
             return;
@@ -148,7 +157,7 @@ impl<Tx: TransportTx> Hub<Tx> {
         Ok(())
     }
 
-    fn forget_reader(&self, id: EntityId) -> bool {
+    fn forget_reader(&self, id: Key) -> bool {
         let known = write(&self.readers).remove(&id).is_some();
         lock(&self.routes).clear();
         lock(&self.timers).clear(id);
@@ -160,7 +169,8 @@ impl<Tx: TransportTx> Hub<Tx> {
         if let Some(route) = routes.get(topic) {
             return route.clone();
         }
-        let readers = read(&self.readers).values().filter(|r| r.wire_filter().matches(topic)).cloned().collect();
+        let readers =
+            read(&self.readers).values().filter(|r| r.wire_filter().matches(topic)).cloned().collect();
         let route = Arc::new(Route { topic: via::user_topic(topic), readers });
         if routes.len() >= MAX_ROUTES {
             routes.clear();
@@ -169,11 +179,11 @@ impl<Tx: TransportTx> Hub<Tx> {
         route
     }
 
-    fn writer(&self, id: EntityId) -> Option<Arc<WriterEndpoint<Tx>>> {
+    fn writer(&self, id: Key) -> Option<Arc<WriterEndpoint<Tx>>> {
         read(&self.writers).get(&id).cloned()
     }
 
-    fn reader(&self, id: EntityId) -> Option<Arc<ReaderEndpoint>> {
+    fn reader(&self, id: Key) -> Option<Arc<ReaderEndpoint>> {
         read(&self.readers).get(&id).cloned()
     }
 
@@ -203,17 +213,17 @@ impl<Tx: TransportTx> Hub<Tx> {
     fn on_directed_message(&self, now: Mono, from: &Locator, message: &Message) {
         match message {
             Message::AckNack(acknack) => {
-                if let Some(writer) = self.writer(acknack.writer) {
+                if let Some(writer) = self.writer(Key { id: acknack.writer, relayed: acknack.via_node }) {
                     writer.on_acknack(self, now, from, acknack);
                 }
             }
-            Message::ReaderBye { reader, writer } => {
-                if let Some(writer) = self.writer(*writer) {
+            Message::ReaderBye { reader, writer, via_node } => {
+                if let Some(writer) = self.writer(Key { id: *writer, relayed: *via_node }) {
                     writer.on_reader_bye(self, now, *reader);
                 }
             }
             Message::Replay(replay) => {
-                if let Some(reader) = self.reader(replay.reader) {
+                if let Some(reader) = self.reader(Key { id: replay.reader, relayed: false }) {
                     reader.on_message(self, now, None, message);
                 }
             }
@@ -312,7 +322,7 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
 }
 
 impl Timers {
-    fn clear(&mut self, id: EntityId) {
+    fn clear(&mut self, id: Key) {
         if let Some(at) = self.of.remove(&id) {
             self.due.remove(&(at, id));
         }

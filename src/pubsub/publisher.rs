@@ -88,7 +88,9 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
         if self.plain {
             let outbound = self.plain_message(value).map_err(Refused::Failed)?;
             return self.session.core().tx.try_send(outbound).map_err(|error| match error {
-                crate::transport::TrySendError::Full(_) => Refused::Full { what: "transport queue", limit: 1 },
+                crate::transport::TrySendError::Full(_) => {
+                    Refused::Full { what: "transport queue", limit: 1 }
+                }
                 crate::transport::TrySendError::Failed(error) => Refused::Failed(error),
             });
         }
@@ -195,7 +197,7 @@ impl<M, T: Transport> Publisher<M, T> {
 impl<M, T: Transport> Drop for Publisher<M, T> {
     fn drop(&mut self) {
         self.writer.close(&self.hub);
-        self.hub.remove_writer(self.writer.id());
+        self.hub.remove_writer(self.writer.key());
     }
 }
 
@@ -271,7 +273,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         self.offered.supported()?;
         let core = self.session.core();
         let hub = Hub::of(core)?;
-        let max_payload = core.tx.capabilities().max_payload.saturating_sub(DATA_HEADER_LEN + SAMPLE_OVERHEAD);
+        let max_payload =
+            core.tx.capabilities().max_payload.saturating_sub(DATA_HEADER_LEN + SAMPLE_OVERHEAD);
         let config = WriterConfig {
             id: core.new_entity(),
             epoch: 1,
@@ -283,7 +286,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             batch_bytes: BATCH_BYTES.min(max_payload),
         };
         let id = config.id;
-        let writer = Arc::new(WriterEndpoint::new(core.tx.clone(), WriterCore::new(core.clock.now(), config)));
+        let writer =
+            Arc::new(WriterEndpoint::new(core.tx.clone(), WriterCore::new(core.clock.now(), config)));
         let mut publisher = Publisher {
             session: self.session.clone(),
             hub: hub.clone(),
@@ -307,6 +311,9 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
 
 impl<M, T: Transport> fmt::Debug for PublisherBuilder<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublisherBuilder").field("topic", &self.topic).field("offered", &self.offered).finish()
+        f.debug_struct("PublisherBuilder")
+            .field("topic", &self.topic)
+            .field("offered", &self.offered)
+            .finish()
     }
 }

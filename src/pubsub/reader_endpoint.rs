@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::control::Message;
 use super::events::Events;
-use super::hub::Hub;
+use super::hub::{Hub, Key};
 use super::queue::Chunk;
 use super::reader::{ReaderAction, ReaderCore, SubscriberStats};
 use crate::message::{EntityId, Sample};
@@ -48,6 +48,10 @@ impl ReaderEndpoint {
 
     pub(super) fn id(&self) -> EntityId {
         self.id
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key { id: self.id, relayed: false }
     }
 
     /// The filter as the transport knows it.
@@ -117,14 +121,26 @@ impl ReaderEndpoint {
         self.run_actions(hub, core);
     }
 
-    pub(super) fn on_data<Tx: TransportTx>(&self, hub: &Hub<Tx>, now: Mono, wall: Timestamp, frame: &DataFrame) {
+    pub(super) fn on_data<Tx: TransportTx>(
+        &self,
+        hub: &Hub<Tx>,
+        now: Mono,
+        wall: Timestamp,
+        frame: &DataFrame,
+    ) {
         let mut core = lock(&self.core);
         core.on_data(now, wall, frame);
         self.run_actions(hub, core);
     }
 
     /// Takes samples that were sent to this session alone.
-    pub(super) fn on_repair<Tx: TransportTx>(&self, hub: &Hub<Tx>, now: Mono, wall: Timestamp, frame: &DataFrame) {
+    pub(super) fn on_repair<Tx: TransportTx>(
+        &self,
+        hub: &Hub<Tx>,
+        now: Mono,
+        wall: Timestamp,
+        frame: &DataFrame,
+    ) {
         let mut core = lock(&self.core);
         if core.knows(frame.header().writer) {
             core.on_data(now, wall, frame);
@@ -183,7 +199,7 @@ impl ReaderEndpoint {
             }
         }
         if let Some(at) = core.poll_timeout() {
-            hub.schedule(self.id, at);
+            hub.schedule(self.key(), at);
         }
         if !events.is_empty() {
             self.matched.send_replace(core.matched());

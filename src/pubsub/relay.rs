@@ -111,8 +111,10 @@ impl<T: Transport> Worker<T> {
         let Content::Frame(samples) = chunk.content else { return };
         let frame = samples.frame().clone();
         let writer = frame.header().writer;
-        let stood_in = self.stand_in(writer).await;
-        let Ok(()) = stood_in else { return };
+        if let Err(error) = self.stand_in(writer).await {
+            tracing::debug!(topic = %self.relayed, %writer, %error, "cannot relay");
+            return;
+        }
         if let Some(stand_in) = self.writers.get_mut(&writer) {
             stand_in.has_published = true;
         }
@@ -126,17 +128,18 @@ impl<T: Transport> Worker<T> {
 
     /// Who is heard, if the publishers are exclusive.
     fn owner(&self) -> Option<EntityId> {
-        let exclusive = self.writers.iter().filter(|(_, stand_in)| stand_in.exclusive && stand_in.has_published);
+        let exclusive =
+            self.writers.iter().filter(|(_, stand_in)| stand_in.exclusive && stand_in.has_published);
         owner(exclusive.map(|(id, stand_in)| Candidate { writer: *id, strength: stand_in.strength }))
     }
 
     /// Makes a publisher's stand-in, or brings it up to date.
     async fn stand_in(&mut self, writer: EntityId) -> Result<()> {
-        let offer = self.reader.inspect(|reader| {
-            let last = reader.published(writer);
-            reader.offer(writer).map(|(offered, encoding, epoch)| (offered.clone(), encoding, epoch, last))
+        let known = self.reader.inspect(|reader| {
+            let proxy = reader.writer(writer)?;
+            Some((proxy.offered.clone(), proxy.encoding, proxy.epoch, proxy.last > 0))
         });
-        let Some((offered, encoding, epoch, published)) = offer else { return Ok(()) };
+        let Some((offered, encoding, epoch, has_published)) = known else { return Ok(()) };
         if let Some(stand_in) = self.writers.get_mut(&writer) {
             stand_in.strength = offered.strength;
             stand_in.endpoint.set_offered(&self.hub, &offered);
@@ -159,7 +162,7 @@ impl<T: Transport> Worker<T> {
             endpoint: endpoint.clone(),
             strength: offered.strength,
             exclusive: offered.ownership == Ownership::Exclusive,
-            has_published: published,
+            has_published,
         };
         self.writers.insert(writer, stand_in);
         self.hub.add_writer(endpoint).await
@@ -184,7 +187,7 @@ impl<T: Transport> Worker<T> {
                 tracing::debug!(writer = %endpoint.id(), "a departed publisher's samples were not all acknowledged");
             }
             endpoint.close(&hub);
-            hub.remove_writer(endpoint.id());
+            hub.remove_writer(endpoint.key());
         });
     }
 }
@@ -193,9 +196,9 @@ impl<T: Transport> Drop for Worker<T> {
     fn drop(&mut self) {
         self.hub.remove_reader(&self.reader);
         self.reader.close(&*self.hub);
-        for (id, stand_in) in self.writers.drain() {
-            stand_in.endpoint.retire(&*self.hub);
-            self.hub.remove_writer(id);
+        for (_, stand_in) in self.writers.drain() {
+            stand_in.endpoint.abandon();
+            self.hub.remove_writer(stand_in.endpoint.key());
         }
     }
 }

@@ -246,7 +246,7 @@ impl<M, T: Transport> SubscriberBuilder<M, T> {
         let core = self.session.core();
         let hub = Hub::of(core)?;
         let id = core.new_entity();
-        let reader = ReaderCore::new(id, self.requested.clone());
+        let reader = ReaderCore::new(id, self.route == Route::ViaNode, self.requested.clone());
         let wire = wire_filter(&filter, self.route)?;
         let reader = Arc::new(ReaderEndpoint::new(id, wire, self.plain, reader));
         let mut subscriber = Subscriber {
@@ -278,6 +278,9 @@ impl<M, T: Transport> SubscriberBuilder<M, T> {
 
 impl<M, T: Transport> fmt::Debug for SubscriberBuilder<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriberBuilder").field("filter", &self.filter).field("requested", &self.requested).finish()
+        f.debug_struct("SubscriberBuilder")
+            .field("filter", &self.filter)
+            .field("requested", &self.requested)
+            .finish()
     }
 }

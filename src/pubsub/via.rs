@@ -34,9 +34,18 @@ pub(crate) fn wire_filter(filter: &TopicFilter, route: Route) -> Result<TopicFil
     }
 }
 
+/// Whether the topic is a node's relay of another.
+pub(crate) fn is_relayed(topic: &Topic) -> bool {
+    topic.as_str().starts_with(PREFIX)
+}
+
 /// The topic as publisher and subscriber know it.
 pub(crate) fn user_topic(topic: &Topic) -> Topic {
-    topic.as_str().strip_prefix(PREFIX).and_then(|rest| Topic::new(rest).ok()).unwrap_or_else(|| topic.clone())
+    topic
+        .as_str()
+        .strip_prefix(PREFIX)
+        .and_then(|rest| Topic::new(rest).ok())
+        .unwrap_or_else(|| topic.clone())
 }
 
 #[cfg(test)]

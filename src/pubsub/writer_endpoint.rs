@@ -6,7 +6,8 @@ use tokio::sync::{Notify, watch};
 
 use super::control::AckNack;
 use super::events::Events;
-use super::hub::Hub;
+use super::hub::{Hub, Key};
+use super::via;
 use super::writer::{WriterAction, WriterConfig, WriterCore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
@@ -64,6 +65,10 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.id
     }
 
+    pub(super) fn key(&self) -> Key {
+        Key { id: self.id, relayed: via::is_relayed(&self.topic) }
+    }
+
     /// The topic on the wire.
     pub(super) fn topic(&self) -> &Topic {
         &self.topic
@@ -113,7 +118,12 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     }
 
     /// Passes on a frame of the writer that this one stands in for. With `forward` off it is only remembered.
-    pub(super) async fn relay(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, frame: &DataFrame, forward: bool) -> Result<()> {
+    pub(super) async fn relay(
+        self: &Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        frame: &DataFrame,
+        forward: bool,
+    ) -> Result<()> {
         loop {
             let progress = self.progress.notified();
             {
@@ -198,6 +208,12 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.progress.notify_waiters();
     }
 
+    /// Falls silent without a goodbye: another node stands in from now on.
+    pub(super) fn abandon(&self) {
+        lock(&self.state).closed = true;
+        self.progress.notify_waiters();
+    }
+
     fn outbound(&self, frame: &DataFrame) -> Outbound {
         Outbound { reliable: self.reliable, ..Outbound::topic(self.topic.clone(), frame.bytes().clone()) }
     }
@@ -228,7 +244,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 Some(frame) => batch.push(self.outbound(&frame)),
                 None => {
                     state.busy = false;
-                    if state.closed {
+                    if state.closed && !via::is_relayed(&self.topic) {
                         state.core.leave();
                     }
                 }
@@ -252,7 +268,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             }
         }
         if !state.closed {
-            hub.schedule(self.id, state.core.poll_timeout());
+            hub.schedule(self.key(), state.core.poll_timeout());
         }
         if !events.is_empty() {
             self.matched.send_replace(state.core.matched());

@@ -94,10 +94,14 @@ impl ReaderCore {
         }
     }
 
-    /// Whether gaps are asked for rather than counted.
-    fn repairs(&self) -> bool {
-        self.requested.reliability == Reliability::Reliable
-            || self.requested.durability >= Durability::TransientLocal
+    /// Whether a writer's gaps are asked for rather than counted.
+    fn repairs(&self, writer: EntityId) -> bool {
+        let (reliability, durability) = match self.writers.get(&writer) {
+            Some(proxy) if self.relay => (proxy.offered.reliability, proxy.offered.durability),
+            Some(_) => (self.requested.reliability, self.requested.durability),
+            None => return false,
+        };
+        reliability == Reliability::Reliable || durability >= Durability::TransientLocal
     }
 
     /// Delivers the part of a frame that is next. `false` if the queue has no room: the frame must come again.

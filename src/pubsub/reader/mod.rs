@@ -11,7 +11,7 @@ use super::events::{Departure, MatchEvent};
 use super::proxy::{WriterProxy, start};
 use super::queue::{Chunk, Content, ReaderQueue};
 use super::writer::PEER_TIMEOUT;
-use crate::message::{Encoding, EntityId};
+use crate::message::EntityId;
 use crate::qos::{self, Durability, History, Offered, Requested, ResourceLimits};
 use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
@@ -56,7 +56,9 @@ pub struct SubscriberStats {
 #[derive(Debug)]
 pub(super) struct ReaderCore {
     id: EntityId,
-    /// A relay takes every writer as it is: it requests what is offered.
+    /// Whether it hears writers through a relay.
+    via_node: bool,
+    /// A relay's own reader takes every writer as it is: it requests what is offered.
     relay: bool,
     requested: Requested,
     writers: HashMap<EntityId, WriterProxy>,
@@ -80,9 +82,10 @@ struct Departed {
 }
 
 impl ReaderCore {
-    pub(super) fn new(id: EntityId, requested: Requested) -> Self {
+    pub(super) fn new(id: EntityId, via_node: bool, requested: Requested) -> Self {
         Self {
             id,
+            via_node,
             relay: false,
             queue: ReaderQueue::new(requested.history, requested.resource_limits),
             requested,
@@ -99,17 +102,12 @@ impl ReaderCore {
     /// A reader that matches every writer and follows each as its own offer allows, for passing the samples on.
     pub(super) fn relay(id: EntityId, queue: ResourceLimits) -> Self {
         let requested = Requested::default().keep_all().resource_limits(queue);
-        Self { relay: true, ..Self::new(id, requested) }
+        Self { relay: true, ..Self::new(id, false, requested) }
     }
 
-    /// What a writer offers, and in which encoding.
-    pub(super) fn offer(&self, writer: EntityId) -> Option<(&Offered, Encoding)> {
-        self.writers.get(&writer).map(|proxy| (&proxy.offered, proxy.encoding))
-    }
-
-    /// The writers that match.
-    pub(super) fn matched_writers(&self) -> impl Iterator<Item = EntityId> {
-        self.writers.iter().filter(|(_, proxy)| proxy.compatible).map(|(id, _)| *id)
+    /// What is known of a writer.
+    pub(super) fn writer(&self, writer: EntityId) -> Option<&WriterProxy> {
+        self.writers.get(&writer)
     }
 
     /// Writers that match.
@@ -253,7 +251,8 @@ impl ReaderCore {
             return false;
         }
         self.blocked = 0;
-        let blocked: Vec<_> = self.writers.iter().filter(|(_, proxy)| proxy.blocked).map(|(id, _)| *id).collect();
+        let blocked: Vec<_> =
+            self.writers.iter().filter(|(_, proxy)| proxy.blocked).map(|(id, _)| *id).collect();
         for writer in blocked {
             if let Some(proxy) = self.writers.get_mut(&writer) {
                 proxy.blocked = false;
@@ -274,17 +273,13 @@ impl ReaderCore {
     /// Says goodbye to every writer.
     pub(super) fn leave(&mut self) {
         for (writer, proxy) in self.writers.drain() {
-            let message = Message::ReaderBye { reader: self.id, writer };
+            let message = Message::ReaderBye { reader: self.id, writer, via_node: self.via_node };
             self.actions.push_back(ReaderAction::Tell { to: proxy.locator, message });
         }
     }
 
-    fn requested_of(&self, offered: &Offered) -> Requested {
-        requested_of(self.relay, &self.requested, offered)
-    }
-
     fn introduce(&mut self, now: Mono, topic: &Topic, heartbeat: &Heartbeat) {
-        let requested = self.requested_of(&heartbeat.offered);
+        let requested = requested_of(self.relay, &self.requested, &heartbeat.offered);
         let verdict = qos::check(&heartbeat.offered, &requested);
         let wants_history = requested.durability >= Durability::TransientLocal;
         let next = start(heartbeat, wants_history, requested.history);
@@ -351,6 +346,7 @@ impl ReaderCore {
     /// Sends what this reader has and, where a request for repair is due, what it misses.
     fn acknowledge(&mut self, now: Mono, writer: EntityId) {
         let Some(proxy) = self.writers.get_mut(&writer) else { return };
+        let requested = requested_of(self.relay, &self.requested, &proxy.offered);
         let due = proxy.nack_at().is_some_and(|at| at <= now);
         let missing =
             if due && proxy.replaying.is_none() && !proxy.blocked { proxy.missing() } else { Vec::new() };
@@ -358,6 +354,7 @@ impl ReaderCore {
             reader: self.id,
             writer,
             epoch: proxy.epoch,
+            via_node: self.via_node,
             requested,
             next: proxy.next,
             missing,
