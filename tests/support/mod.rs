@@ -1,0 +1,46 @@
+//! What the integration tests share.
+
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+
+use std::future::Future;
+use std::time::Duration;
+
+use ringbus::Session;
+use ringbus::transport::Transport;
+use ringbus::transport::conformance::Harness;
+use serde::{Deserialize, Serialize};
+
+/// The value that most tests publish.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    pub station: String,
+    pub hour: u64,
+    pub celsius: f64,
+}
+
+impl Reading {
+    pub fn of(hour: u64) -> Self {
+        Self { station: "KSEA".into(), hour, celsius: hour as f64 / 10.0 }
+    }
+}
+
+/// Nothing in a test may wait longer than this.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Fails loudly where a test would otherwise hang.
+pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+    }
+}
+
+/// Opens a session at a harness's endpoint.
+pub async fn open<H: Harness>(harness: &H, name: &str) -> Session<H::Transport> {
+    soon("a session", Session::open(harness.endpoint(name))).await.expect("the endpoint opens")
+}
+
+/// Makes two sessions known to each other; over a broker there is nothing to do.
+pub async fn connect<T: Transport>(a: &Session<T>, b: &Session<T>) {
+    a.attach(b.local()).await.expect("the peer's locator is good");
+}
