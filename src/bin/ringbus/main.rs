@@ -22,8 +22,8 @@ use tracing_subscriber::EnvFilter;
 #[command(after_help = "Try first:\n  ringbus place --nodes a,b,c my-key\n\n\
                         'ringbus COMMAND --help' explains a command, with examples.")]
 struct Cli {
-    /// Log to standard error: -v what happens, -vv details, -vvv everything (RUST_LOG overrides it)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    /// Log to standard error; -vv and -vvv tell more (RUST_LOG overrides it)
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 100)]
     verbose: u8,
 
     #[command(subcommand)]
