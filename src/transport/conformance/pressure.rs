@@ -12,8 +12,8 @@ use crate::topic::Topic;
 /// The size of the messages that fill buffers.
 const SIZE: usize = 16 << 10;
 
-/// More than any sane set of buffers holds: 256 MiB.
-const ENOUGH: u64 = 16 << 10;
+/// More than any sane set of buffers holds: 128 MiB.
+const ENOUGH: u64 = 8 << 10;
 
 /// How long a queue must stay full, and a batch be stuck, to be called so.
 const STUCK: Duration = Duration::from_millis(200);
