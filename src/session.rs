@@ -7,7 +7,7 @@ mod outbox;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -81,6 +81,7 @@ impl<T: Transport> Session<T> {
             shared: Mutex::default(),
             subscriptions: tokio::sync::Mutex::default(),
             entities: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
             wake: Notify::new(),
         });
         tokio::spawn(outbox_task.run(stopped.clone()));
@@ -131,6 +132,7 @@ impl<T: Transport> Session<T> {
         }
         self.core.outbox.drained(deadline).await;
         let left = deadline.saturating_sub(self.core.clock.now() - started);
+        self.core.closed.store(true, Ordering::Release);
         let undelivered = self.core.tx.close(left).await;
         self.handle.stop.send_replace(true);
         undelivered
@@ -191,6 +193,7 @@ pub(crate) struct SessionCore<Tx> {
     shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     subscriptions: tokio::sync::Mutex<HashMap<TopicFilter, usize>>,
     entities: AtomicU32,
+    closed: AtomicBool,
     wake: Notify,
 }
 
@@ -210,8 +213,9 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// Sends a room's messages to a service from now on.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] if the room is taken.
+    /// [`ErrorKind::InvalidArgument`] if the room is taken, [`ErrorKind::Closed`].
     pub(crate) fn register(&self, room: Room, service: Arc<dyn Service>) -> Result<()> {
+        self.check_open()?;
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         if services.contains_key(&room) {
             return Err(ErrorKind::InvalidArgument {
@@ -245,6 +249,7 @@ impl<Tx: TransportTx> SessionCore<Tx> {
 
     /// Subscribes once for all who ask for the same filter. Says whether the subscription is new.
     pub(crate) async fn subscribe(&self, filter: &TopicFilter) -> Result<bool> {
+        self.check_open()?;
         let mut subscriptions = self.subscriptions.lock().await;
         let new = !subscriptions.contains_key(filter);
         if new {
@@ -266,6 +271,18 @@ impl<Tx: TransportTx> SessionCore<Tx> {
         Ok(())
     }
 
+    /// Fails once the session is closed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`].
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(ErrorKind::Closed { what: "session" }.into())
+        } else {
+            Ok(())
+        }
+    }
+
     fn service(&self, room: Room) -> Option<Arc<dyn Service>> {
         self.services.read().unwrap_or_else(PoisonError::into_inner).get(&room).cloned()
     }
@@ -276,6 +293,7 @@ impl<Tx: TransportTx> SessionCore<Tx> {
 
     /// Services hold the session's core: without this the two would keep each other alive.
     fn forget_services(&self) {
+        self.closed.store(true, Ordering::Release);
         self.services.write().unwrap_or_else(PoisonError::into_inner).clear();
         lock(&self.shared).clear();
     }
