@@ -7,4 +7,4 @@ pub mod message;
 pub mod record;
 pub mod ring_view;
 
-pub use hash_ring::HashRing;
+pub use hash_ring::{HashRing, NodeIndex};

@@ -1,16 +1,28 @@
 //! Quality of service: what a publisher offers, what a subscriber requests, and whether the two fit.
 //!
-//! The policies and their defaults are those of the OMG Data Distribution Service 1.4, section 2.2.3.
+//! The policies and their defaults are those of the OMG Data Distribution Service 1.4, section 2.2.3. [`check`] is
+//! the matching rule; [`Offered::validate`] finds policies that contradict each other, [`Offered::supported`] those
+//! that this version cannot enforce, and the same for [`Requested`]. Policy types are part of the wire format: enum
+//! variants and fields are only ever added at the end.
 
+mod bounded;
 mod check;
+mod display;
+mod mismatch;
 mod offered;
+mod partition;
 mod policy;
+mod policy_name;
 mod requested;
+mod validate;
 
-pub use check::{Mismatch, PolicyMismatch, check};
+pub use check::check;
+pub use mismatch::{Mismatch, PolicyMismatch};
 pub use offered::Offered;
+pub use partition::Partition;
 pub use policy::{
-    Access, DestinationOrder, Durability, History, Liveliness, LivelinessKind, Ownership, Partition, Period,
+    Access, DestinationOrder, Durability, History, Liveliness, LivelinessKind, Ownership, Period,
     Presentation, Reliability, ResourceLimits,
 };
+pub use policy_name::Policy;
 pub use requested::Requested;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::policy::{
+use super::{
     DestinationOrder, Durability, History, Liveliness, Ownership, Partition, Period, Presentation,
     Reliability, ResourceLimits,
 };

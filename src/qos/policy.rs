@@ -161,12 +161,6 @@ pub enum DestinationOrder {
     BySource,
 }
 
-/// The partitions that a publisher or subscriber belongs to; empty means the default partition.
-///
-/// Partition gates a match without being a mismatch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub struct Partition(pub Vec<String>);
-
 /// Bounds on what one writer or reader keeps in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ResourceLimits {

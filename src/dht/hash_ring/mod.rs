@@ -1,5 +1,179 @@
-//! Placement compatible with Python's `hash_ring`.
+//! Placement, bit-exact with Python's `hash_ring` 1.3.1. `docs/placement.md` states the rule and its edges.
 
-/// To be built.
-#[derive(Debug)]
-pub struct HashRing;
+mod digest;
+mod points;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use points::Points;
+
+/// Digests per node of weight 1 among nodes of weight 1; each gives three points.
+const REPLICAS: f64 = 40.0;
+
+/// Consistent hashing: which node is responsible for a key.
+///
+/// Every ring of the same nodes, in the same order and with the same weights, places every key alike, here and in
+/// Python's `hash_ring` 1.3.1. Where all weigh the same, a node that comes or goes moves only the keys that it gains or
+/// loses, about one in *n*.
+///
+/// A ring never changes; a clone is a reference count.
+///
+/// ```
+/// use ringbus::HashRing;
+///
+/// let ring = HashRing::new(["192.168.0.246:11212", "192.168.0.247:11212", "192.168.0.249:11212"]);
+/// assert_eq!(ring.owner(b"my_key"), Some("192.168.0.247:11212"));
+/// // Where the replicas go: the owner, then the next distinct nodes.
+/// assert_eq!(ring.preference(b"my_key", 2), ["192.168.0.247:11212", "192.168.0.246:11212"]);
+/// ```
+#[derive(Clone, Default)]
+pub struct HashRing {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Distinct names in the order in which they were first listed.
+    nodes: Box<[Box<str>]>,
+    points: Points,
+}
+
+/// A node of one [`HashRing`]: its place among the ring's distinct names, in listed order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIndex(u32);
+
+impl NodeIndex {
+    /// The place as a number from 0, for tables with an entry a node.
+    pub fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl HashRing {
+    /// A ring of nodes of equal weight.
+    ///
+    /// The order of the nodes matters only where two points collide; a name that is listed twice counts once.
+    pub fn new<N: Into<String>>(nodes: impl IntoIterator<Item = N>) -> Self {
+        Self::weighted(nodes.into_iter().map(|node| (node, 1)))
+    }
+
+    /// A ring in which each node's share of the keys is proportional to its weight.
+    ///
+    /// Weights are numbers as Python has them (integers, or `f64`) and computed with in `f64`, as Python does. Total:
+    /// every list is a ring. A weight that is not finite and greater than zero counts as zero, and its node owns
+    /// nothing; so does a node whose share is less than a fortieth of the average. Of a name that is listed more than
+    /// once the last weight holds for each mention, as in Python's dictionary of weights.
+    ///
+    /// ```
+    /// use ringbus::HashRing;
+    /// let ring = HashRing::weighted([("a", 3.0), ("b", 1.0), ("idle", 0.0)]);
+    /// assert!((0..100).all(|key: u32| ring.owner(&key.to_le_bytes()) != Some("idle")));
+    /// ```
+    pub fn weighted<N: Into<String>, W: Into<f64>>(nodes: impl IntoIterator<Item = (N, W)>) -> Self {
+        let listed = Listed::new(nodes.into_iter().map(|(node, weight)| (node.into(), weight.into())));
+        let points = Points::new(listed.points());
+        Self { inner: Arc::new(Inner { nodes: listed.names.into(), points }) }
+    }
+
+    /// The node that is responsible for a key; `None` if no node has a point.
+    pub fn owner(&self, key: &[u8]) -> Option<&str> {
+        self.inner.points.owner(Self::position(key)).map(|node| self.node(node))
+    }
+
+    /// The first `n` distinct nodes for a key, its owner first: where its replicas go. Fewer if the ring has fewer.
+    pub fn preference(&self, key: &[u8], n: usize) -> Vec<&str> {
+        let n = n.min(self.inner.nodes.len());
+        let mut preference = Vec::with_capacity(n);
+        if n == 0 {
+            return preference;
+        }
+        let mut seen = vec![false; self.inner.nodes.len()];
+        for node in self.inner.points.owners_from(Self::position(key)) {
+            if !std::mem::replace(&mut seen[node.get()], true) {
+                preference.push(self.node(node));
+                if preference.len() == n {
+                    break;
+                }
+            }
+        }
+        preference
+    }
+
+    /// The owners of many keys at once, in their order. `owners` is cleared first; it stays empty if no node has a
+    /// point.
+    pub fn owners(&self, keys: &[&[u8]], owners: &mut Vec<NodeIndex>) {
+        owners.clear();
+        owners.extend(keys.iter().filter_map(|key| self.inner.points.owner(Self::position(key))));
+    }
+
+    /// The name of a node of this ring. An index that another, larger ring gave out names nothing: `""`.
+    pub fn node(&self, node: NodeIndex) -> &str {
+        self.inner.nodes.get(node.get()).map_or("", |name| name)
+    }
+
+    /// The distinct nodes, in the order in which they were first listed: that of their [`NodeIndex`].
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &str> + '_ {
+        self.inner.nodes.iter().map(|name| &**name)
+    }
+
+    /// Where a key lies on the circle of 2^32 positions: the same in every ring.
+    pub fn position(key: &[u8]) -> u32 {
+        digest::position(key)
+    }
+
+    /// How many distinct points the nodes have on the circle: 120 a node, less collisions, if all weigh the same.
+    pub fn points(&self) -> usize {
+        self.inner.points.len()
+    }
+}
+
+impl fmt::Debug for HashRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HashRing").field("nodes", &self.inner.nodes).field("points", &self.points()).finish()
+    }
+}
+
+/// The list that a ring is made of: each mention of a node, by index, and each node's name and weight.
+struct Listed {
+    mentions: Vec<NodeIndex>,
+    names: Vec<Box<str>>,
+    weights: Vec<f64>,
+}
+
+impl Listed {
+    fn new(nodes: impl Iterator<Item = (String, f64)>) -> Self {
+        let mut listed = Self { mentions: Vec::new(), names: Vec::new(), weights: Vec::new() };
+        let mut known = HashMap::new();
+        for (name, weight) in nodes {
+            let weight = if weight.is_finite() && weight > 0.0 { weight } else { 0.0 };
+            let index = *known.entry(name).or_insert_with_key(|name| {
+                listed.names.push(name.as_str().into());
+                listed.weights.push(weight);
+                // Four billion names do not fit into memory.
+                NodeIndex((listed.names.len() - 1) as u32)
+            });
+            listed.weights[index.get()] = weight;
+            listed.mentions.push(index);
+        }
+        listed
+    }
+
+    /// All points, in list order. Operations and their order are Python's: any other could round to another count.
+    fn points(&self) -> Vec<(u32, NodeIndex)> {
+        let total: f64 = self.mentions.iter().map(|node| self.weights[node.get()]).sum();
+        let most = REPLICAS * self.mentions.len() as f64;
+        let mut points = Vec::new();
+        for &node in &self.mentions {
+            let replicas = (most * self.weights[node.get()] / total).floor();
+            // Weights near `f64::MAX` overflow to infinity or NaN; no node's share is over the whole.
+            let replicas = if replicas.is_finite() { replicas.min(most) as u64 } else { 0 };
+            for j in 0..replicas {
+                let positions = digest::replica(&self.names[node.get()], j);
+                points.extend(positions.map(|position| (position, node)));
+            }
+        }
+        points
+    }
+}

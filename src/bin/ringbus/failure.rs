@@ -1,0 +1,82 @@
+//! How the program ends: exit codes, and errors in one line.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Arguments that do not make sense together: what clap cannot know. Ends the program with exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl Usage {
+    /// Says what is wrong and what would be right, in one line.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Reports a failure on standard error, in one line, and gives the exit code. A reader of the output that went away
+/// (`| head`) has what it wanted: that is no failure.
+pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    if is_broken_pipe(&error) {
+        return ExitCode::SUCCESS;
+    }
+    // Where standard error is closed there is nobody left to tell.
+    drop(writeln!(io::stderr(), "ringbus: {}", one_line(&error)));
+    ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
+}
+
+/// Only of standard output: a connection that broke is wrapped in an error of the library's.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The error and its causes; a cause that its parent has quoted already is not repeated.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn causes_are_joined_in_one_line_without_repetition() {
+        let error = Err::<(), _>(anyhow!("no\n  route")).context("cannot reach x: no\n  route").unwrap_err();
+        assert_eq!(one_line(&error), "cannot reach x: no route");
+        let error = Err::<(), _>(anyhow!("no route")).context("cannot reach x").unwrap_err();
+        assert_eq!(one_line(&error), "cannot reach x: no route");
+    }
+
+    #[test]
+    fn usage_is_told_apart_also_below_context() {
+        let usage = || anyhow::Error::from(Usage::new("give --nodes"));
+        assert_eq!(exit_code(Err(usage())), ExitCode::from(2));
+        assert_eq!(exit_code(Err(usage().context("place"))), ExitCode::from(2));
+        assert_eq!(exit_code(Err(anyhow!("failed"))), ExitCode::from(1));
+        assert_eq!(exit_code(Ok(())), ExitCode::SUCCESS);
+        assert_eq!(exit_code(Err(io::Error::from(io::ErrorKind::BrokenPipe).into())), ExitCode::SUCCESS);
+    }
+}
