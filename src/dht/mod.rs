@@ -1,5 +1,6 @@
 //! Placement, membership, registry.
 
+pub mod client_core;
 pub mod core;
 pub mod hash_ring;
 pub mod member;
