@@ -12,7 +12,7 @@ pub mod topic;
 pub mod transport;
 pub mod wire;
 
-pub use dht::{HashRing, NodeIndex};
+pub use dht::{Dht, DhtNode, HashRing, NodeIndex};
 pub use error::{Error, ErrorKind, Result};
 pub use message::{Encoding, EntityId, Sample, SampleInfo, SessionId};
 pub use pubsub::{Publisher, Subscriber};

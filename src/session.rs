@@ -1,6 +1,7 @@
 //! One transport, one identity, one driver loop. The session knows neither publishers nor ring nodes: they register
 //! as [`Service`]s.
 
+mod attachments;
 mod driver;
 mod outbox;
 
@@ -11,18 +12,24 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
+
+use bytes::Bytes;
 
 use crate::error::{ErrorKind, Result};
 use crate::message::{EntityId, SessionId};
 use crate::time::{Clock, Mono};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{
-    Capabilities, Event, Locator, OpenOptions, Outbound, Transport, TransportTx, Undelivered,
+    Capabilities, Destination, Event, Locator, OpenOptions, Outbound, Transport, TransportTx, Undelivered,
 };
 use crate::wire::Room;
 
+use attachments::{Attachments, Holder};
 use outbox::Outbox;
+
+/// The most messages of a session to itself that wait for its driver.
+const LOOPBACK: usize = 8192;
 
 /// One endpoint on one transport: the root of publishers, subscribers and ring nodes.
 ///
@@ -72,11 +79,14 @@ impl<T: Transport> Session<T> {
         let (tx, rx) = transport.open(options.transport).await?;
         let (outbox, outbox_task) = outbox::new(tx.clone());
         let (stop, stopped) = watch::channel(false);
+        let (loopback, looped_back) = mpsc::channel(LOOPBACK);
         let core = Arc::new(SessionCore {
             id: SessionId(rand::random()),
             clock: Clock::start(),
             tx,
             outbox,
+            loopback,
+            attachments: Attachments::default(),
             services: RwLock::default(),
             shared: Mutex::default(),
             subscriptions: tokio::sync::Mutex::default(),
@@ -85,7 +95,7 @@ impl<T: Transport> Session<T> {
             wake: Notify::new(),
         });
         tokio::spawn(outbox_task.run(stopped.clone()));
-        tokio::spawn(driver::run(core.clone(), rx, stopped));
+        tokio::spawn(driver::run(core.clone(), rx, looped_back, stopped));
         Ok(Self { core, handle: Arc::new(Handle { stop }) })
     }
 
@@ -109,15 +119,15 @@ impl<T: Transport> Session<T> {
     /// # Errors
     /// [`ErrorKind::ForeignLocator`], [`ErrorKind::InvalidAddress`], [`ErrorKind::Closed`].
     pub async fn attach(&self, peer: &Locator) -> Result<()> {
-        self.core.tx.attach(peer).await
+        self.core.attachments.attach(&self.core.tx, Holder::User, peer).await
     }
 
-    /// Lets go of a peer.
+    /// Lets go of a peer, unless a ring has introduced it to a publisher or subscriber that is still alive.
     ///
     /// # Errors
     /// [`ErrorKind::ForeignLocator`], [`ErrorKind::Closed`].
     pub async fn detach(&self, peer: &Locator) -> Result<()> {
-        self.core.tx.detach(peer).await
+        self.core.attachments.detach(&self.core.tx, Holder::User, peer).await
     }
 
     /// Says goodbye for every publisher, subscriber and node of this session, flushes until the deadline and
@@ -168,7 +178,7 @@ impl Drop for Handle {
 /// A part of the library that takes a session's messages. Called by the driver: it must not block.
 pub(crate) trait Service: Send + Sync + 'static {
     /// A message on a topic.
-    fn on_topic(&self, _now: Mono, _topic: &Topic, _payload: &bytes::Bytes) {}
+    fn on_topic(&self, _now: Mono, _topic: &Topic, _payload: &Bytes) {}
 
     /// A control message of this service's room, or a data frame, sent to this session alone.
     fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
@@ -189,6 +199,8 @@ pub(crate) struct SessionCore<Tx> {
     pub(crate) clock: Clock,
     pub(crate) tx: Tx,
     outbox: Outbox,
+    loopback: mpsc::Sender<Bytes>,
+    attachments: Attachments,
     services: RwLock<HashMap<Room, Arc<dyn Service>>>,
     shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     subscriptions: tokio::sync::Mutex<HashMap<TopicFilter, usize>>,
@@ -244,7 +256,27 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// Hands a control message over: at once if the transport takes it, through the bounded outbox if it is busy. The
     /// protocols repeat what matters, so what does not fit is dropped and counted.
     pub(crate) fn post(&self, outbound: Outbound) {
-        self.outbox.post(&self.tx, outbound);
+        match outbound.to {
+            Destination::Peer(peer) if peer == *self.tx.local() => self.post_to_self(outbound.payload),
+            _ => self.outbox.post(&self.tx, outbound),
+        }
+    }
+
+    /// Attaches to a peer on behalf of a part of the library.
+    pub(crate) async fn attach(&self, by: EntityId, peer: &Locator) -> Result<()> {
+        self.attachments.attach(&self.tx, Holder::Entity(by), peer).await
+    }
+
+    /// Ends [`attach`](Self::attach).
+    pub(crate) async fn detach(&self, by: EntityId, peer: &Locator) -> Result<()> {
+        self.attachments.detach(&self.tx, Holder::Entity(by), peer).await
+    }
+
+    /// A node and a client may share a session.
+    fn post_to_self(&self, payload: Bytes) {
+        if self.loopback.try_send(payload).is_err() {
+            metrics::counter!("ringbus_control_dropped_total", "cause" => "loopback full").increment(1);
+        }
     }
 
     /// Subscribes once for all who ask for the same filter. Says whether the subscription is new.

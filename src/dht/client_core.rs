@@ -20,8 +20,8 @@ use crate::transport::Locator;
 
 use self::calls::{Call, Calls, Purpose};
 use self::nodes::Nodes;
-use self::watch::Watch;
 pub use self::watch::MatchEvent;
+use self::watch::Watch;
 use super::member::Member;
 use super::message::{
     MatchEntry, Matches, Message, Offers, Refusal, Reply, ReplyBody, Request, RequestBody, RequestId, Stored,
@@ -125,6 +125,11 @@ impl ClientCore {
         }
     }
 
+    /// Further nodes to ask.
+    pub fn add_seeds(&mut self, seeds: impl IntoIterator<Item = Locator>) {
+        self.nodes.add_seeds(seeds);
+    }
+
     /// Registers an offer or a request and keeps it alive; with an identity that is registered already, changes it.
     ///
     /// Completes with [`Answer::Registered`]. If it fails the registration is forgotten, unless it had been accepted
@@ -133,7 +138,10 @@ impl ClientCore {
         let id = registration.id;
         let lease = registration.lease;
         let entry = self.entries.entry(id).or_insert_with(|| Entry {
-            record: Record { rank: Rank { version: 0, withdrawn: false }, registration: registration.clone() },
+            record: Record {
+                rank: Rank { version: 0, withdrawn: false },
+                registration: registration.clone(),
+            },
             responsible: None,
             renew_at: None,
             call: None,
@@ -187,7 +195,9 @@ impl ClientCore {
             call.next_attempt = now;
         }
         for entry in self.entries.values_mut() {
-            if entry.renew_at.is_some() && entry.responsible.as_ref().is_some_and(|node| node.locator == *peer) {
+            if entry.renew_at.is_some()
+                && entry.responsible.as_ref().is_some_and(|node| node.locator == *peer)
+            {
                 entry.renew_at = Some(now);
             }
         }
@@ -280,7 +290,11 @@ impl ClientCore {
         }
         let Some(to) = next else {
             let reason = "no ring node is known: name at least one".into();
-            return self.fail(now, request, ErrorKind::Unreachable { address: "the ring".into(), reason }.into());
+            return self.fail(
+                now,
+                request,
+                ErrorKind::Unreachable { address: "the ring".into(), reason }.into(),
+            );
         };
         call.begin_attempt(now, to.clone(), self.config.attempt);
         let message = Message::Request(Request { id: request, body: call.body.clone() });

@@ -135,7 +135,10 @@ pub struct Membership {
 
 impl std::fmt::Debug for Membership {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Membership").field("me", self.me()).field("active", &self.active).finish_non_exhaustive()
+        f.debug_struct("Membership")
+            .field("me", self.me())
+            .field("active", &self.active)
+            .finish_non_exhaustive()
     }
 }
 

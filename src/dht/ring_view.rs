@@ -27,7 +27,8 @@ impl RingView {
 
     fn build(epoch: u64, members: impl IntoIterator<Item = Member>, replicas: usize) -> Self {
         // The map sorts the names: every member computes the same ring.
-        let members: BTreeMap<_, _> = members.into_iter().map(|member| (member.name.clone(), member)).collect();
+        let members: BTreeMap<_, _> =
+            members.into_iter().map(|member| (member.name.clone(), member)).collect();
         let ring = HashRing::new(members.keys().map(NodeName::as_str));
         Self { epoch, replicas: replicas.max(1), members, ring }
     }

@@ -75,7 +75,13 @@ impl Call {
     }
 
     /// Takes part of an answer; all of it when this was the last.
-    pub(super) fn take(&mut self, from: &Locator, part: u16, parts: u16, body: ReplyBody) -> Option<Vec<ReplyBody>> {
+    pub(super) fn take(
+        &mut self,
+        from: &Locator,
+        part: u16,
+        parts: u16,
+        body: ReplyBody,
+    ) -> Option<Vec<ReplyBody>> {
         // A late answer in one part is as good as a timely one, but parts of two answers must not mix.
         if parts == 1 {
             return (part == 0).then(|| vec![body]);
@@ -92,7 +98,8 @@ impl Call {
         if self.refused {
             ErrorKind::Timeout { what: format!("{} at {asked}", self.what()), after }.into()
         } else {
-            let reason = format!("no ring node answered {} within {after:?}: is one running there?", self.what());
+            let reason =
+                format!("no ring node answered {} within {after:?}: is one running there?", self.what());
             ErrorKind::Unreachable { address: asked, reason }.into()
         }
     }
