@@ -37,6 +37,7 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
 
 /// Opens a session at a harness's endpoint.
 pub async fn open<H: Harness>(harness: &H, name: &str) -> Session<H::Transport> {
+    log();
     soon("a session", Session::open(harness.endpoint(name))).await.expect("the endpoint opens")
 }
 
@@ -59,4 +60,10 @@ impl Harness for Memory {
     fn bad_addresses(&self) -> Vec<ringbus::transport::conformance::BadAddress<Self::Transport>> {
         Vec::new()
     }
+}
+
+/// `RUST_LOG=ringbus=debug cargo test ...` shows what a failing test did.
+pub fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
 }
