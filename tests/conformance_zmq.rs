@@ -1,11 +1,11 @@
-//! The conformance suite over ZeroMQ, and what is ZeroMQ's own: strangers, restarts, address translation.
+//! The conformance suite over ZeroMQ, plain and erased.
 #![cfg(feature = "zmq")]
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use ringbus::transport::conformance::{BadAddress, Harness, TAKEN};
-use ringbus::transport::{Locator, ZmqTransport};
+use ringbus::transport::{BoxTransport, Locator, ZmqTransport};
 
 /// Loopback, with a port for each name.
 #[derive(Default)]
@@ -55,10 +55,7 @@ impl Harness for Loopback {
             BadAddress::invalid("a port over 65535", new("tcp://127.0.0.1:65536")),
             BadAddress::invalid("an address of another machine", new("tcp://192.0.2.1:0")),
             BadAddress::invalid("all interfaces, with nothing to tell peers", new("tcp://0.0.0.0:0")),
-            BadAddress::invalid(
-                "all interfaces to advertise",
-                new("tcp://0.0.0.0:0").advertise("0.0.0.0"),
-            ),
+            BadAddress::invalid("all interfaces to advertise", new("tcp://0.0.0.0:0").advertise("0.0.0.0")),
             BadAddress::invalid(
                 "publications on another host",
                 ZmqTransport::ephemeral().publish_at("tcp://127.0.0.2:0"),
@@ -77,4 +74,35 @@ mod plain {
     use super::*;
 
     ringbus::transport_conformance!(Loopback::default());
+}
+
+/// The same through the erased form.
+#[derive(Default)]
+struct Boxed(Loopback);
+
+impl Harness for Boxed {
+    type Transport = BoxTransport;
+
+    fn endpoint(&self, name: &str) -> BoxTransport {
+        BoxTransport::new(self.0.endpoint(name))
+    }
+
+    fn bad_addresses(&self) -> Vec<BadAddress<BoxTransport>> {
+        let erase = |bad: BadAddress<ZmqTransport>| BadAddress {
+            what: bad.what,
+            transport: BoxTransport::new(bad.transport),
+            expected: bad.expected,
+        };
+        self.0.bad_addresses().into_iter().map(erase).collect()
+    }
+
+    fn bad_peers(&self) -> Vec<Locator> {
+        self.0.bad_peers()
+    }
+}
+
+mod boxed {
+    use super::*;
+
+    ringbus::transport_conformance!(Boxed::default());
 }

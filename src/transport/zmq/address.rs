@@ -181,7 +181,10 @@ mod tests {
             "tcp://::1:5",
         ] {
             let error = Address::parse(bad).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::InvalidAddress { address, .. } if address == bad), "{bad}");
+            assert!(
+                matches!(error.kind(), ErrorKind::InvalidAddress { address, .. } if address == bad),
+                "{bad}"
+            );
         }
     }
 

@@ -76,7 +76,10 @@ pub(super) fn topic_sink<'a>(
                     dropped("oversize", &(topic, size));
                     events.push(Event::Lagged(1));
                 } else {
-                    events.push(Event::Message { from: Origin::Topic(topic), payload: into_bytes(frame, end + 1) });
+                    events.push(Event::Message {
+                        from: Origin::Topic(topic),
+                        payload: into_bytes(frame, end + 1),
+                    });
                 }
             }
         }
@@ -109,7 +112,9 @@ pub(super) fn read_directed(socket: &::zmq::Socket, more: bool, max_payload: usi
 /// Takes a directed message apart, and reads its second frame where it has one.
 pub(super) fn parse_directed(socket: &::zmq::Socket, head: ::zmq::Message, max_payload: usize) -> Directed {
     match (head.first(), head.get_more()) {
-        (Some(&DATA), false) if head.len() > max_payload.saturating_add(1) => Directed::Oversize(head.len() - 1),
+        (Some(&DATA), false) if head.len() > max_payload.saturating_add(1) => {
+            Directed::Oversize(head.len() - 1)
+        }
         (Some(&DATA), false) => Directed::Data(into_bytes(head, 1)),
         (Some(&DATA_APART), true) if head.len() == 1 => match socket.recv_msg(::zmq::DONTWAIT) {
             Ok(payload) if skip_rest(socket, &payload) > 0 => Directed::Garbage("too many frames"),

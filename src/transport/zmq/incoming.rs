@@ -27,7 +27,12 @@ impl ZmqRx {
         Self { session, reader: Reader::default(), timer: Box::pin(tokio::time::sleep(SOON)) }
     }
 
-    fn poll_batch(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>, max: usize) -> Poll<Result<usize>> {
+    fn poll_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        events: &mut Vec<Event>,
+        max: usize,
+    ) -> Poll<Result<usize>> {
         let session = &self.session;
         let _only_reader = session.reading();
         // Registered before anything is looked at, so that nothing that comes later is missed.

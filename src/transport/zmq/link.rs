@@ -163,7 +163,9 @@ impl Session {
         self.set_urgent();
         let mut peers = self.peers();
         for (locator, record) in peers.iter_mut() {
-            let Some(feed) = record.feed.as_mut().filter(|feed| feed.endpoint == event.endpoint) else { continue };
+            let Some(feed) = record.feed.as_mut().filter(|feed| feed.endpoint == event.endpoint) else {
+                continue;
+            };
             match event.change {
                 Change::Up => {
                     feed.connected = true;
@@ -220,7 +222,8 @@ impl Session {
         let mut peers = self.peers();
         for (_, record) in peers.iter_mut() {
             if let Some(dealer) = record.dealer.as_ref().filter(|dealer| dealer.is_connected()) {
-                let _ = dealer.socket.try_send(Turn::Passing, |s| s.send(Control::Bye.encode(), ::zmq::DONTWAIT));
+                let _ =
+                    dealer.socket.try_send(Turn::Passing, |s| s.send(Control::Bye.encode(), ::zmq::DONTWAIT));
             }
             if let Some(own) = &record.accepted {
                 self.send_by_router(own, &Control::Bye);

@@ -142,7 +142,10 @@ impl ZmqTransport {
             Some(address) => {
                 let outbound = Address::parse(address)?.resolve().await?;
                 if outbound.host != inbound.host && !(outbound.is_unspecified() && inbound.is_unspecified()) {
-                    return Err(invalid(address, "publications go out at the host that is listened on: name that one"));
+                    return Err(invalid(
+                        address,
+                        "publications go out at the host that is listened on: name that one",
+                    ));
                 }
                 outbound
             }
@@ -191,8 +194,7 @@ impl Transport for ZmqTransport {
         let publish = (port, vec![advertised.with_port(port).endpoint(), inbound.with_port(port).endpoint()]);
         let (runtime, receiver) = (Handle::current(), Arc::new(AtomicWaker::new()));
         let sockets = setup.sockets(&context, bound, &runtime, &receiver)?;
-        let session =
-            Session::new(setup, capabilities, local, publish, runtime, receiver, sockets, context);
+        let session = Session::new(setup, capabilities, local, publish, runtime, receiver, sockets, context);
         let session = Arc::new(session);
         tokio::spawn(keeper::keep(Arc::downgrade(&session)));
         Ok((ZmqTx::new(session.clone()), ZmqRx::new(session)))

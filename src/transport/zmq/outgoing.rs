@@ -13,7 +13,9 @@ use super::sockets::failed;
 use super::state::{Session, closed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicFilter;
-use crate::transport::{Capabilities, Destination, Locator, Outbound, TransportTx, TrySendError, Undelivered};
+use crate::transport::{
+    Capabilities, Destination, Locator, Outbound, TransportTx, TrySendError, Undelivered,
+};
 
 /// So many publications are sent under one lock.
 const RUN: usize = 64;
@@ -88,7 +90,9 @@ impl TransportTx for ZmqTx {
         }
         for prefix in prefix::prefixes(filter) {
             let set = self.session.sockets.subscriber.with(|socket| socket.set_subscribe(&prefix));
-            if let Err(error) = set.ok_or_else(|| closed().into()).and_then(|set| set.map_err(failed("subscribing"))) {
+            if let Err(error) =
+                set.ok_or_else(|| closed().into()).and_then(|set| set.map_err(failed("subscribing")))
+            {
                 filters.remove(filter);
                 return Err(error);
             }
@@ -144,7 +148,11 @@ impl TransportTx for ZmqTx {
         });
         if let Err(e) = thread {
             let reason = e.to_string();
-            let kind = ErrorKind::Transport { transport: "zmq+tcp", operation: "starting a thread to close in", reason };
+            let kind = ErrorKind::Transport {
+                transport: "zmq+tcp",
+                operation: "starting a thread to close in",
+                reason,
+            };
             return Err(Error::with_source(kind, e));
         }
         let _ = tokio::time::timeout(deadline.saturating_add(CLOSE_GRACE), end).await;
@@ -177,7 +185,8 @@ impl Session {
         match &outbound.to {
             Destination::Topic(topic) => {
                 let socket = &self.sockets.publisher;
-                let sent = socket.try_send(turn, |socket| frames::send_topic(socket, topic, &outbound.payload));
+                let sent =
+                    socket.try_send(turn, |socket| frames::send_topic(socket, topic, &outbound.payload));
                 outcome(socket, sent)
             }
             Destination::Peer(peer) => self.attempt_peer(peer, outbound, turn),

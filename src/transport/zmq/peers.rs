@@ -40,13 +40,7 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn new(endpoint: String) -> Self {
-        Self {
-            endpoint,
-            connected: false,
-            ever_connected: false,
-            since: Instant::now(),
-            retrying: true,
-        }
+        Self { endpoint, connected: false, ever_connected: false, since: Instant::now(), retrying: true }
     }
 
     fn is_settled(&self) -> bool {
@@ -115,7 +109,8 @@ impl Peer {
 
     /// Whether something is to be looked at again soon.
     pub(super) fn is_unsettled(&self) -> bool {
-        ((self.wanted || self.accepted.is_some()) && !self.up) || self.feed.as_ref().is_some_and(|f| !f.connected)
+        ((self.wanted || self.accepted.is_some()) && !self.up)
+            || self.feed.as_ref().is_some_and(|f| !f.connected)
     }
 }
 
@@ -255,7 +250,8 @@ mod tests {
     fn strangers_cannot_grow_the_table_without_bound() {
         let mut peers = Peers::default();
         for i in 0..MAX_PEERS {
-            peers.get_or_insert(&Locator::new(format!("zmq+tcp://h{i}:1")).unwrap()).unwrap().accepted = Some(locator(9));
+            peers.get_or_insert(&Locator::new(format!("zmq+tcp://h{i}:1")).unwrap()).unwrap().accepted =
+                Some(locator(9));
         }
         assert!(peers.get_or_insert(&locator(1)).is_none());
         peers.get_mut(&Locator::new("zmq+tcp://h7:1").unwrap()).unwrap().accepted = None;

@@ -125,7 +125,12 @@ impl Reader {
     }
 }
 
-fn read_topics(session: &Session, cx: Option<&mut Context<'_>>, events: &mut Vec<Event>, limit: usize) -> bool {
+fn read_topics(
+    session: &Session,
+    cx: Option<&mut Context<'_>>,
+    events: &mut Vec<Event>,
+    limit: usize,
+) -> bool {
     let mut filters = session.filters();
     let sink = frames::topic_sink(&mut filters, session.setup.options.max_payload, events);
     session.sockets.subscriber.read(cx, limit, sink)

@@ -132,7 +132,12 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Binds both, before it is known under which locator: that has the port.
-    pub(super) fn bind(setup: &Setup, context: &::zmq::Context, inbound: &Address, outbound: &Address) -> Result<Self> {
+    pub(super) fn bind(
+        setup: &Setup,
+        context: &::zmq::Context,
+        inbound: &Address,
+        outbound: &Address,
+    ) -> Result<Self> {
         let router = context.socket(::zmq::ROUTER).map_err(failed("opening a ROUTER"))?;
         setup
             .common(&router)
@@ -171,7 +176,11 @@ fn bind(socket: &::zmq::Socket, address: &Address) -> Result<u16> {
                 let reason = "permission denied: choose a port above 1023".into();
                 ErrorKind::InvalidAddress { address, reason }
             }
-            _ => ErrorKind::Transport { transport: "zmq+tcp", operation: "binding", reason: format!("{endpoint}: {e}") },
+            _ => ErrorKind::Transport {
+                transport: "zmq+tcp",
+                operation: "binding",
+                reason: format!("{endpoint}: {e}"),
+            },
         };
         Error::with_source(kind, e)
     })?;

@@ -186,7 +186,8 @@ impl Drop for Session {
         if remains.sockets.is_empty() {
             return;
         }
-        let spawned = std::thread::Builder::new().name("ringbus-zmq-drop".into()).spawn(move || drop(remains));
+        let spawned =
+            std::thread::Builder::new().name("ringbus-zmq-drop".into()).spawn(move || drop(remains));
         if let Err(error) = spawned {
             tracing::warn!(%error, "zmq: no thread to close the session in");
         }
@@ -213,6 +214,9 @@ pub(super) fn dropped(cause: &'static str, detail: &dyn std::fmt::Debug) {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("local", &self.local).field("closed", &self.is_closed()).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("local", &self.local)
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
     }
 }
