@@ -304,7 +304,7 @@ impl EventLoop {
     pub(super) fn is_restored(&mut self, own: Result<()>) {
         if let Some(ready) = self.ready.take() {
             // Nobody waits only if `open` was cancelled; then the halves are gone, too.
-            drop(ready.send(own));
+            ready.send(own).ok();
             return;
         }
         self.doubt_until = Some(Instant::now() + PRESENCE_GRACE);
@@ -414,12 +414,12 @@ impl EventLoop {
         self.changes.close();
         self.messages.close();
         for reply in self.closing.take().map(|closing| closing.replies).unwrap_or_default() {
-            drop(reply.send(undelivered));
+            reply.send(undelivered).ok();
         }
         let Halves { mut closes, events, .. } = self.halves;
         closes.close();
         while let Ok(CloseRequest { reply, .. }) = closes.try_recv() {
-            drop(reply.send(undelivered));
+            reply.send(undelivered).ok();
         }
         for event in self.staged {
             if events.send(event).await.is_err() {

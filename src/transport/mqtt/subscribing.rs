@@ -251,7 +251,7 @@ impl Subscribing {
         self.unplan(&current.filter);
         if let Some(reply) = current.reply.take() {
             // Whoever has given up does not need the answer.
-            drop(reply.send(Err(refusal(&current.filter))));
+            reply.send(Err(refusal(&current.filter))).ok();
         }
     }
 
