@@ -208,6 +208,9 @@ impl EventLoop {
                     } else if heard.elapsed() > self.settings.keep_alive * 3 / 2 {
                         return Err(ConnectionError::Silent);
                     }
+                    if starved {
+                        self.subscribing.tick(link, &mut self.window)?;
+                    }
                     link.send(&Packet::PingReq)?;
                 }
                 () = until(self.doubt_until) => self.give_up_doubted(),

@@ -7,6 +7,9 @@ use crate::transport::Locator;
 
 const VERSION: u8 = 1;
 
+/// In a version's place: a [fence].
+const FENCE: u8 = 0;
+
 /// How many bytes a directed message may have beside its payload.
 pub(super) const MAX_OVERHEAD: usize = 2 + address::MAX_CLIENT_ID_LEN;
 
@@ -38,6 +41,16 @@ pub(super) fn decode(message: &Bytes) -> Option<(Locator, Bytes)> {
     Some((address::locator(name).ok()?, message.slice(2 + len..)))
 }
 
+/// What a session sends to its own inbox to learn that it has received everything that was sent to it before.
+///
+/// The nonce keeps a session from believing a predecessor's; 0 is no version of a directed message.
+pub(super) fn fence(nonce: &[u8]) -> Bytes {
+    let mut message = BytesMut::with_capacity(1 + nonce.len());
+    message.put_u8(FENCE);
+    message.put_slice(nonce);
+    message.freeze()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +62,11 @@ mod tests {
         let (from, payload) = decode(&message).unwrap();
         assert_eq!((from.as_str(), &payload[..]), ("mqtt:node-7", &b"hello"[..]));
         assert!(decode(&encode("a", b"")).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn a_fence_is_no_directed_message() {
+        assert!(decode(&fence(b"\x01ax")).is_none());
     }
 
     #[test]

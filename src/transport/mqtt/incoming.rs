@@ -58,6 +58,9 @@ impl EventLoop {
             return Ok(());
         }
         if publish.topic == self.settings.inbox_topic {
+            if self.subscribing.fence(&publish, link, &mut self.window)? {
+                return Ok(());
+            }
             self.take_directed(&publish);
         } else if let Some(name) = presence::subject(&publish.topic) {
             self.take_presence(name, &publish);

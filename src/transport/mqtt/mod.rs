@@ -41,7 +41,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, QoS};
+use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, Publish, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -200,8 +200,10 @@ impl Transport for MqttTransport {
         let too_slow = unreachable(&settings, too_slow);
         let ended = unreachable(&settings, "it closed the connection at once: see its log");
         let presence = Presence::new(self.client_id.clone(), nonce);
-        let event_loop =
-            EventLoop::new(settings, channels, Window::new(queue), Subscribing::new(library), presence);
+        let fence =
+            Publish::from_bytes(&settings.inbox_topic, QoS::AtLeastOnce, inbox::fence(&settings.nonce));
+        let subscribing = Subscribing::new(library, fence);
+        let event_loop = EventLoop::new(settings, channels, Window::new(queue), subscribing, presence);
         let halves = (
             MqttTx::new(
                 Shared { client_id: self.client_id, locator, capabilities: capabilities(max_payload) },

@@ -10,11 +10,12 @@ use crate::topic::TopicFilter;
 /// How many messages are remembered at most.
 const LIMIT: usize = 1024;
 
-/// Recognises the second copy of a message between a SUBSCRIBE and the UNSUBACK of the filter that it replaces.
+/// Recognises the second copy of a message between a SUBSCRIBE and the end of the filter that it replaces.
 ///
 /// That is the round trip in which [`Subscriptions`](super::subscriptions::Subscriptions) is in transition; subscribing
 /// first and unsubscribing after it loses nothing, but lets some messages come twice. Retained messages are left alone:
-/// they were asked for by the SUBSCRIBE.
+/// they were asked for by the SUBSCRIBE. What this cannot tell apart from a copy is an equal message to the same topic
+/// that the broker takes in the microseconds between the end of the old filter and the fence behind it.
 #[derive(Debug, Default)]
 pub(super) struct Transition {
     old: Vec<TopicFilter>,
@@ -29,6 +30,11 @@ impl Transition {
     pub(super) fn begin(&mut self, old: Vec<TopicFilter>, new: Vec<TopicFilter>) {
         self.end();
         (self.old, self.new) = (old, new);
+    }
+
+    /// Whether one has begun and not ended in which second copies are possible.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.old.is_empty()
     }
 
     /// Ends: the broker holds disjoint filters again.

@@ -28,6 +28,9 @@ pub(super) struct Subscribing {
     plan: Subscriptions,
     transition: Transition,
     current: Option<Current>,
+    /// Sent to the session's own inbox to mark the end of a transition. The UNSUBACK does not: Mosquitto writes it
+    /// ahead of messages that it has queued before.
+    fence: Publish,
     /// The SUBSCRIBEs of a new connection that have not been answered.
     restoring: HashMap<u16, Vec<TopicFilter>>,
 }
@@ -40,6 +43,8 @@ struct Current {
     reply: Option<oneshot::Sender<Result<()>>>,
     /// To be taken back when it is done: whoever asked has given up.
     abandoned: bool,
+    /// How often it was found waiting for its fence alone.
+    ticks: u8,
     stage: Stage,
 }
 
@@ -47,15 +52,15 @@ struct Current {
 enum Stage {
     /// The SUBSCRIBE with this id is out; what is to be unsubscribed after it.
     Subscribe(u16, Vec<TopicFilter>),
-    /// The UNSUBSCRIBE with this id is out.
-    Unsubscribe(u16),
+    /// The UNSUBSCRIBE with this id is out, unless it was answered, and a fence behind it, unless it came back.
+    Unsubscribe { id: Option<u16>, fenced: bool },
     /// The connection was lost on the way; the next one brings all subscriptions, this one among them.
     Restore,
 }
 
 impl Subscribing {
-    /// Nothing wanted yet but the session's own filters.
-    pub(super) fn new(library: Vec<TopicFilter>) -> Self {
+    /// Nothing wanted yet but the session's own filters. `fence` is a message to the session itself.
+    pub(super) fn new(library: Vec<TopicFilter>, fence: Publish) -> Self {
         let mut plan = Subscriptions::default();
         for filter in &library {
             plan.add(filter);
@@ -67,6 +72,7 @@ impl Subscribing {
             plan,
             transition: Transition::default(),
             current: None,
+            fence,
             restoring: HashMap::new(),
         }
     }
@@ -150,7 +156,7 @@ impl Subscribing {
         if unsubscribe.is_empty() {
             self.complete(current, link, window)?;
         } else {
-            current.stage = Stage::Unsubscribe(unsubscribe_from(&unsubscribe, link, window)?);
+            current.stage = self.leave(&unsubscribe, link, window)?;
             self.current = Some(current);
         }
         Ok(None)
@@ -159,19 +165,75 @@ impl Subscribing {
     /// Takes an UNSUBACK.
     pub(super) fn unsuback(
         &mut self,
-        id: u16,
+        ack: u16,
         link: &mut Connection,
         window: &mut Window,
     ) -> Result<(), ConnectionError> {
-        match self.current.take() {
-            Some(current) if matches!(current.stage, Stage::Unsubscribe(waiting) if waiting == id) => {
-                self.complete(current, link, window)
-            }
-            other => {
-                self.current = other;
-                Ok(())
-            }
+        if let Some(Current { stage: Stage::Unsubscribe { id, .. }, .. }) = &mut self.current
+            && *id == Some(ack)
+        {
+            *id = None;
         }
+        self.settle(link, window)
+    }
+
+    /// Takes a message from the session's own inbox, if it is a fence.
+    pub(super) fn fence(
+        &mut self,
+        publish: &Publish,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<bool, ConnectionError> {
+        if publish.payload != self.fence.payload {
+            return Ok(false);
+        }
+        if let Some(Current { stage: Stage::Unsubscribe { fenced, .. }, .. }) = &mut self.current {
+            *fenced = true;
+        }
+        self.settle(link, window)?;
+        Ok(true)
+    }
+
+    /// Half a keep-alive has passed in which everything that came was read. A fence that is not back after two of them
+    /// was dropped by the broker.
+    pub(super) fn tick(&mut self, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if let Stage::Unsubscribe { id: None, fenced } = &mut current.stage {
+            current.ticks += 1;
+            *fenced |= current.ticks > 2;
+        }
+        self.settle(link, window)
+    }
+
+    /// Sends the end of subscriptions, and a fence behind it.
+    fn leave(
+        &self,
+        filters: &[TopicFilter],
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<Stage, ConnectionError> {
+        let id = window.next_id();
+        let topics = filters.iter().map(TopicFilter::to_string).collect();
+        link.send(&Packet::Unsubscribe(Unsubscribe { pkid: id, topics }))?;
+        // Without an overlap there is no transition to end.
+        let fenced = !self.transition.is_under_way();
+        if !fenced {
+            link.publish(window.push(self.fence.clone(), false))?;
+        }
+        Ok(Stage::Unsubscribe { id: Some(id), fenced })
+    }
+
+    /// Ends the change under way if nothing more is to come of it.
+    fn settle(&mut self, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        if let Stage::Unsubscribe { id: None, fenced } = current.stage {
+            if fenced {
+                return self.complete(current, link, window);
+            }
+            current.answer();
+        }
+        self.current = Some(current);
+        Ok(())
     }
 
     fn start(
@@ -188,13 +250,14 @@ impl Subscribing {
             (true, true) => self.plan.add(&filter),
             (true, false) => self.unplan(&filter),
         };
-        let mut current = Current { filter, wanted, reply, abandoned: false, stage: Stage::Restore };
+        let mut current =
+            Current { filter, wanted, reply, abandoned: false, ticks: 0, stage: Stage::Restore };
         let Change { subscribe: new, unsubscribe: old, overlaps } = change;
         current.stage = if !new.is_empty() {
             self.transition.begin(overlaps, new.clone());
             Stage::Subscribe(subscribe(&new, link, window)?, old)
         } else if !old.is_empty() {
-            Stage::Unsubscribe(unsubscribe_from(&old, link, window)?)
+            self.leave(&old, link, window)?
         } else {
             return self.complete(current, link, window);
         };
@@ -288,17 +351,6 @@ fn subscribe(
     packet.pkid = window.next_id();
     let id = packet.pkid;
     link.send(&Packet::Subscribe(packet))?;
-    Ok(id)
-}
-
-fn unsubscribe_from(
-    filters: &[TopicFilter],
-    link: &mut Connection,
-    window: &mut Window,
-) -> Result<u16, ConnectionError> {
-    let id = window.next_id();
-    let topics = filters.iter().map(TopicFilter::to_string).collect();
-    link.send(&Packet::Unsubscribe(Unsubscribe { pkid: id, topics }))?;
     Ok(id)
 }
 
