@@ -222,8 +222,8 @@ pub async fn run<H: Harness>(harness: &H) -> Result<(), Vec<Failure>> {
 /// Several harnesses in one file go into a module each.
 #[macro_export]
 macro_rules! transport_conformance {
-    ($($harness:tt)+) => {
-        $crate::__transport_checks!(__transport_check_tests $($harness)+);
+    ($harness:expr $(,)?) => {
+        $crate::__transport_checks!(__transport_check_tests { $harness });
     };
 }
 
@@ -276,11 +276,11 @@ macro_rules! __transport_check_list {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __transport_check_tests {
-    ([$($harness:tt)+] $($name:ident)+) => {
+    ([$harness:tt] $($name:ident)+) => {
         $(
             #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let harness = $($harness)+;
+                let harness = $harness;
                 if let Err(failure) = $crate::transport::conformance::$name(&harness).await {
                     panic!("{failure}");
                 }
