@@ -11,5 +11,7 @@ pub mod record;
 pub mod registry;
 pub mod relay;
 pub mod ring_view;
+#[cfg(test)]
+mod sim;
 
 pub use hash_ring::{HashRing, NodeIndex};
