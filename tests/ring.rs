@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use ringbus::dht::message::Verdict;
-use ringbus::pubsub::{MatchEvent, Route};
+use ringbus::pubsub::{Events, MatchEvent, Route};
 use ringbus::qos::{Offered, Requested};
 use ringbus::transport::conformance::Harness;
 use ringbus::transport::{Locator, Transport};
@@ -212,16 +212,16 @@ async fn every_hour_survives_the_loss_of_a_publisher_and_a_node<H: Harness>(
         weak.publish_at(&Reading::of(at), hour(at)).await.unwrap();
     }
     assert_eq!(hours(&mut subscriber, 100).await, (201..=300).collect::<Vec<_>>());
-    let events = subscriber.events();
-    let (mut takeover, mut remap) = (false, false);
-    while !(takeover && remap) {
-        match soon("a takeover and a remap", events.next()).await.unwrap() {
-            MatchEvent::Takeover { to, .. } if to == weak.id() => takeover = true,
-            MatchEvent::Remapped { from, .. } if from == responsible => remap = true,
-            _ => {}
-        }
-    }
+    let takeover = |event: &MatchEvent| matches!(event, MatchEvent::Takeover { to, .. } if *to == weak.id());
+    wait_for(subscriber.events(), "a takeover", takeover).await;
+    let remap =
+        |event: &MatchEvent| matches!(event, MatchEvent::Remapped { from, .. } if *from == responsible);
+    wait_for(weak.events(), "a remap", remap).await;
     assert_eq!(subscriber.stats().lost, 0);
+}
+
+async fn wait_for(events: Events, what: &str, wanted: impl Fn(&MatchEvent) -> bool) {
+    while !wanted(&soon(what, events.next()).await.unwrap()) {}
 }
 
 async fn crash_direct<H: Harness>(harness: H) {
