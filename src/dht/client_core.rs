@@ -367,19 +367,14 @@ impl ClientCore {
         entry.established = true;
         entry.lease = stored.lease;
         let moved = entry.responsible.as_ref().is_none_or(|known| known.name != stored.responsible.name);
-        let before = entry.responsible.replace(stored.responsible.clone());
+        entry.responsible = Some(stored.responsible.clone());
         let pause = (stored.lease / 3).min(self.config.longest_renewal);
         // The responsible node pushes to this session: make its acquaintance before it has to.
         let meet = moved && *from != stored.responsible.locator;
         entry.renew_at = Some(if meet { now } else { now + pause });
         let mut events = Vec::new();
         if let Some(topic) = entry.record.registration.interest.topic() {
-            if entry.watch.responsible(&topic).is_some() {
-                events.extend(entry.watch.set_responsible(&topic, &stored.responsible));
-            } else if let Some(from) = before.filter(|_| moved) {
-                // Nothing was pushed yet, but the ring has named another node before.
-                events.push(MatchEvent::Remapped { topic, from, to: stored.responsible.clone() });
-            }
+            events.extend(entry.watch.set_responsible(now, &topic, &stored.responsible));
         } else {
             events.extend(entry.watch.drop_unconfirmed(now, pause * 4 + self.config.deadline));
         }

@@ -276,7 +276,9 @@ impl Membership {
         let foca::Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return false };
         let mut members = self.foca.iter_members();
         !members.any(|member| {
-            member.id() == member_id && member.incarnation() == *incarnation && member.state() == State::Suspect
+            member.id() == member_id
+                && member.incarnation() == *incarnation
+                && member.state() == State::Suspect
         })
     }
 

@@ -29,7 +29,8 @@ pub(crate) use self::writes::ReplyTo;
 use self::writes::Writes;
 use super::member::{Member, NodeName};
 use super::message::{
-    Copied, FoundOffer, Holding, MAX_PART, Message, Refusal, Reply, ReplyBody, ReplyVia, Stored, Sync, SyncAck,
+    Copied, FoundOffer, Holding, MAX_PART, Message, Refusal, Reply, ReplyBody, ReplyVia, Stored, Sync,
+    SyncAck,
 };
 use super::record::{Interest, Rank, Record};
 use super::relay::{RelayCommand, Relays};
@@ -38,7 +39,8 @@ use super::ring_view::RingView;
 /// The largest registration, encoded, in bytes.
 pub const MAX_REGISTRATION_LEN: usize = 6 * 1024;
 
-const _: () = assert!(MAX_REGISTRATION_LEN * super::message::MAX_SYNC < super::message::MAX_MESSAGE_LEN * 7 / 8);
+const _: () =
+    assert!(MAX_REGISTRATION_LEN * super::message::MAX_SYNC < super::message::MAX_MESSAGE_LEN * 7 / 8);
 
 /// What the registry wants done.
 #[derive(Debug)]
@@ -191,7 +193,7 @@ impl Registry {
         filter: &TopicFilter,
         requested: Option<&Requested>,
     ) -> Vec<FoundOffer> {
-                let mine = |topic: &&Topic| filter.matches(topic) && view.is_owner(&self.me.name, topic.as_str());
+        let mine = |topic: &&Topic| filter.matches(topic) && view.is_owner(&self.me.name, topic.as_str());
         let records = self.table.topics().filter(mine).flat_map(|topic| self.table.offers(topic));
         records.filter_map(|record| matching::found(record, requested, &self.me)).collect()
     }
@@ -228,7 +230,9 @@ impl Registry {
             return false;
         }
         let change = match before {
-            Some(before) if before.is_live() && record.is_live() && before.registration == record.registration => {
+            Some(before)
+                if before.is_live() && record.is_live() && before.registration == record.registration =>
+            {
                 Change::Renewed
             }
             _ => Change::Content,
@@ -401,7 +405,9 @@ impl Registry {
 pub(crate) fn addressed(reply_to: &ReplyTo, reply: Reply) -> Output {
     let client = reply_to.client.clone();
     match &reply_to.entry {
-        Some(entry) => Output::Send { to: entry.clone(), message: Message::ReplyVia(ReplyVia { client, reply }) },
+        Some(entry) => {
+            Output::Send { to: entry.clone(), message: Message::ReplyVia(ReplyVia { client, reply }) }
+        }
         None => Output::Send { to: client, message: Message::Reply(reply) },
     }
 }

@@ -16,7 +16,9 @@ fn for_seeds(test: &str, count: u64, run: impl Fn(u64)) {
     let seeds = only.map_or(0..count, |seed: u64| seed..seed + 1);
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("replay: RINGBUS_SEED={seed} cargo test --all-features --lib dht::sim::{test} -- --nocapture");
+            eprintln!(
+                "replay: RINGBUS_SEED={seed} cargo test --all-features --lib dht::sim::{test} -- --nocapture"
+            );
             resume_unwind(panic);
         }
     }

@@ -56,7 +56,8 @@ fn silent(seed: u64, size: usize) -> (World, Vec<Locator>) {
 
 fn check_held(world: &World, seed: u64) {
     let names = agreement(world).unwrap();
-    let wanted: Vec<&Registration> = world.clients.values().flat_map(|client| client.wanted.values()).collect();
+    let wanted: Vec<&Registration> =
+        world.clients.values().flat_map(|client| client.wanted.values()).collect();
     if let Err(why) = placement(world, &names, &wanted) {
         panic!("seed {seed}: {why}");
     }
@@ -146,7 +147,8 @@ fn the_end_of_a_lease_is_told() {
         let mut world = World::new(seed);
         let size = world.rng.random_range(1..=6);
         world.start_ring(size);
-        let [strong, weak, reader] = ["strong", "weak", "reader"].map(|name| world.start_client(name, &["n0"]));
+        let [strong, weak, reader] =
+            ["strong", "weak", "reader"].map(|name| world.start_client(name, &["n0"]));
         let lease = Duration::from_secs(2);
         let with_lease = |registration: Registration| Registration { lease, ..registration };
         world.register(&strong, with_lease(offer(&strong, 1, 1, "t", 10)));
@@ -158,10 +160,8 @@ fn the_end_of_a_lease_is_told() {
         world.crash(&strong);
         let crashed = world.now;
         world.run_for(lease + Duration::from_millis(100));
-        let (from, to) = (
-            EntityId { session: SessionId(1), entity: 1 },
-            EntityId { session: SessionId(2), entity: 1 },
-        );
+        let (from, to) =
+            (EntityId { session: SessionId(1), entity: 1 }, EntityId { session: SessionId(2), entity: 1 });
         for entity in [1, 2] {
             let id = EntityId { session: SessionId(3), entity };
             let told: Vec<_> = world.clients[&reader]
@@ -206,10 +206,15 @@ fn a_killed_owner_is_replaced_within_its_time() {
         let moved = |world: &World| {
             [&writer, &reader].iter().all(|at| {
                 let events = &world.clients[*at].events;
-                events.iter().any(|(at, _, event)| *at > crashed && matches!(event, MatchEvent::Remapped { .. }))
+                events
+                    .iter()
+                    .any(|(at, _, event)| *at > crashed && matches!(event, MatchEvent::Remapped { .. }))
             })
         };
-        assert!(world.run_until(crashed + Duration::from_secs(4), moved), "seed {seed}: not within four seconds");
+        assert!(
+            world.run_until(crashed + Duration::from_secs(4), moved),
+            "seed {seed}: not within four seconds"
+        );
         worst.set(worst.get().max(world.now - crashed));
         let departed = world.clients.values().flat_map(|client| &client.events);
         assert!(!departed.clone().any(|(_, _, event)| matches!(event, MatchEvent::Departed { .. })));

@@ -27,7 +27,10 @@ fn detection(seed: u64, hint: bool) -> Duration {
             world.input(&at, Input::PeerDown(victim.clone()));
         }
     }
-    assert!(world.run_until(crashed + Duration::from_secs(10), |world| agreement(world).is_ok()), "not noticed");
+    assert!(
+        world.run_until(crashed + Duration::from_secs(10), |world| agreement(world).is_ok()),
+        "not noticed"
+    );
     world.now - crashed
 }
 
@@ -115,11 +118,8 @@ fn a_node_whose_clock_went_back_joins_all_the_same() {
     world.now = crate::time::Mono::from_origin(world.now.since_origin());
     let later = world.now;
     // The generation is taken from the clock: an hour back would give a smaller one.
-    let me = crate::dht::member::Member {
-        name: "n1".parse().unwrap(),
-        locator: node_at("n1"),
-        generation: 1,
-    };
+    let me =
+        crate::dht::member::Member { name: "n1".parse().unwrap(), locator: node_at("n1"), generation: 1 };
     let core = crate::dht::core::NodeCore::new(me, crate::dht::core::NodeConfig::default(), 9);
     let node = super::world::SimNode { core, relays: std::collections::BTreeMap::new(), ended: false };
     world.nodes.insert(node_at("n1"), node);
