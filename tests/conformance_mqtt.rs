@@ -1,4 +1,4 @@
-//! The conformance suite over MQTT: Mosquitto, and the broker inside the process.
+//! The conformance suite over MQTT: Mosquitto, plain and erased, and the broker inside the process.
 #![cfg(feature = "mqtt")]
 
 #[path = "support/mosquitto.rs"]
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use mosquitto::Mosquitto;
 use ringbus::transport::conformance::{BadAddress, Harness};
-use ringbus::transport::{Locator, MqttTransport};
+use ringbus::transport::{BoxTransport, Locator, MqttTransport};
 
 /// A Mosquitto of the check's own.
 struct OverMosquitto(Mutex<Mosquitto>);
@@ -44,6 +44,38 @@ impl Harness for OverMosquitto {
     }
 }
 
+/// The same, erased.
+struct Boxed(OverMosquitto);
+
+impl Harness for Boxed {
+    type Transport = BoxTransport;
+
+    fn endpoint(&self, name: &str) -> BoxTransport {
+        BoxTransport::new(self.0.endpoint(name))
+    }
+
+    fn bad_addresses(&self) -> Vec<BadAddress<BoxTransport>> {
+        let erased = |bad: BadAddress<MqttTransport>| BadAddress {
+            what: bad.what,
+            transport: BoxTransport::new(bad.transport),
+            expected: bad.expected,
+        };
+        self.0.bad_addresses().into_iter().map(erased).collect()
+    }
+
+    fn bad_peers(&self) -> Vec<Locator> {
+        bad_peers()
+    }
+
+    async fn interrupt(&self) -> bool {
+        self.0.interrupt().await
+    }
+
+    async fn restore(&self) {
+        self.0.restore().await;
+    }
+}
+
 fn bad_addresses() -> Vec<BadAddress<MqttTransport>> {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     vec![
@@ -59,4 +91,59 @@ fn bad_peers() -> Vec<Locator> {
     ["mqtt:a/b", "mqtt:+", "mqtt:#"].iter().map(|text| Locator::new(text).unwrap()).collect()
 }
 
-ringbus::transport_conformance!(OverMosquitto::start());
+mod plain {
+    use super::*;
+    ringbus::transport_conformance!(OverMosquitto::start());
+}
+
+mod boxed {
+    use super::*;
+    ringbus::transport_conformance!(Boxed(OverMosquitto::start()));
+}
+
+#[cfg(feature = "embedded-broker")]
+mod embedded {
+    use ringbus::transport::mqtt::EmbeddedBroker;
+
+    use super::*;
+
+    struct OverEmbedded {
+        url: String,
+        broker: Mutex<Option<EmbeddedBroker>>,
+    }
+
+    impl OverEmbedded {
+        fn start() -> Self {
+            let broker = EmbeddedBroker::start("127.0.0.1:0").unwrap();
+            Self { url: broker.url(), broker: Mutex::new(Some(broker)) }
+        }
+    }
+
+    impl Harness for OverEmbedded {
+        type Transport = MqttTransport;
+
+        fn endpoint(&self, name: &str) -> MqttTransport {
+            MqttTransport::new(&self.url).client_id(name)
+        }
+
+        fn bad_addresses(&self) -> Vec<BadAddress<MqttTransport>> {
+            super::bad_addresses()
+        }
+
+        fn bad_peers(&self) -> Vec<Locator> {
+            bad_peers()
+        }
+
+        async fn interrupt(&self) -> bool {
+            drop(self.broker.lock().unwrap().take());
+            true
+        }
+
+        async fn restore(&self) {
+            let address = self.url.trim_start_matches("mqtt://");
+            *self.broker.lock().unwrap() = Some(EmbeddedBroker::start(address).unwrap());
+        }
+    }
+
+    ringbus::transport_conformance!(OverEmbedded::start());
+}
