@@ -267,7 +267,7 @@ async fn changing_overlapping_filters_under_traffic_loses_and_repeats_nothing() 
     // The first difference, not thousands of lines.
     let expected = (0..count).map(|n| n.to_string());
     let difference = received.iter().zip(expected).enumerate().find(|(_, (got, wanted))| **got != *wanted);
-    assert_eq!(difference, None);
+    assert_eq!(difference, None, "of {count}");
     assert_eq!(received.len(), count);
 }
 
@@ -475,6 +475,41 @@ async fn a_slow_reader_keeps_its_connection() {
             other => panic!("{other:?} instead of message {n}"),
         }
     }
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_reader() {
+    let broker = Mosquitto::start();
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let mut slow = Session::open_with(&broker.url(), "slow", options).await;
+    slow.subscribe("t").await;
+    let sender = Session::open(&broker.url(), "sender").await;
+    for n in 0..2000 {
+        sender.publish("t", n.to_string()).await;
+    }
+    assert_eq!(sender.close().await, 0);
+    slow.publish("elsewhere", "last words").await;
+    let undelivered = timeout(PATIENCE, slow.tx.close(PATIENCE * 2)).await.expect("no waiting").unwrap();
+    assert_eq!(undelivered.messages, 0);
+    // What was received before is handed out, in order, and then it is over.
+    let mut next = 0;
+    loop {
+        let mut batch = Vec::new();
+        match slow.rx.recv_batch(&mut batch, 10).await {
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+                break;
+            }
+            Ok(_) => slow.events.extend(batch),
+        }
+        for event in slow.events.drain(..) {
+            if let Event::Message { payload, .. } = event {
+                assert_eq!(payload, next.to_string());
+                next += 1;
+            }
+        }
+    }
+    assert!(next >= 4, "only {next} were handed out");
 }
 
 #[tokio::test]

