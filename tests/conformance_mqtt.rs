@@ -1,5 +1,6 @@
 //! The conformance suite over MQTT: Mosquitto, plain and erased, and the broker inside the process.
 #![cfg(feature = "mqtt")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how tests fail")]
 
 #[path = "support/mosquitto.rs"]
 mod mosquitto;

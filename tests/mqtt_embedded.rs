@@ -1,5 +1,6 @@
 //! The broker inside the process: what sessions rely on, and its life.
 #![cfg(all(feature = "mqtt", feature = "embedded-broker"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how tests fail")]
 
 use std::net::TcpStream;
 use std::time::Duration;
