@@ -1,5 +1,6 @@
 //! The conformance suite over ZeroMQ, plain and erased.
 #![cfg(feature = "zmq")]
+#![allow(clippy::expect_used)] // That is how tests fail, their helpers included.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -114,11 +114,10 @@ impl Session {
                 drop(self.forget_quietly(&mut peers, known));
             }
             Control::Welcome(greeting) => {
-                if greeting.locator != *known {
-                    if let Some(stray) = peers.alias(greeting.locator, known) {
+                if greeting.locator != *known
+                    && let Some(stray) = peers.alias(greeting.locator, known) {
                         self.absorb(&mut peers, known, stray);
                     }
-                }
                 let Some(record) = peers.get_mut(known) else { return };
                 if !record.wanted {
                     return;
@@ -198,15 +197,14 @@ impl Session {
                     dealer.set_retrying();
                 }
             }
-            if let Some(feed) = record.feed.as_mut() {
-                if !feed.connected && !feed.retrying && feed.since.elapsed() >= ABANDONED_AFTER {
+            if let Some(feed) = record.feed.as_mut()
+                && !feed.connected && !feed.retrying && feed.since.elapsed() >= ABANDONED_AFTER {
                     // libzmq cuts a connection for good when a message is over its limit, and says no more than that.
                     dropped("connection cut by a protocol error", &feed.endpoint);
                     self.report(Event::Lagged(1));
                     reconnect(&self.sockets.subscriber, &feed.endpoint);
                     feed.retrying = true;
                 }
-            }
             self.settle(&locator, record);
             if self.is_past(record) {
                 self.forget(&mut peers, &locator);

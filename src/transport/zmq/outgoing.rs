@@ -285,11 +285,10 @@ impl Session {
         let address = Address::of_peer(peer)?;
         let mut peers = self.peers();
         let known = peers.canonical(peer);
-        if peers.get_mut(peer).is_none_or(|record| record.dealer.is_none()) {
-            if let Some(surplus) = peers.surplus_dealer() {
+        if peers.get_mut(peer).is_none_or(|record| record.dealer.is_none())
+            && let Some(surplus) = peers.surplus_dealer() {
                 self.hang_up(&mut peers, &surplus);
             }
-        }
         let Some(record) = peers.get_or_insert(peer) else { return Err(super::link::too_many().into()) };
         let dealer = match &record.dealer {
             Some(dealer) => dealer.clone(),
