@@ -408,6 +408,45 @@ async fn peers_that_attach_to_each_other_hear_each_other_once() {
     assert_eq!(one.message().await.1, "still");
     other.tx.detach(&one.local()).await.unwrap();
     one.down(&other.local()).await;
+    other.publish("a", "to nobody");
+    one.linger(Duration::from_millis(300)).await;
+    assert_eq!(one.messages(), 0, "{:?}", one.events);
+}
+
+#[tokio::test]
+async fn a_subscriber_that_never_reads_cannot_hold_its_publisher_up_for_ever() {
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let transport = || ZmqTransport::ephemeral().peer_timeout(Duration::from_millis(500));
+    let mut publisher = Node::open_with(transport(), options.clone()).await;
+    let mut stuck = Node::open_with(transport(), options).await;
+    stuck.subscribe("a").await;
+    stuck.tx.attach(&publisher.local()).await.unwrap();
+    publisher.up(&stuck.local()).await;
+    publisher.interest("a").await;
+    let outbound = || Outbound::topic(topic("a"), vec![0; 1 << 20]);
+    let mut refused = false;
+    let begun = Instant::now();
+    // More than all the buffers between the two hold, many times over.
+    for _ in 0..100 {
+        refused |= matches!(publisher.tx.try_send(outbound()), Err(TrySendError::Full(_)));
+        tokio::time::timeout(PATIENCE, publisher.tx.send_batch(&mut vec![outbound()]))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert!(refused, "nothing was ever full");
+    assert!(begun.elapsed() >= Duration::from_millis(400), "nobody was waited for");
+    // It comes back as soon as it reads.
+    stuck.linger(Duration::from_millis(500)).await;
+    loop {
+        publisher.publish("a", "well?");
+        stuck.linger(Duration::from_millis(50)).await;
+        let heard = |event: &Event| matches!(event, Event::Message { payload, .. } if payload == "well?");
+        if stuck.events.iter().any(heard) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE * 3, "it never came back");
+    }
 }
 
 #[tokio::test]
@@ -431,6 +470,11 @@ async fn a_peer_attached_by_another_name_is_one_peer() {
     assert_eq!(peer.message().await.1, "by name");
     node.linger(Duration::from_millis(300)).await;
     assert_eq!(node.messages(), 0, "{:?}", node.events);
+    // It was announced under both, and is gone under both.
+    let number = peer.local();
+    peer.close().await;
+    node.down(&name).await;
+    node.down(&number).await;
 }
 
 #[tokio::test]

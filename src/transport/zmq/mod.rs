@@ -33,9 +33,11 @@ mod outgoing;
 mod peers;
 mod prefix;
 mod reader;
+mod routes;
 mod socket;
 mod sockets;
 mod state;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
