@@ -116,13 +116,20 @@ fn filter(text: &str) -> TopicFilter {
     TopicFilter::new(text).unwrap()
 }
 
+/// A loopback address of this process alone, so that tests which run side by side in processes of their own cannot meet
+/// at a port.
+fn host() -> String {
+    let [high, mid, low, _] = (std::process::id() << 8).to_be_bytes();
+    format!("127.{}.{mid}.{low}", 64 + high % 63)
+}
+
+/// A port of [`host`] that is free, below the range from which the system takes free ports.
 fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
     loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 10_000 + ((std::process::id().wrapping_mul(89) + step) % 20_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if std::net::TcpListener::bind((host(), port)).is_ok() {
             return port;
         }
     }
@@ -143,7 +150,7 @@ async fn reopen(transport: &ZmqTransport) -> Node {
 #[tokio::test]
 async fn a_peer_that_comes_back_with_another_port_for_publications_is_heard_again() {
     let (port, mut steady) = (free_port(), Node::open(ZmqTransport::ephemeral()).await);
-    let at = |out| ZmqTransport::new(format!("tcp://127.0.0.1:{port}")).out_port(out);
+    let at = |out| ZmqTransport::new(format!("tcp://{}:{port}", host())).out_port(out);
     let mut other = Node::open(at(free_port())).await;
     steady.subscribe("weather/#").await;
     steady.tx.attach(&other.local()).await.unwrap();
@@ -171,7 +178,7 @@ async fn a_peer_that_comes_back_with_another_port_for_publications_is_heard_agai
 #[tokio::test]
 async fn the_attached_side_follows_a_restarted_attacher() {
     let mut steady = Node::open(ZmqTransport::ephemeral()).await;
-    let at = ZmqTransport::new(format!("tcp://127.0.0.1:{}", free_port()));
+    let at = ZmqTransport::new(format!("tcp://{}:{}", host(), free_port()));
     steady.subscribe("a").await;
     for _ in 0..2 {
         let mut other = reopen(&at).await;
@@ -302,10 +309,10 @@ async fn an_answer_needs_no_attach() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_subscriber_sees_topic_and_payload_in_one_frame() {
     let port = free_port();
-    let mut node = Node::open(ZmqTransport::ephemeral().out_port(port)).await;
+    let mut node = Node::open(ZmqTransport::new(format!("tcp://{}:0", host())).out_port(port)).await;
     let plain = zmq::Context::new().socket(zmq::SUB).unwrap();
     plain.set_rcvtimeo(10_000).unwrap();
-    plain.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
+    plain.connect(&format!("tcp://{}:{port}", host())).unwrap();
     plain.set_subscribe(b"weather/98").unwrap();
     node.interest("weather/#").await;
     node.publish("weather/98101", "21 C");
@@ -315,7 +322,7 @@ async fn a_plain_subscriber_sees_topic_and_payload_in_one_frame() {
 
 #[tokio::test]
 async fn messages_to_a_peer_that_is_not_there_wait_for_it_up_to_the_queue() {
-    let at = ZmqTransport::new(format!("tcp://127.0.0.1:{}", free_port()));
+    let at = ZmqTransport::new(format!("tcp://{}:{}", host(), free_port()));
     let options = OpenOptions { queue: 10, ..OpenOptions::default() };
     let node = Node::open_with(ZmqTransport::ephemeral(), options).await;
     let absent = {
@@ -348,7 +355,7 @@ async fn messages_to_a_peer_that_is_not_there_wait_for_it_up_to_the_queue() {
 #[tokio::test]
 async fn closing_counts_what_nobody_was_there_to_take() {
     let node = Node::open(ZmqTransport::ephemeral()).await;
-    let absent = Locator::new(format!("zmq+tcp://127.0.0.1:{}", free_port())).unwrap();
+    let absent = Locator::new(format!("zmq+tcp://{}:{}", host(), free_port())).unwrap();
     for _ in 0..3 {
         node.tell(&absent, "lost");
     }
@@ -493,7 +500,7 @@ async fn attaching_to_oneself_by_another_name_is_harmless() {
 
 #[tokio::test]
 async fn one_may_attach_before_the_peer_is_there() {
-    let at = ZmqTransport::new(format!("tcp://127.0.0.1:{}", free_port()));
+    let at = ZmqTransport::new(format!("tcp://{}:{}", host(), free_port()));
     let mut early = Node::open(ZmqTransport::towards("tcp://127.0.0.1:5556")).await;
     assert!(early.local().as_str().starts_with("zmq+tcp://127.0.0.1:"));
     let late = Node::open(at.clone()).await;

@@ -127,8 +127,9 @@ impl ZmqTransport {
         self
     }
 
-    /// How long a peer may be silent on a connection, or keep its queues full without reading, before the connection is
-    /// given up; ten seconds by default, a tenth of a second at least. A process that ends is noticed at once.
+    /// How long a host may be silent, or a peer keep its queues full without reading, before the connection is given up;
+    /// ten seconds by default, a tenth of a second at least. Hosts are asked in whole seconds. A process that ends is
+    /// noticed at once.
     pub fn peer_timeout(mut self, timeout: Duration) -> Self {
         self.peer_timeout = timeout;
         self
