@@ -515,6 +515,35 @@ async fn one_may_attach_before_the_peer_is_there() {
     assert_eq!(early.message().await.1, "now");
 }
 
+/// libzmq's heartbeats would abort the process here, sooner or later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_that_dies_and_comes_back_while_its_reader_is_stuck_is_heard_again() {
+    let at = ZmqTransport::new(format!("tcp://{}:{}", host(), free_port()));
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let mut reader = Node::open_with(ZmqTransport::ephemeral(), options).await;
+    reader.subscribe("a").await;
+    let mut publisher = Node::open(at.clone()).await;
+    let locator = publisher.local();
+    reader.tx.attach(&locator).await.unwrap();
+    reader.up(&locator).await;
+    for _ in 0..3 {
+        publisher.interest("a").await;
+        // Each of another length, so that the connection dies within a message.
+        let mut outbound = (0..10_000).map(|n| Outbound::topic(topic("a"), vec![0; (1 << 19) + n]));
+        while publisher.tx.try_send(outbound.next().unwrap()).is_ok() {}
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(publisher);
+        publisher = reopen(&at).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        reader.down(&locator).await;
+        reader.up(&locator).await;
+        reader.events.clear();
+    }
+    publisher.interest("a").await;
+    publisher.publish("a", "again");
+    while reader.message().await.1 != "again" {}
+}
+
 /// More senders than there is room for, and a receiver that reads in small sips: nobody is forgotten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_senders_that_wait_for_room_all_get_through() {

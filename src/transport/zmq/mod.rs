@@ -9,7 +9,8 @@
 //!
 //! A publication is one frame, `topic 0x00 payload`, so that any ZeroMQ program can subscribe to it by prefix. Directed
 //! messages begin with a kind byte. There is no thread between libzmq and the caller: it is called in the sender's task
-//! and in the receiver's, both woken by the sockets' descriptors.
+//! and in the receiver's, both woken by the sockets' descriptors. Greetings are answered where they are read; while nobody
+//! receives, a task reads the directed sockets in the receiver's place, up to one queue of messages.
 //!
 //! A subscriber that does not read holds its publishers up: they get [`Full`](crate::transport::TrySendError::Full) or
 //! wait. One that has not read at all for [`peer_timeout`](ZmqTransport::peer_timeout), with all queues full, is
