@@ -580,3 +580,40 @@ async fn many_senders_that_wait_for_room_all_get_through() {
         task.await.unwrap().unwrap();
     }
 }
+
+/// A peer that is killed and later let go of must not take the others along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letting_go_of_a_dead_peer_keeps_the_others() {
+    let mut reader = Node::open(ZmqTransport::ephemeral()).await;
+    let (dead, alive) =
+        (Node::open(ZmqTransport::ephemeral()).await, Node::open(ZmqTransport::ephemeral()).await);
+    reader.tx.subscribe(&filter("news")).await.unwrap();
+    for peer in [&dead, &alive] {
+        reader.tx.attach(&peer.local()).await.unwrap();
+        reader.up(&peer.local()).await;
+    }
+    let topic = Topic::new("news").unwrap();
+    let sender = alive.tx.clone();
+    let busy = tokio::spawn(async move {
+        for number in 0u32.. {
+            let news = Outbound::topic(topic.clone(), number.to_le_bytes().to_vec());
+            if sender.send_batch(&mut vec![news]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    reader.message().await;
+    let gone = dead.local();
+    drop(dead);
+    reader.down(&gone).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    reader.tx.detach(&gone).await.unwrap();
+    // Well past every timer of the transport.
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        reader.message().await;
+        reader.events.clear();
+    }
+    busy.abort();
+}
