@@ -114,6 +114,10 @@ impl Registry {
 
     /// Takes copies from another node, and acknowledges those that are held now.
     pub(crate) fn sync(&mut self, now: Mono, view: &RingView, sync: Sync) {
+        if view.member(&sync.from.name).is_none() {
+            // The sender sees a ring that we do not see yet: what it sends is the beginning of more.
+            self.settle.begin(now);
+        }
         let mut held = Vec::with_capacity(sync.records.len());
         for Copied { record, kept } in sync.records {
             let (id, rank) = (record.id(), record.rank);
