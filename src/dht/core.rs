@@ -18,7 +18,8 @@ use self::gathers::Gathers;
 use super::member::{Member, NodeName};
 use super::membership::{MemberEvent, Membership, MembershipAction, MembershipConfig};
 use super::message::{
-    Forward, FoundOffer, Gather, Gathered, MAX_PART, MAX_PARTS, Message, Offers, Refusal, Reply, ReplyBody, Request, RequestBody,
+    Forward, FoundOffer, Gather, Gathered, MAX_PART, MAX_PARTS, Message, Offers, Refusal, Reply, ReplyBody,
+    Request, RequestBody,
 };
 use super::parts;
 use super::record::Record;
@@ -293,9 +294,9 @@ impl NodeCore {
         let truncated = found.len() > gathers::MAX_FOUND;
         found.truncate(gathers::MAX_FOUND);
         unanswered.truncate(MAX_PART);
-        let bodies = parts::split(found).into_iter().map(|found| {
-            ReplyBody::Offers(Offers { found, unanswered: unanswered.clone(), truncated })
-        });
+        let bodies = parts::split(found)
+            .into_iter()
+            .map(|found| ReplyBody::Offers(Offers { found, unanswered: unanswered.clone(), truncated }));
         self.reply_in_parts(reply_to, bodies.collect());
     }
 

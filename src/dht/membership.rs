@@ -135,7 +135,10 @@ pub struct Membership {
 
 impl std::fmt::Debug for Membership {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Membership").field("me", self.me()).field("active", &self.active).finish_non_exhaustive()
+        f.debug_struct("Membership")
+            .field("me", self.me())
+            .field("active", &self.active)
+            .finish_non_exhaustive()
     }
 }
 
@@ -273,7 +276,9 @@ impl Membership {
         let foca::Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return false };
         let mut members = self.foca.iter_members();
         !members.any(|member| {
-            member.id() == member_id && member.incarnation() == *incarnation && member.state() == State::Suspect
+            member.id() == member_id
+                && member.incarnation() == *incarnation
+                && member.state() == State::Suspect
         })
     }
 

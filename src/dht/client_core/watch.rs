@@ -111,7 +111,9 @@ impl Watch {
             return Vec::new();
         }
         let Some(lists) = incoming.assembly.insert(part, parts, entries) else { return Vec::new() };
-        let Some(Incoming { responsible, revision, .. }) = self.incoming.remove(&topic) else { return Vec::new() };
+        let Some(Incoming { responsible, revision, .. }) = self.incoming.remove(&topic) else {
+            return Vec::new();
+        };
         let entries = lists.into_iter().flatten().map(|entry| (entry.peer, entry)).collect();
         self.replace(topic, OnTopic { responsible, revision, owner, entries, confirmed: now })
     }

@@ -65,7 +65,8 @@ impl Gathers {
     /// Takes one member's answer; the whole when it was the last.
     pub(super) fn answer(&mut self, answer: Gathered) -> Option<Answer> {
         let gathering = self.gathering.get_mut(&answer.query)?;
-        let lists = gathering.waiting.get_mut(&answer.from)?.insert(answer.part, answer.parts, answer.found)?;
+        let lists =
+            gathering.waiting.get_mut(&answer.from)?.insert(answer.part, answer.parts, answer.found)?;
         gathering.waiting.remove(&answer.from);
         // One more than fits, so that the answer says that there was more.
         let room = (MAX_FOUND + 1).saturating_sub(gathering.found.len());

@@ -1,7 +1,7 @@
 //! Who fits whom on a topic.
 
-use crate::dht::message::{FoundOffer, MatchEntry, QosSummary, Verdict};
 use crate::dht::member::Member;
+use crate::dht::message::{FoundOffer, MatchEntry, QosSummary, Verdict};
 use crate::dht::record::{Interest, Record, Route};
 use crate::message::EntityId;
 use crate::qos::{Offered, Ownership, Requested, check};
@@ -40,7 +40,11 @@ pub(super) fn judge(offered: &Offered, requested: &Requested) -> Verdict {
 }
 
 /// An offer as a lookup finds it; `None` if it is in another partition than the request.
-pub(super) fn found(record: &Record, requested: Option<&Requested>, responsible: &Member) -> Option<FoundOffer> {
+pub(super) fn found(
+    record: &Record,
+    requested: Option<&Requested>,
+    responsible: &Member,
+) -> Option<FoundOffer> {
     let Interest::Offer { topic, qos } = &record.registration.interest else { return None };
     if requested.is_some_and(|requested| !qos.partition.matches(&requested.partition)) {
         return None;

@@ -56,7 +56,8 @@ fn silent(seed: u64, size: usize) -> (World, Vec<Locator>) {
 
 fn check_held(world: &World, seed: u64) {
     let names = agreement(world).unwrap();
-    let wanted: Vec<&Registration> = world.clients.values().flat_map(|client| client.wanted.values()).collect();
+    let wanted: Vec<&Registration> =
+        world.clients.values().flat_map(|client| client.wanted.values()).collect();
     if let Err(why) = placement(world, &names, &wanted) {
         panic!("seed {seed}: {why}");
     }
@@ -64,7 +65,7 @@ fn check_held(world: &World, seed: u64) {
 
 #[test]
 fn a_crash_of_a_minority_loses_nothing() {
-    for_seeds("durability::a_crash_of_a_minority_loses_nothing", 20, |seed| {
+    for_seeds("durability::a_crash_of_a_minority_loses_nothing", 10, |seed| {
         let size = 3 + usize::try_from(seed % 5).unwrap();
         let (mut world, mut nodes) = silent(seed, size);
         // One of three is a minority of every replica set; once the copies are complete again, the next may go.
@@ -79,7 +80,7 @@ fn a_crash_of_a_minority_loses_nothing() {
 
 #[test]
 fn a_crash_right_after_the_acknowledgement_loses_nothing() {
-    for_seeds("durability::a_crash_right_after_the_acknowledgement_loses_nothing", 60, |seed| {
+    for_seeds("durability::a_crash_right_after_the_acknowledgement_loses_nothing", 40, |seed| {
         let mut world = World::new(seed);
         world.weather = super::world::Weather { delay: 1..=40, loss: 0.05 };
         let size = world.rng.random_range(3..=6);
@@ -121,7 +122,7 @@ fn leaving_one_after_another_loses_nothing() {
 
 #[test]
 fn joining_one_after_another_moves_and_loses_nothing() {
-    for_seeds("durability::joining_one_after_another_moves_and_loses_nothing", 15, |seed| {
+    for_seeds("durability::joining_one_after_another_moves_and_loses_nothing", 8, |seed| {
         let (mut world, _) = silent(seed, 1);
         for index in 1..6 {
             world.start_node(&format!("n{index}"), &["n0"]);
@@ -146,7 +147,8 @@ fn the_end_of_a_lease_is_told() {
         let mut world = World::new(seed);
         let size = world.rng.random_range(1..=6);
         world.start_ring(size);
-        let [strong, weak, reader] = ["strong", "weak", "reader"].map(|name| world.start_client(name, &["n0"]));
+        let [strong, weak, reader] =
+            ["strong", "weak", "reader"].map(|name| world.start_client(name, &["n0"]));
         let lease = Duration::from_secs(2);
         let with_lease = |registration: Registration| Registration { lease, ..registration };
         world.register(&strong, with_lease(offer(&strong, 1, 1, "t", 10)));
@@ -158,10 +160,8 @@ fn the_end_of_a_lease_is_told() {
         world.crash(&strong);
         let crashed = world.now;
         world.run_for(lease + Duration::from_millis(100));
-        let (from, to) = (
-            EntityId { session: SessionId(1), entity: 1 },
-            EntityId { session: SessionId(2), entity: 1 },
-        );
+        let (from, to) =
+            (EntityId { session: SessionId(1), entity: 1 }, EntityId { session: SessionId(2), entity: 1 });
         for entity in [1, 2] {
             let id = EntityId { session: SessionId(3), entity };
             let told: Vec<_> = world.clients[&reader]
@@ -190,7 +190,7 @@ fn the_end_of_a_lease_is_told() {
 #[test]
 fn a_killed_owner_is_replaced_within_its_time() {
     let worst = std::cell::Cell::new(Duration::ZERO);
-    for_seeds("durability::a_killed_owner_is_replaced_within_its_time", 60, |seed| {
+    for_seeds("durability::a_killed_owner_is_replaced_within_its_time", 40, |seed| {
         let mut world = World::new(seed);
         let size = world.rng.random_range(2..=8);
         world.start_ring(size);
@@ -206,10 +206,15 @@ fn a_killed_owner_is_replaced_within_its_time() {
         let moved = |world: &World| {
             [&writer, &reader].iter().all(|at| {
                 let events = &world.clients[*at].events;
-                events.iter().any(|(at, _, event)| *at > crashed && matches!(event, MatchEvent::Remapped { .. }))
+                events
+                    .iter()
+                    .any(|(at, _, event)| *at > crashed && matches!(event, MatchEvent::Remapped { .. }))
             })
         };
-        assert!(world.run_until(crashed + Duration::from_secs(4), moved), "seed {seed}: not within four seconds");
+        assert!(
+            world.run_until(crashed + Duration::from_secs(4), moved),
+            "seed {seed}: not within four seconds"
+        );
         worst.set(worst.get().max(world.now - crashed));
         let departed = world.clients.values().flat_map(|client| &client.events);
         assert!(!departed.clone().any(|(_, _, event)| matches!(event, MatchEvent::Departed { .. })));
@@ -219,7 +224,7 @@ fn a_killed_owner_is_replaced_within_its_time() {
 
 #[test]
 fn lookups_answer_at_any_node_and_name_who_did_not() {
-    for_seeds("durability::lookups_answer_at_any_node_and_name_who_did_not", 20, |seed| {
+    for_seeds("durability::lookups_answer_at_any_node_and_name_who_did_not", 7, |seed| {
         let mut world = World::new(seed);
         let size = world.rng.random_range(2..=7);
         let nodes = world.start_ring(size);

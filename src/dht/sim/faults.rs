@@ -66,7 +66,8 @@ impl Schedule {
     }
 
     fn start_node(&mut self) {
-        let seeds: Vec<String> = self.world.nodes.values().map(|node| node.core.me().name.to_string()).collect();
+        let seeds: Vec<String> =
+            self.world.nodes.values().map(|node| node.core.me().name.to_string()).collect();
         let seeds: Vec<&str> = seeds.iter().map(String::as_str).collect();
         self.world.start_node(&format!("n{}", self.nodes), &seeds);
         self.nodes += 1;
@@ -104,8 +105,7 @@ impl Schedule {
             4 => {
                 let cut: Vec<Locator> =
                     self.world.nodes.keys().chain(self.world.clients.keys()).cloned().collect();
-                let cut: Vec<Locator> =
-                    cut.into_iter().filter(|_| self.world.rng.random_bool(0.4)).collect();
+                let cut: Vec<Locator> = cut.into_iter().filter(|_| self.world.rng.random_bool(0.4)).collect();
                 self.world.cut(&cut);
                 format!("{cut:?} are cut off")
             }
@@ -216,5 +216,5 @@ fn run(seed: u64) {
 
 #[test]
 fn random_faults_leave_no_trace() {
-    for_seeds("faults::random_faults_leave_no_trace", 150, run);
+    for_seeds("faults::random_faults_leave_no_trace", 100, run);
 }

@@ -27,14 +27,17 @@ fn detection(seed: u64, hint: bool) -> Duration {
             world.input(&at, Input::PeerDown(victim.clone()));
         }
     }
-    assert!(world.run_until(crashed + Duration::from_secs(10), |world| agreement(world).is_ok()), "not noticed");
+    assert!(
+        world.run_until(crashed + Duration::from_secs(10), |world| agreement(world).is_ok()),
+        "not noticed"
+    );
     world.now - crashed
 }
 
 #[test]
 fn a_crash_is_noticed_within_three_seconds() {
     let worst = std::cell::Cell::new(Duration::ZERO);
-    for_seeds("membership::a_crash_is_noticed_within_three_seconds", 150, |seed| {
+    for_seeds("membership::a_crash_is_noticed_within_three_seconds", 80, |seed| {
         let took = detection(seed, false);
         assert!(took < Duration::from_secs(3), "seed {seed}: {took:?}");
         worst.set(worst.get().max(took));
@@ -115,11 +118,8 @@ fn a_node_whose_clock_went_back_joins_all_the_same() {
     world.now = crate::time::Mono::from_origin(world.now.since_origin());
     let later = world.now;
     // The generation is taken from the clock: an hour back would give a smaller one.
-    let me = crate::dht::member::Member {
-        name: "n1".parse().unwrap(),
-        locator: node_at("n1"),
-        generation: 1,
-    };
+    let me =
+        crate::dht::member::Member { name: "n1".parse().unwrap(), locator: node_at("n1"), generation: 1 };
     let core = crate::dht::core::NodeCore::new(me, crate::dht::core::NodeConfig::default(), 9);
     let node = super::world::SimNode { core, relays: std::collections::BTreeMap::new(), ended: false };
     world.nodes.insert(node_at("n1"), node);
@@ -150,7 +150,7 @@ fn of_two_nodes_with_one_name_the_later_stays() {
 #[test]
 fn a_healed_partition_is_one_ring_again() {
     let worst = std::cell::Cell::new(Duration::ZERO);
-    for_seeds("membership::a_healed_partition_is_one_ring_again", 60, |seed| {
+    for_seeds("membership::a_healed_partition_is_one_ring_again", 40, |seed| {
         let mut world = World::new(seed);
         let size = world.rng.random_range(2..=8);
         let nodes = world.start_ring(size);

@@ -14,7 +14,8 @@ use crate::topic::Topic;
 /// Checks everything; `Err` says what does not hold (yet).
 pub(super) fn at_rest(world: &World) -> Result<(), String> {
     let names = agreement(world)?;
-    let wanted: Vec<&Registration> = world.clients.values().flat_map(|client| client.wanted.values()).collect();
+    let wanted: Vec<&Registration> =
+        world.clients.values().flat_map(|client| client.wanted.values()).collect();
     placement(world, &names, &wanted)?;
     matches(world, &names, &wanted)?;
     relays(world, &names, &wanted)
@@ -92,7 +93,8 @@ fn counterparts(wanted: &[&Registration], of: &Registration) -> Counterparts {
             continue;
         };
         if filter.matches(topic) && offered.partition.matches(&requested.partition) {
-            let verdict = check(offered, requested).map_or_else(Verdict::Incompatible, |()| Verdict::Compatible);
+            let verdict =
+                check(offered, requested).map_or_else(Verdict::Incompatible, |()| Verdict::Compatible);
             let strength = if std::ptr::eq(offer, of) { 0 } else { offered.strength };
             found.insert((topic.clone(), other.id), (verdict, strength));
         }
@@ -110,7 +112,9 @@ fn matches(world: &World, names: &BTreeSet<NodeName>, wanted: &[&Registration]) 
             let actual: Counterparts = client
                 .core
                 .matches(id)
-                .map(|(topic, entry)| ((topic.clone(), entry.peer), (entry.verdict.clone(), entry.qos.strength)))
+                .map(|(topic, entry)| {
+                    ((topic.clone(), entry.peer), (entry.verdict.clone(), entry.qos.strength))
+                })
                 .collect();
             if actual != expected {
                 return Err(format!("{id} should match {expected:?}, matches {actual:?}"));
@@ -120,7 +124,8 @@ fn matches(world: &World, names: &BTreeSet<NodeName>, wanted: &[&Registration]) 
                 return Err(format!("the events of {id} add up to {mirror:?}, not to {expected:?}"));
             }
             let own = registration.interest.topic();
-            let topics: BTreeSet<&Topic> = own.iter().chain(expected.keys().map(|(topic, _)| topic)).collect();
+            let topics: BTreeSet<&Topic> =
+                own.iter().chain(expected.keys().map(|(topic, _)| topic)).collect();
             for topic in topics {
                 let known = client.core.responsible(id, topic).map(|node| node.name.as_str());
                 let owner = ring.owner(topic.as_str().as_bytes());

@@ -175,9 +175,13 @@ impl World {
 
     /// Runs until the condition holds, at most until `until`; whether it held.
     pub(super) fn run_until(&mut self, until: Mono, holds: impl Fn(&Self) -> bool) -> bool {
+        let mut look_at = self.now;
         loop {
-            if holds(self) {
-                return true;
+            if look_at <= self.now {
+                if holds(self) {
+                    return true;
+                }
+                look_at = self.now + Duration::from_millis(5);
             }
             match self.next_event().filter(|next| *next <= until) {
                 Some(next) => {
@@ -240,9 +244,9 @@ impl World {
         if side(from) != side(&to) || self.rng.random_bool(self.weather.loss) {
             return;
         }
-        let delay = Duration::from_micros(self.rng.random_range(
-            self.weather.delay.start() * 1000..=self.weather.delay.end() * 1000,
-        ));
+        let delay = Duration::from_micros(
+            self.rng.random_range(self.weather.delay.start() * 1000..=self.weather.delay.end() * 1000),
+        );
         self.sent += 1;
         self.queue.insert((self.now + delay, self.sent), (from.clone(), to, bytes));
     }
@@ -287,7 +291,10 @@ impl World {
 
 /// Adds an event to the mirror, checking that it makes sense after those before it.
 fn note(client: &mut SimClient, registration: EntityId, event: &MatchEvent) {
-    assert!(client.wanted.contains_key(&registration), "{event:?} for {registration}, which is not registered");
+    assert!(
+        client.wanted.contains_key(&registration),
+        "{event:?} for {registration}, which is not registered"
+    );
     let mirror = client.mirror.entry(registration).or_default();
     match event {
         MatchEvent::Matched { topic, peer, .. } | MatchEvent::Mismatched { topic, peer, .. } => {
@@ -304,4 +311,3 @@ fn note(client: &mut SimClient, registration: EntityId, event: &MatchEvent) {
 pub(super) fn node_at(place: &str) -> Locator {
     Locator::new(format!("memory:{place}")).unwrap()
 }
-
