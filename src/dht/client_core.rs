@@ -4,6 +4,7 @@
 //! A request goes to one node after another until one answers. A registration is renewed at the node that is
 //! responsible for it; a renewal carries the whole registration, so any node can take it up where another has lost it.
 
+mod api;
 mod calls;
 mod nodes;
 mod watch;
@@ -18,6 +19,7 @@ use crate::time::{Mono, earliest};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::Locator;
 
+pub use self::api::{Answer, ClientAction, ClientConfig};
 use self::calls::{Call, Calls, Purpose};
 use self::nodes::Nodes;
 pub use self::watch::MatchEvent;
@@ -29,67 +31,6 @@ use super::message::{
 use super::record::{Interest, Rank, Record, Registration};
 use super::registry::{MAX_LEASE, MIN_LEASE};
 use super::schedule::Schedule;
-
-/// How a client behaves.
-#[derive(Debug, Clone)]
-pub struct ClientConfig {
-    /// How long one node's answer is waited for before the next is asked.
-    pub attempt: Duration,
-    /// How long a request may take in all.
-    pub deadline: Duration,
-    /// The longest pause between two renewals, however long the lease is.
-    pub longest_renewal: Duration,
-}
-
-impl Default for ClientConfig {
-    /// 500 ms for each node, five seconds in all, a renewal at least every 20 seconds.
-    fn default() -> Self {
-        Self {
-            attempt: Duration::from_millis(500),
-            deadline: Duration::from_secs(5),
-            longest_renewal: Duration::from_secs(20),
-        }
-    }
-}
-
-/// What a client wants done.
-#[derive(Debug)]
-pub enum ClientAction {
-    /// Send a message.
-    Send {
-        /// Where to.
-        to: Locator,
-        /// What.
-        message: Message,
-    },
-    /// A request has been answered, or has failed.
-    Complete {
-        /// Its number.
-        request: RequestId,
-        /// The answer.
-        result: Result<Answer>,
-    },
-    /// Something happened to a registration.
-    Event {
-        /// Which.
-        registration: EntityId,
-        /// What.
-        event: MatchEvent,
-    },
-}
-
-/// The answer to a request.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
-    /// The registration is held by a majority of its replica set, and will be kept alive.
-    Registered(Stored),
-    /// The registration is withdrawn.
-    Unregistered,
-    /// What a lookup found; `found` is not limited to one part here.
-    Offers(Offers),
-    /// The members of the ring, sorted by name.
-    Members(Vec<Member>),
-}
 
 /// One registration that is kept alive.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Offers and requests: stored at the node that is responsible for their topic and at its replicas, matched there, and
 //! believed for the length of their leases.
 //!
-//! Replication is by state. Each record has a [`Rank`]; the greater one wins wherever two copies meet. The responsible
+//! Replication is by state. Each record has a [`Rank`](super::record::Rank); the greater one wins wherever two copies meet. The responsible
 //! node sees to it that the whole replica set holds the record, every other holder sees to it that the responsible node
 //! does, and a holder outside the set drops its copy only when the whole set has acknowledged it.
 
@@ -30,7 +30,7 @@ pub(crate) use self::writes::ReplyTo;
 use self::writes::Writes;
 use super::member::{Member, NodeName};
 use super::message::{
-    Copied, FoundOffer, Holding, Message, Refusal, Reply, ReplyBody, ReplyVia, Sync, SyncAck,
+    Copied, FoundOffer, Holding, Message, Refusal, Reply, ReplyBody, ReplyVia, Transfer, TransferAck,
 };
 use super::record::Record;
 use super::relay::{RelayCommand, Relays};
@@ -40,7 +40,7 @@ use super::ring_view::RingView;
 pub const MAX_REGISTRATION_LEN: usize = 6 * 1024;
 
 const _: () =
-    assert!(MAX_REGISTRATION_LEN * super::message::MAX_SYNC < super::message::MAX_MESSAGE_LEN * 7 / 8);
+    assert!(MAX_REGISTRATION_LEN * super::message::MAX_TRANSFER < super::message::MAX_MESSAGE_LEN * 7 / 8);
 
 /// What the registry wants done.
 #[derive(Debug)]
@@ -115,19 +115,19 @@ impl Registry {
     }
 
     /// Takes copies from another node, and acknowledges those that are held now.
-    pub(crate) fn sync(&mut self, now: Mono, view: &RingView, sync: Sync) {
-        if view.member(&sync.from.name).is_none() {
+    pub(crate) fn receive(&mut self, now: Mono, view: &RingView, transfer: Transfer) {
+        if view.member(&transfer.from.name).is_none() {
             // The sender sees a ring that we do not see yet: what it sends is the beginning of more.
             self.settle.begin(now);
         }
-        let mut held = Vec::with_capacity(sync.records.len());
-        for Copied { record, kept } in sync.records {
+        let mut held = Vec::with_capacity(transfer.records.len());
+        for Copied { record, kept } in transfer.records {
             let (id, rank) = (record.id(), record.rank);
             if !self.absorb(now, view, record) {
                 metrics::counter!("ringbus_registry_full_total").increment(1);
                 continue;
             }
-            self.learn_copy(now, &sync.from.name, Holding { id, rank, kept });
+            self.learn_copy(now, &transfer.from.name, Holding { id, rank, kept });
             if let Some(mine) = self.table.get(id) {
                 held.push(Holding { id, rank: mine.record.rank, kept: mine.belongs_to(&self.me.name) });
             }
@@ -135,13 +135,13 @@ impl Registry {
             self.answer_writes(view, id);
         }
         self.settle.extend(now);
-        let ack = SyncAck { from: self.me.clone(), held };
-        self.send(sync.from.locator, Message::SyncAck(ack));
+        let ack = TransferAck { from: self.me.clone(), held };
+        self.send(transfer.from.locator, Message::TransferAck(ack));
         self.work(now, view);
     }
 
     /// Learns that another node holds records.
-    pub(crate) fn ack(&mut self, now: Mono, view: &RingView, ack: &SyncAck) {
+    pub(crate) fn ack(&mut self, now: Mono, view: &RingView, ack: &TransferAck) {
         for holding in &ack.held {
             self.learn_copy(now, &ack.from.name, *holding);
             self.replicate(holding.id);

@@ -3,10 +3,10 @@
 //! The responsible node sees to it that the whole replica set holds a record, every other holder sees to it that the
 //! responsible node does, and a holder outside the set drops its copy only when the whole set has it.
 
-use super::table::{Copy, Held};
+use super::table::{Held, RemoteCopy};
 use super::{Registry, leases};
 use crate::dht::member::{Member, NodeName};
-use crate::dht::message::{Copied, Holding, MAX_PART, Message, ReplyBody, Stored, Sync};
+use crate::dht::message::{Copied, Holding, MAX_PART, Message, ReplyBody, Stored, Transfer};
 use crate::dht::record::{Rank, Record};
 use crate::dht::ring_view::RingView;
 use crate::message::EntityId;
@@ -29,7 +29,7 @@ impl Registry {
         let rank = held.record.rank;
         let mut missing = false;
         for target in held.replicas.iter().filter(|target| target.name != self.me.name) {
-            let enough = |copy: &Copy| copy.rank >= rank && (copy.kept || !belongs_here);
+            let enough = |copy: &RemoteCopy| copy.rank >= rank && (copy.kept || !belongs_here);
             if held.copies.get(&target.name).is_some_and(enough) {
                 continue;
             }
@@ -49,8 +49,8 @@ impl Registry {
         let Some(held) = self.table.get_mut(id) else { return self.outboxes.done(now, holder, id) };
         // The responsible node needs copies that stay; to one that hands a record over it is enough that others have it.
         let satisfied = kept || !held.belongs_to(&self.me.name);
-        let known = held.copies.entry(holder.clone()).or_insert(Copy { rank, kept });
-        *known = Copy { rank: rank.max(known.rank), kept };
+        let known = held.copies.entry(holder.clone()).or_insert(RemoteCopy { rank, kept });
+        *known = RemoteCopy { rank: rank.max(known.rank), kept };
         // What is not enough stays under way: it is sent again when the holder has had time to see the ring as we do.
         if known.rank >= held.record.rank && satisfied {
             self.outboxes.done(now, holder, id);
@@ -114,8 +114,8 @@ impl Registry {
             let held = batch.iter().filter_map(|id| self.table.get(*id));
             let copied =
                 held.map(|held| Copied { record: held.record.clone(), kept: held.belongs_to(&self.me.name) });
-            let sync = Sync { from: self.me.clone(), records: copied.collect() };
-            self.send(to, Message::Sync(sync));
+            let transfer = Transfer { from: self.me.clone(), records: copied.collect() };
+            self.send(to, Message::Transfer(transfer));
         }
     }
 }

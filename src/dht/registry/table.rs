@@ -11,7 +11,7 @@ use crate::topic::Topic;
 
 /// What is known of another node's copy.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Copy {
+pub(super) struct RemoteCopy {
     pub(super) rank: Rank,
     /// Whether that node counts itself to the replica set; otherwise it passes the record on and drops it.
     pub(super) kept: bool,
@@ -22,7 +22,7 @@ pub(super) struct Copy {
 pub(super) struct Held {
     pub(super) record: Record,
     /// The other nodes that have it, as they said last.
-    pub(super) copies: BTreeMap<NodeName, Copy>,
+    pub(super) copies: BTreeMap<NodeName, RemoteCopy>,
     /// The replica set, the responsible node first, in the present view of the ring.
     pub(super) replicas: Vec<Member>,
 }

@@ -11,7 +11,7 @@ use crate::dht::core::Input;
 use crate::dht::member::Member;
 use crate::dht::message::{
     Copied, Forward, Gather, Gathered, Holding, MAX_MESSAGE_LEN, Matches, MembershipMessage, Message, Offers,
-    Refusal, Reply, ReplyBody, ReplyVia, Request, RequestBody, Stored, Sync, SyncAck,
+    Refusal, Reply, ReplyBody, ReplyVia, Request, RequestBody, Stored, Transfer, TransferAck,
 };
 use crate::dht::record::{Interest, Rank, Record, Registration, Route};
 use crate::error::ErrorKind;
@@ -66,11 +66,11 @@ fn samples() -> Vec<Message> {
             owner: Some(id),
             entries: Vec::new(),
         }),
-        Message::Sync(Sync {
+        Message::Transfer(Transfer {
             from: stranger(),
             records: [offer, request].map(|record| Copied { record, kept: true }).to_vec(),
         }),
-        Message::SyncAck(SyncAck { from: stranger(), held: vec![Holding { id, rank, kept: false }] }),
+        Message::TransferAck(TransferAck { from: stranger(), held: vec![Holding { id, rank, kept: false }] }),
         Message::Gather(Gather { query: 1, filter: "#".parse().unwrap(), requested: None }),
         Message::Gathered(Gathered { query: 1, from: stranger().name, part: 0, parts: 1, found: Vec::new() }),
     ]
