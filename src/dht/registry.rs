@@ -1,9 +1,9 @@
 //! Offers and requests: stored at the node that is responsible for their topic and at its replicas, matched there, and
 //! believed for the length of their leases.
 //!
-//! Replication is by state. Each record has a [`Rank`](super::record::Rank); the greater one wins wherever two copies meet. The responsible
-//! node sees to it that the whole replica set holds the record, every other holder sees to it that the responsible node
-//! does, and a holder outside the set drops its copy only when the whole set has acknowledged it.
+//! Replication is by state. Each record has a [`Rank`](super::record::Rank); the greater one wins wherever two copies
+//! meet. The responsible node sees to it that the whole replica set holds the record, every other holder sees to it that
+//! the responsible node does, and a holder outside the set drops its copy only when the whole set has acknowledged it.
 
 mod leases;
 mod matching;

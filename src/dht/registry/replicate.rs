@@ -47,7 +47,7 @@ impl Registry {
     pub(super) fn learn_copy(&mut self, now: Mono, holder: &NodeName, holding: Holding) {
         let Holding { id, rank, kept } = holding;
         let Some(held) = self.table.get_mut(id) else { return self.outboxes.done(now, holder, id) };
-        // The responsible node needs copies that stay; to one that hands a record over it is enough that others have it.
+        // The responsible node needs copies that stay; to one that hands a record over any copy is enough.
         let satisfied = kept || !held.belongs_to(&self.me.name);
         let known = held.copies.entry(holder.clone()).or_insert(RemoteCopy { rank, kept });
         *known = RemoteCopy { rank: rank.max(known.rank), kept };

@@ -149,9 +149,11 @@ impl Table {
     pub(super) fn requests(&self, topic: &Topic) -> impl Iterator<Item = &Record> {
         let exact = self.topics.get(topic).into_iter().flat_map(|on_topic| &on_topic.requests);
         let exact = exact.filter_map(|id| self.live(*id));
-        let wild = self.wildcards.iter().filter_map(|id| self.live(*id)).filter(
-            move |record| matches!(&record.registration.interest, Interest::Request { filter, .. } if filter.matches(topic)),
-        );
+        let falls_under = move |record: &&Record| match &record.registration.interest {
+            Interest::Request { filter, .. } => filter.matches(topic),
+            Interest::Offer { .. } => false,
+        };
+        let wild = self.wildcards.iter().filter_map(|id| self.live(*id)).filter(falls_under);
         exact.chain(wild)
     }
 }
