@@ -111,6 +111,11 @@ impl<M> Sample<M> {
         self.encoding.decode(&self.payload)
     }
 
+    /// The same payload, taken to be in another encoding.
+    pub(crate) fn with_encoding(self, encoding: Encoding) -> Self {
+        Self { encoding, ..self }
+    }
+
     /// Fails unless the sample has the encoding that the subscriber expects.
     pub(crate) fn expect_encoding(self, expected: Encoding) -> Result<Self> {
         if self.encoding == expected {

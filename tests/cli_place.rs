@@ -167,6 +167,17 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_fails_in_one_line() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command(&["--nodes", "a", "k"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.starts_with("ringbus: cannot write to standard output: "), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
 #[test]
 fn help_shows_examples() {
     let output = place(&["--help"], b"");

@@ -1,5 +1,6 @@
 //! `qos::check` against a naive oracle, exhaustively over each policy's domain and by proptest over their product, and
 //! against a hand-written table of the rules' text.
+#![allow(clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::time::Duration;
 
@@ -266,13 +267,13 @@ proptest! {
             partition: Partition::default(),
             resource_limits: ResourceLimits::default(),
             transport_priority: 0,
-            ..o.clone()
+            ..o
         };
         let plain_request = Requested {
             time_based_filter: Duration::ZERO,
             partition: Partition::default(),
             resource_limits: ResourceLimits::default(),
-            ..r.clone()
+            ..r
         };
         prop_assert_eq!(check(&o, &r), check(&plain_offer, &plain_request));
     }

@@ -68,6 +68,11 @@ impl ClientCore {
         }
     }
 
+    /// Further nodes to ask.
+    pub fn add_seeds(&mut self, seeds: impl IntoIterator<Item = Locator>) {
+        self.nodes.add_seeds(seeds);
+    }
+
     /// Registers an offer or a request and keeps it alive; with an identity that is registered already, changes it.
     ///
     /// Completes with [`Answer::Registered`]. If it fails the registration is forgotten, unless it had been accepted
@@ -304,7 +309,7 @@ impl ClientCore {
         self.renewals.set(id, now + pause);
         let mut events = Vec::new();
         if let Some(topic) = entry.record.registration.interest.topic() {
-            events.extend(entry.watch.set_responsible(&topic, &stored.responsible));
+            events.extend(entry.watch.set_responsible(now, &topic, &stored.responsible));
         } else {
             events.extend(entry.watch.drop_unconfirmed(now, pause * 4 + self.config.deadline));
         }

@@ -1,11 +1,13 @@
 //! Placement, membership, registry.
 
+pub mod client;
 pub mod client_core;
 pub mod core;
 pub mod hash_ring;
 pub mod member;
 pub mod membership;
 pub mod message;
+pub mod node;
 mod parts;
 pub mod record;
 pub mod registry;
@@ -15,4 +17,6 @@ mod schedule;
 #[cfg(test)]
 mod sim;
 
+pub use client::Dht;
 pub use hash_ring::{HashRing, NodeIndex};
+pub use node::{DhtNode, DhtNodeBuilder, NodeEvent};

@@ -10,6 +10,7 @@ mod check;
 mod display;
 mod mismatch;
 mod offered;
+pub(crate) mod ownership;
 mod partition;
 mod policy;
 mod policy_name;
@@ -26,3 +27,8 @@ pub use policy::{
 };
 pub use policy_name::Policy;
 pub use requested::Requested;
+
+/// Compiles the examples of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/qos.md")]
+struct QosPage;

@@ -1,5 +1,193 @@
-//! placeholder
+//! The erased form of a transport, for programs that choose at run time. The only place with dynamic futures.
 
-/// To be built.
-#[derive(Debug)]
-pub struct BoxTransport;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    Capabilities, Event, Locator, OpenOptions, Outbound, Transport, TransportRx, TransportTx, TrySendError,
+    Undelivered,
+};
+use crate::error::Result;
+use crate::topic::TopicFilter;
+
+/// Any transport, behind one type. It keeps every promise of the transport inside, cancel-safety included; each
+/// awaited call costs an allocation, [`try_send`](TransportTx::try_send) only an indirect call.
+///
+/// ```
+/// use ringbus::transport::memory::Network;
+/// use ringbus::transport::{BoxTransport, MemoryTransport};
+///
+/// fn choose(name: &str, network: &Network) -> BoxTransport {
+///     match name {
+///         // #[cfg(feature = "zmq")] "zmq" => BoxTransport::new(ZmqTransport::new("tcp://127.0.0.1:5556")),
+///         _ => BoxTransport::new(MemoryTransport::new(network, "a")),
+///     }
+/// }
+/// # let _ = choose("memory", &Network::new());
+/// ```
+pub struct BoxTransport(Box<dyn ErasedTransport>);
+
+impl BoxTransport {
+    /// Erases a transport's type.
+    pub fn new<T: Transport>(transport: T) -> Self {
+        Self(Box::new(transport))
+    }
+}
+
+impl Transport for BoxTransport {
+    type Tx = BoxTx;
+    type Rx = BoxRx;
+
+    async fn open(self, options: OpenOptions) -> Result<(BoxTx, BoxRx)> {
+        self.0.open_erased(options).await
+    }
+}
+
+/// The sending half of any transport.
+#[derive(Clone)]
+pub struct BoxTx(Arc<dyn ErasedTx>);
+
+impl TransportTx for BoxTx {
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+
+    fn local(&self) -> &Locator {
+        self.0.local()
+    }
+
+    fn try_send(&self, outbound: Outbound) -> Result<(), TrySendError> {
+        self.0.try_send(outbound)
+    }
+
+    async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
+        self.0.send_batch(batch).await
+    }
+
+    async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
+        self.0.subscribe(filter).await
+    }
+
+    async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()> {
+        self.0.unsubscribe(filter).await
+    }
+
+    async fn attach(&self, peer: &Locator) -> Result<()> {
+        self.0.attach(peer).await
+    }
+
+    async fn detach(&self, peer: &Locator) -> Result<()> {
+        self.0.detach(peer).await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<Undelivered> {
+        self.0.close(deadline).await
+    }
+}
+
+/// The receiving half of any transport.
+pub struct BoxRx(Box<dyn ErasedRx>);
+
+impl TransportRx for BoxRx {
+    async fn recv_batch(&mut self, events: &mut Vec<Event>, max: usize) -> Result<usize> {
+        self.0.recv_batch(events, max).await
+    }
+}
+
+impl fmt::Debug for BoxTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxTransport").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BoxTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxTx").field("local", self.0.local()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BoxRx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxRx").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+trait ErasedTransport: Send {
+    async fn open_erased(self: Box<Self>, options: OpenOptions) -> Result<(BoxTx, BoxRx)>;
+}
+
+#[async_trait]
+impl<T: Transport> ErasedTransport for T {
+    async fn open_erased(self: Box<Self>, options: OpenOptions) -> Result<(BoxTx, BoxRx)> {
+        let (tx, rx) = (*self).open(options).await?;
+        Ok((BoxTx(Arc::new(tx)), BoxRx(Box::new(rx))))
+    }
+}
+
+#[async_trait]
+trait ErasedTx: Send + Sync {
+    fn capabilities(&self) -> &Capabilities;
+    fn local(&self) -> &Locator;
+    fn try_send(&self, outbound: Outbound) -> Result<(), TrySendError>;
+    async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()>;
+    async fn subscribe(&self, filter: &TopicFilter) -> Result<()>;
+    async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()>;
+    async fn attach(&self, peer: &Locator) -> Result<()>;
+    async fn detach(&self, peer: &Locator) -> Result<()>;
+    async fn close(&self, deadline: Duration) -> Result<Undelivered>;
+}
+
+#[async_trait]
+impl<T: TransportTx> ErasedTx for T {
+    fn capabilities(&self) -> &Capabilities {
+        TransportTx::capabilities(self)
+    }
+
+    fn local(&self) -> &Locator {
+        TransportTx::local(self)
+    }
+
+    fn try_send(&self, outbound: Outbound) -> Result<(), TrySendError> {
+        TransportTx::try_send(self, outbound)
+    }
+
+    async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
+        TransportTx::send_batch(self, batch).await
+    }
+
+    async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
+        TransportTx::subscribe(self, filter).await
+    }
+
+    async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()> {
+        TransportTx::unsubscribe(self, filter).await
+    }
+
+    async fn attach(&self, peer: &Locator) -> Result<()> {
+        TransportTx::attach(self, peer).await
+    }
+
+    async fn detach(&self, peer: &Locator) -> Result<()> {
+        TransportTx::detach(self, peer).await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<Undelivered> {
+        TransportTx::close(self, deadline).await
+    }
+}
+
+#[async_trait]
+trait ErasedRx: Send {
+    async fn recv_batch(&mut self, events: &mut Vec<Event>, max: usize) -> Result<usize>;
+}
+
+#[async_trait]
+impl<T: TransportRx> ErasedRx for T {
+    async fn recv_batch(&mut self, events: &mut Vec<Event>, max: usize) -> Result<usize> {
+        TransportRx::recv_batch(self, events, max).await
+    }
+}

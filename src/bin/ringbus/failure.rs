@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
@@ -30,12 +31,22 @@ impl std::error::Error for Usage {}
 /// (`| head`) has what it wanted: that is no failure.
 pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
-    if is_broken_pipe(&error) {
-        return ExitCode::SUCCESS;
+    let code = code(&error);
+    if code != DONE {
+        // Where standard error is closed there is nobody left to tell.
+        drop(writeln!(io::stderr(), "ringbus: {}", one_line(&error)));
     }
-    // Where standard error is closed there is nobody left to tell.
-    drop(writeln!(io::stderr(), "ringbus: {}", one_line(&error)));
-    ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
+    ExitCode::from(code)
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<Usage>() {
+        USAGE
+    } else if is_broken_pipe(error) {
+        DONE
+    } else {
+        FAILED
+    }
 }
 
 /// Only of standard output: a connection that broke is wrapped in an error of the library's.
@@ -73,10 +84,9 @@ mod tests {
     #[test]
     fn usage_is_told_apart_also_below_context() {
         let usage = || anyhow::Error::from(Usage::new("give --nodes"));
-        assert_eq!(exit_code(Err(usage())), ExitCode::from(2));
-        assert_eq!(exit_code(Err(usage().context("place"))), ExitCode::from(2));
-        assert_eq!(exit_code(Err(anyhow!("failed"))), ExitCode::from(1));
-        assert_eq!(exit_code(Ok(())), ExitCode::SUCCESS);
-        assert_eq!(exit_code(Err(io::Error::from(io::ErrorKind::BrokenPipe).into())), ExitCode::SUCCESS);
+        assert_eq!([code(&usage()), code(&usage().context("place"))], [2, 2]);
+        assert_eq!(code(&anyhow!("failed")), 1);
+        assert_eq!(code(&io::Error::from(io::ErrorKind::NotFound).into()), 1);
+        assert_eq!(code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), 0);
     }
 }

@@ -22,6 +22,8 @@ Output, tab-separated, a line a key:
 
 Placement is that of Python's hash_ring 1.3.1. It depends on nothing but the names and weights given here.";
 
+const UNWRITABLE: &str = "cannot write to standard output";
+
 /// Show which node is responsible for a key, and where its replicas go
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -54,7 +56,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     for key in &args.keys {
         place(&ring, key, replicas, &mut out)?;
     }
-    Ok(out.flush()?)
+    out.flush().context(UNWRITABLE)
 }
 
 fn place_stdin(ring: &HashRing, replicas: usize, out: &mut impl Write) -> Result<()> {
@@ -73,7 +75,7 @@ fn place_stdin(ring: &HashRing, replicas: usize, out: &mut impl Write) -> Result
         place(ring, key.strip_suffix('\r').unwrap_or(key), replicas, out)?;
         // Whoever types keys, or waits for each answer, gets it before the next line is read.
         if input.buffer().is_empty() {
-            out.flush()?;
+            out.flush().context(UNWRITABLE)?;
         }
     }
 }
@@ -82,7 +84,7 @@ fn place(ring: &HashRing, key: &str, replicas: usize, out: &mut impl Write) -> R
     let bytes = key.as_bytes();
     let owner = ring.owner(bytes).context("no node owns anything: give a node a greater weight")?;
     let preference = ring.preference(bytes, replicas).join(",");
-    Ok(writeln!(out, "{key}\t{}\t{owner}\t{preference}", HashRing::position(bytes))?)
+    writeln!(out, "{key}\t{}\t{owner}\t{preference}", HashRing::position(bytes)).context(UNWRITABLE)
 }
 
 fn ring(nodes: &[String], weights: &[(String, f64)]) -> Result<HashRing, Usage> {

@@ -19,6 +19,15 @@ impl Nodes {
         Self { seeds, learnt: Vec::new() }
     }
 
+    /// Further nodes that the user names.
+    pub(super) fn add_seeds(&mut self, seeds: impl IntoIterator<Item = Locator>) {
+        for seed in seeds {
+            if !self.seeds.contains(&seed) {
+                self.seeds.push(seed);
+            }
+        }
+    }
+
     /// These are members now.
     pub(super) fn learn<'a>(&mut self, members: impl IntoIterator<Item = &'a Member>) {
         for member in members {

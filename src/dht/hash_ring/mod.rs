@@ -63,7 +63,7 @@ impl HashRing {
     ///
     /// Weights are numbers as Python has them (integers, or `f64`) and computed with in `f64`, as Python does. Total:
     /// every list is a ring. A weight that is not finite and greater than zero counts as zero, and its node owns
-    /// nothing; so does a node whose share is less than a fortieth of the average. Of a name that is listed more than
+    /// nothing; so does a node whose weight is less than a fortieth of the average. Of a name that is listed more than
     /// once the last weight holds for each mention, as in Python's dictionary of weights.
     ///
     /// ```
@@ -134,6 +134,11 @@ impl fmt::Debug for HashRing {
         f.debug_struct("HashRing").field("nodes", &self.inner.nodes).field("points", &self.points()).finish()
     }
 }
+
+/// Compiles the examples of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/placement.md")]
+struct PlacementPage;
 
 /// The list that a ring is made of: each mention of a node, by index, and each node's name and weight.
 struct Listed {

@@ -1,0 +1,192 @@
+//! What publishers and subscribers hear about each other.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::message::EntityId;
+use crate::qos::Mismatch;
+use crate::time::Timestamp;
+use crate::topic::Topic;
+
+/// The most events that wait unread; the oldest give way, and are counted.
+pub const EVENT_QUEUE: usize = 1024;
+
+/// How many peers and topics are remembered so that nothing is told twice.
+const MAX_TOLD: usize = 65_536;
+
+/// Something happened between this publisher or subscriber and a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MatchEvent {
+    /// The peer's QoS fits: samples flow.
+    Matched {
+        /// The topic that both share.
+        topic: Topic,
+        /// The other side.
+        peer: EntityId,
+    },
+    /// The peer's QoS does not fit: no samples flow between the two.
+    Mismatched {
+        /// The topic that both share.
+        topic: Topic,
+        /// The other side.
+        peer: EntityId,
+        /// Every policy that stands against it.
+        mismatch: Mismatch,
+    },
+    /// A matched peer is gone.
+    Departed {
+        /// The topic that both shared.
+        topic: Topic,
+        /// The other side.
+        peer: EntityId,
+        /// How it went.
+        cause: Departure,
+    },
+    /// Another publisher is heard from now on, under exclusive ownership.
+    Takeover {
+        /// The instance.
+        topic: Topic,
+        /// Who was heard before.
+        from: EntityId,
+        /// Who is heard now.
+        to: EntityId,
+        /// The last source timestamp that was heard; what the new owner has kept after it is replayed.
+        after: Option<Timestamp>,
+    },
+    /// Another ring node became responsible for the topic.
+    Remapped {
+        /// The topic, or the filter as text.
+        topic: String,
+        /// The node that was responsible, by name.
+        from: String,
+        /// The node that is responsible now, by name.
+        to: String,
+    },
+    /// So many samples of a writer cannot be had any more.
+    Lost {
+        /// The topic.
+        topic: Topic,
+        /// The writer.
+        peer: EntityId,
+        /// How many samples.
+        samples: u64,
+    },
+}
+
+/// How a peer went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Departure {
+    /// It said goodbye.
+    Left,
+    /// It was silent for longer than its lease.
+    LeaseExpired,
+}
+
+/// The events of one publisher or subscriber. Clones share one queue: each event is read once.
+#[derive(Debug, Clone, Default)]
+pub struct Events {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    ready: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<MatchEvent>,
+    overflowed: u64,
+    closed: bool,
+    /// What was last told of each peer.
+    told: HashMap<EntityId, MatchEvent>,
+    /// Who was last said to be heard on each topic.
+    heard: HashMap<Topic, EntityId>,
+}
+
+impl Queue {
+    fn is_news(&mut self, event: &MatchEvent) -> bool {
+        use MatchEvent::{Departed, Matched, Mismatched, Takeover};
+        if self.told.len() + self.heard.len() >= MAX_TOLD {
+            self.told.clear();
+            self.heard.clear();
+        }
+        match event {
+            Takeover { topic, to, .. } => self.heard.insert(topic.clone(), *to) != Some(*to),
+            Matched { peer, .. } | Mismatched { peer, .. } | Departed { peer, .. } => {
+                let before = self.told.insert(*peer, event.clone());
+                match (before, event) {
+                    // How a peer went is told by whoever notices first.
+                    (Some(Departed { .. }), Departed { .. }) => false,
+                    (Some(before), event) => before != *event,
+                    (None, _) => true,
+                }
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Events {
+    /// The next event; `None` once the publisher or subscriber is closed and all events were read.
+    ///
+    /// Cancel-safe.
+    pub async fn next(&self) -> Option<MatchEvent> {
+        loop {
+            let ready = self.shared.ready.notified();
+            {
+                let mut queue = self.lock();
+                if let Some(event) = queue.events.pop_front() {
+                    if !queue.events.is_empty() {
+                        self.shared.ready.notify_one();
+                    }
+                    return Some(event);
+                }
+                if queue.closed {
+                    self.shared.ready.notify_one();
+                    return None;
+                }
+            }
+            ready.await;
+        }
+    }
+
+    /// The next event, if one is at hand.
+    pub fn try_next(&self) -> Option<MatchEvent> {
+        self.lock().events.pop_front()
+    }
+
+    /// How many events were dropped unread because [`EVENT_QUEUE`] were waiting.
+    pub fn overflowed(&self) -> u64 {
+        self.lock().overflowed
+    }
+
+    /// Adds an event. What both the data path and a registry tell is told once.
+    pub(crate) fn push(&self, event: MatchEvent) {
+        let mut queue = self.lock();
+        if !queue.is_news(&event) {
+            return;
+        }
+        if queue.events.len() == EVENT_QUEUE {
+            queue.events.pop_front();
+            queue.overflowed += 1;
+            metrics::counter!("ringbus_events_overflowed_total").increment(1);
+        }
+        queue.events.push_back(event);
+        drop(queue);
+        self.shared.ready.notify_one();
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.shared.ready.notify_one();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,351 @@
+//! A session's publishers and subscribers: routes what the driver brings to them, and runs their timers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, RwLock};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::control::{Message, QUERY_TOPIC};
+use super::reader_endpoint::ReaderEndpoint;
+use super::via;
+use super::writer_endpoint::WriterEndpoint;
+use crate::error::Result;
+use crate::message::EntityId;
+use crate::session::{Service, SessionCore, lock};
+use crate::time::{Mono, Timestamp};
+use crate::topic::{Topic, TopicFilter};
+use crate::transport::{Event, Locator, Outbound, TransportTx};
+use crate::wire::{self, DataFrame, Frame, Room};
+
+/// The most topics whose routes are remembered; beyond it the memory starts anew.
+const MAX_ROUTES: usize = 65_536;
+
+/// The publish/subscribe service of one session.
+pub(crate) struct Hub<Tx> {
+    pub(super) core: Arc<SessionCore<Tx>>,
+    readers: RwLock<HashMap<Key, Arc<ReaderEndpoint>>>,
+    writers: RwLock<HashMap<Key, Arc<WriterEndpoint<Tx>>>>,
+    routes: Mutex<HashMap<Topic, Arc<Route>>>,
+    timers: Mutex<Timers>,
+    hears_queries: OnceCell<()>,
+}
+
+/// Who gets the messages of one topic.
+struct Route {
+    /// The topic as the user knows it: without the prefix of relayed topics.
+    topic: Topic,
+    readers: Vec<Arc<ReaderEndpoint>>,
+}
+
+/// An endpoint of this session. A node's stand-in for a publisher has the publisher's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) id: EntityId,
+    pub(super) relayed: bool,
+}
+
+#[derive(Default)]
+struct Timers {
+    due: BTreeSet<(Mono, Key)>,
+    of: HashMap<Key, Mono>,
+}
+
+impl<Tx: TransportTx> Hub<Tx> {
+    /// The session's hub; the first call registers it.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed).
+    pub(crate) fn of(core: &Arc<SessionCore<Tx>>) -> Result<Arc<Self>> {
+        core.check_open()?;
+        let mut new = None;
+        let hub = core.shared(|| {
+            let hub = Arc::new(Self {
+                core: core.clone(),
+                readers: RwLock::default(),
+                writers: RwLock::default(),
+                routes: Mutex::default(),
+                timers: Mutex::default(),
+                hears_queries: OnceCell::new(),
+            });
+            new = Some(hub.clone());
+            hub
+        });
+        if let Some(new) = new {
+            core.register(Room::PubSub, new)?;
+        }
+        Ok(hub)
+    }
+
+    /// Adds a publisher's writer and announces it.
+    pub(super) async fn add_writer(&self, writer: Arc<WriterEndpoint<Tx>>) -> Result<()> {
+        let queries = TopicFilter::new(QUERY_TOPIC)?;
+        self.hears_queries
+            .get_or_try_init(|| async { self.core.subscribe(&queries).await.map(drop) })
+            .await?;
+        write(&self.writers).insert(writer.key(), writer.clone());
+        writer.announce(self, self.core.clock.now());
+        Ok(())
+    }
+
+    pub(super) fn remove_writer(&self, key: Key) {
+        write(&self.writers).remove(&key);
+        lock(&self.timers).clear(key);
+    }
+
+    /// Adds a subscriber's reader, subscribes, and asks the writers under its filter to announce themselves.
+    pub(super) async fn add_reader(&self, reader: Arc<ReaderEndpoint>) -> Result<()> {
+        write(&self.readers).insert(reader.key(), reader.clone());
+        lock(&self.routes).clear();
+        if let Err(error) = self.core.subscribe(reader.wire_filter()).await {
+            self.forget_reader(reader.key());
+            return Err(error);
+        }
+        self.query(reader.wire_filter())
+    }
+
+    /// Removes a reader; its subscription is taken back in the background.
+    pub(super) fn remove_reader(self: &Arc<Self>, reader: &ReaderEndpoint) {
+        if self.forget_reader(reader.key()) {
+            let (hub, filter) = (self.clone(), reader.wire_filter().clone());
+            // A subscriber may be dropped where no runtime is left; then there is no session to tidy either.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move {
+                    if let Err(error) = hub.core.unsubscribe(&filter).await {
+                        tracing::debug!(%filter, %error, "could not unsubscribe");
+                    }
+                });
+            }
+        }
+    }
+
+    /// Sends a message on a topic.
+    pub(super) fn announce(&self, topic: &Topic, message: &Message, reliable: bool) {
+        let Ok(payload) = wire::encode_control(Room::PubSub, message) else { return };
+        let outbound = Outbound { reliable, ..Outbound::topic(topic.clone(), payload) };
+        self.core.post(outbound);
+    }
+
+    /// Sends a message to one session.
+    pub(super) fn tell(&self, to: Locator, message: &Message) {
+        if let Ok(payload) = wire::encode_control(Room::PubSub, message) {
+            self.core.post(Outbound::peer(to, payload));
+        }
+    }
+
+    /// Sends samples again, to one session.
+    pub(super) fn repair(&self, to: Locator, frame: &DataFrame) {
+        metrics::counter!("ringbus_frames_repaired_total").increment(1);
+        self.core.post(Outbound::peer(to, frame.bytes().clone()));
+    }
+
+    /// Sets an endpoint's timer. The driver is woken if it would sleep past it.
+    pub(super) fn schedule(&self, id: Key, at: Mono) {
+        let mut timers = lock(&self.timers);
+        if timers.of.get(&id).is_some_and(|set| *set == at) {
+            return;
+        }
+        let earliest = timers.due.first().is_none_or(|(first, _)| at < *first);
+        timers.clear(id);
+        timers.due.insert((at, id));
+        timers.of.insert(id, at);
+        drop(timers);
+        if earliest {
+            self.core.wake();
+        }
+    }
+
+    fn query(&self, filter: &TopicFilter) -> Result<()> {
+        let topic = Topic::new(QUERY_TOPIC)?;
+        self.announce(&topic, &Message::Query { filter: filter.clone() }, true);
+        Ok(())
+    }
+
+    fn forget_reader(&self, id: Key) -> bool {
+        let known = write(&self.readers).remove(&id).is_some();
+        lock(&self.routes).clear();
+        lock(&self.timers).clear(id);
+        known
+    }
+
+    fn route(&self, topic: &Topic) -> Arc<Route> {
+        let mut routes = lock(&self.routes);
+        if let Some(route) = routes.get(topic) {
+            return route.clone();
+        }
+        let readers =
+            read(&self.readers).values().filter(|r| r.wire_filter().matches(topic)).cloned().collect();
+        let route = Arc::new(Route { topic: via::user_topic(topic), readers });
+        if routes.len() >= MAX_ROUTES {
+            routes.clear();
+        }
+        routes.insert(topic.clone(), route.clone());
+        route
+    }
+
+    fn writer(&self, id: Key) -> Option<Arc<WriterEndpoint<Tx>>> {
+        read(&self.writers).get(&id).cloned()
+    }
+
+    fn reader(&self, id: Key) -> Option<Arc<ReaderEndpoint>> {
+        read(&self.readers).get(&id).cloned()
+    }
+
+    fn announce_matching(&self, now: Mono, filter: &TopicFilter) {
+        let matching: Vec<_> =
+            read(&self.writers).values().filter(|writer| filter.matches(writer.topic())).cloned().collect();
+        matching.iter().for_each(|writer| writer.announce(self, now));
+    }
+
+    /// A message on a topic, for the readers of that topic.
+    fn on_topic_message(&self, now: Mono, topic: &Topic, message: &Message) {
+        match message {
+            Message::Query { filter } => self.announce_matching(now, filter),
+            Message::Heartbeat(_) | Message::WriterBye { .. } => {
+                let route = self.route(topic);
+                for reader in &route.readers {
+                    reader.on_message(self, now, Some(&route.topic), message);
+                }
+            }
+            Message::AckNack(_) | Message::ReaderBye { .. } | Message::Replay(_) => {
+                dropped("directed message on a topic");
+            }
+        }
+    }
+
+    /// A message for this session alone.
+    fn on_directed_message(&self, now: Mono, from: &Locator, message: &Message) {
+        match message {
+            Message::AckNack(acknack) => {
+                if let Some(writer) = self.writer(Key { id: acknack.writer, relayed: acknack.via_node }) {
+                    writer.on_acknack(self, now, from, acknack);
+                }
+            }
+            Message::ReaderBye { reader, writer, via_node } => {
+                if let Some(writer) = self.writer(Key { id: *writer, relayed: *via_node }) {
+                    writer.on_reader_bye(self, now, *reader);
+                }
+            }
+            Message::Replay(replay) => {
+                if let Some(reader) = self.reader(Key { id: replay.reader, relayed: false }) {
+                    reader.on_message(self, now, None, message);
+                }
+            }
+            Message::Heartbeat(_) => {
+                let readers: Vec<_> = read(&self.readers).values().cloned().collect();
+                readers.iter().for_each(|reader| reader.on_message(self, now, None, message));
+            }
+            Message::Query { .. } | Message::WriterBye { .. } => dropped("topic message to one peer"),
+        }
+    }
+}
+
+impl<Tx: TransportTx> Service for Hub<Tx> {
+    fn on_topic(&self, now: Mono, topic: &Topic, payload: &Bytes) {
+        let wall = Timestamp::now();
+        if !Frame::is_frame(payload) {
+            let route = self.route(topic);
+            route.readers.iter().for_each(|reader| reader.on_plain(wall, &route.topic, payload));
+            return;
+        }
+        match Frame::parse(payload.clone()) {
+            Ok(Frame::Data(frame)) => {
+                let route = self.route(topic);
+                route.readers.iter().for_each(|reader| reader.on_data(self, now, wall, &frame));
+            }
+            Ok(Frame::Control { room: Room::PubSub, body }) => match wire::decode_body(&body) {
+                Ok(message) => self.on_topic_message(now, topic, &message),
+                Err(error) => malformed(topic.as_str(), &error),
+            },
+            Ok(Frame::Control { .. }) => dropped("wrong room"),
+            Err(error) => {
+                malformed(topic.as_str(), &error);
+                let route = self.route(topic);
+                route.readers.iter().for_each(|reader| reader.on_undecodable());
+            }
+        }
+    }
+
+    fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
+        match frame {
+            Frame::Data(frame) => {
+                let wall = Timestamp::now();
+                let readers: Vec<_> = read(&self.readers).values().cloned().collect();
+                readers.iter().for_each(|reader| reader.on_repair(self, now, wall, &frame));
+            }
+            Frame::Control { body, .. } => match wire::decode_body(&body) {
+                Ok(message) => self.on_directed_message(now, from, &message),
+                Err(error) => malformed(from.as_str(), &error),
+            },
+        }
+    }
+
+    fn on_event(&self, now: Mono, event: &Event) {
+        match event {
+            Event::Interest(filter) => self.announce_matching(now, filter),
+            Event::Reconnected { .. } => {
+                // What was sent meanwhile may be lost: heartbeats show the gaps, queries find new writers.
+                let writers: Vec<_> = read(&self.writers).values().cloned().collect();
+                writers.iter().for_each(|writer| writer.announce(self, now));
+                let filters: Vec<_> = read(&self.readers).values().map(|r| r.wire_filter().clone()).collect();
+                for filter in filters {
+                    if let Err(error) = self.query(&filter) {
+                        tracing::debug!(%error, "could not ask for announcements");
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_timeout(&self, now: Mono) -> Option<Mono> {
+        loop {
+            let id = {
+                let mut timers = lock(&self.timers);
+                let (at, id) = *timers.due.first()?;
+                if at > now {
+                    return Some(at);
+                }
+                timers.clear(id);
+                id
+            };
+            if let Some(reader) = self.reader(id) {
+                reader.on_timeout(self, now);
+            } else if let Some(writer) = self.writer(id) {
+                writer.on_timeout(self, now);
+            }
+        }
+    }
+
+    fn on_close(&self, _now: Mono) {
+        let writers: Vec<_> = write(&self.writers).drain().map(|(_, writer)| writer).collect();
+        writers.iter().for_each(|writer| writer.close(self));
+        let readers: Vec<_> = write(&self.readers).drain().map(|(_, reader)| reader).collect();
+        readers.iter().for_each(|reader| reader.close(self));
+    }
+}
+
+impl Timers {
+    fn clear(&mut self, id: Key) {
+        if let Some(at) = self.of.remove(&id) {
+            self.due.remove(&(at, id));
+        }
+    }
+}
+
+fn read<V>(lock: &RwLock<V>) -> std::sync::RwLockReadGuard<'_, V> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn write<V>(lock: &RwLock<V>) -> std::sync::RwLockWriteGuard<'_, V> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn malformed(origin: &str, error: &crate::Error) {
+    tracing::debug!(origin, %error, "dropped a frame");
+    dropped("malformed");
+}
+
+fn dropped(cause: &'static str) {
+    metrics::counter!("ringbus_frames_dropped_total", "cause" => cause).increment(1);
+}

@@ -1,0 +1,210 @@
+//! What a reader knows of one writer: which samples it has, which it holds back, which it misses.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::control::{Heartbeat, MAX_RANGES};
+use crate::message::Encoding;
+use crate::qos::{Durability, History, Offered};
+use crate::time::{Mono, Timestamp};
+use crate::topic::Topic;
+use crate::transport::Locator;
+use crate::wire::DataFrame;
+
+/// The first wait before a request for repair is repeated; it doubles up to [`SLOWEST_NACK`].
+const FIRST_NACK: Duration = Duration::from_millis(40);
+const SLOWEST_NACK: Duration = Duration::from_millis(640);
+/// The most that is held back behind a gap; what does not fit is asked for again.
+const MAX_HELD_FRAMES: usize = 4096;
+const MAX_HELD_BYTES: usize = 32 << 20;
+
+#[derive(Debug)]
+pub(super) struct WriterProxy {
+    pub(super) topic: Topic,
+    pub(super) locator: Locator,
+    pub(super) epoch: u32,
+    pub(super) offered: Offered,
+    pub(super) encoding: Encoding,
+    pub(super) compatible: bool,
+    pub(super) last_heard: Mono,
+    /// Everything below was delivered, or is not wanted.
+    pub(super) next: u64,
+    /// The newest sample that the writer is known to have published; 0 for none.
+    pub(super) last: u64,
+    /// Frames behind a gap, by first sequence number.
+    held: BTreeMap<u64, DataFrame>,
+    held_bytes: usize,
+    /// A takeover waits for the writer to say where the samples after this time begin.
+    pub(super) replaying: Option<Timestamp>,
+    /// Samples up to this source time were heard from the owner before.
+    pub(super) skip_until: Option<Timestamp>,
+    /// Samples were passed over because another writer owns the instance.
+    pub(super) passed_over: bool,
+    /// The queue was full: the reader asks again when there is room.
+    pub(super) blocked: bool,
+    /// Samples taken since the last acknowledgement.
+    pub(super) unacknowledged: u64,
+    nack_at: Option<Mono>,
+    nack_wait: Duration,
+    /// The inclusive range that was last asked for.
+    asked_from: u64,
+    asked_to: u64,
+}
+
+impl WriterProxy {
+    pub(super) fn new(now: Mono, topic: Topic, heartbeat: &Heartbeat, compatible: bool, next: u64) -> Self {
+        Self {
+            topic,
+            locator: heartbeat.locator.clone(),
+            epoch: heartbeat.epoch,
+            offered: heartbeat.offered.clone(),
+            encoding: heartbeat.encoding,
+            compatible,
+            last_heard: now,
+            next,
+            last: heartbeat.last,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            replaying: None,
+            skip_until: None,
+            passed_over: false,
+            blocked: false,
+            unacknowledged: 0,
+            nack_at: None,
+            nack_wait: FIRST_NACK,
+            asked_from: 0,
+            asked_to: 0,
+        }
+    }
+
+    /// Whether the writer keeps a history for those who come later.
+    pub(super) fn keeps_history(&self) -> bool {
+        self.offered.durability >= Durability::TransientLocal
+    }
+
+    /// Until when its silence is believed.
+    pub(super) fn lease_end(&self, default: Duration) -> Mono {
+        self.last_heard + self.offered.liveliness.lease.finite().unwrap_or(default)
+    }
+
+    /// Holds a frame back behind a gap, if there is room.
+    pub(super) fn hold(&mut self, frame: DataFrame) {
+        let size = frame.bytes().len();
+        if self.held.len() < MAX_HELD_FRAMES && self.held_bytes + size <= MAX_HELD_BYTES {
+            if let Some(old) = self.held.insert(frame.header().first, frame) {
+                self.held_bytes -= old.bytes().len();
+            }
+            self.held_bytes += size;
+        }
+    }
+
+    /// The held frame that comes next, now that the gap before it is closed. Drops those that came meanwhile.
+    pub(super) fn take_held(&mut self) -> Option<DataFrame> {
+        while let Some(entry) = self.held.first_entry() {
+            if *entry.key() > self.next {
+                return None;
+            }
+            let frame = entry.remove();
+            self.held_bytes -= frame.bytes().len();
+            if frame.header().end() > self.next {
+                return Some(frame);
+            }
+        }
+        None
+    }
+
+    /// Where the first held frame begins.
+    pub(super) fn first_held(&self) -> Option<u64> {
+        self.held.keys().next().copied()
+    }
+
+    fn forget_held(&mut self) {
+        self.held.clear();
+        self.held_bytes = 0;
+    }
+
+    /// Passes over everything published so far: another writer is heard.
+    pub(super) fn pass_over(&mut self, end: u64) {
+        if end > self.next {
+            self.next = end;
+            self.passed_over = true;
+        }
+        self.forget_held();
+        self.nack_at = None;
+        self.blocked = false;
+    }
+
+    /// Whether a sample is known to be missing.
+    pub(super) fn has_gap(&self) -> bool {
+        self.next <= self.last
+    }
+
+    /// The inclusive ranges that are missing, oldest first, at most [`MAX_RANGES`].
+    pub(super) fn missing(&self) -> Vec<(u64, u64)> {
+        let mut ranges = Vec::new();
+        let mut from = self.next;
+        for frame in self.held.values() {
+            let header = frame.header();
+            if header.first > from {
+                ranges.push((from, header.first - 1));
+            }
+            from = from.max(header.end());
+            if ranges.len() == MAX_RANGES {
+                return ranges;
+            }
+        }
+        if from <= self.last {
+            ranges.push((from, self.last));
+        }
+        ranges
+    }
+
+    /// Asks for repair at once.
+    pub(super) fn nack_now(&mut self, now: Mono) {
+        self.nack_at = Some(now);
+        self.nack_wait = FIRST_NACK;
+    }
+
+    /// A gap was seen. The first time it is asked for at once; later the timer does it, unless what was asked for has
+    /// arrived and more is missing.
+    pub(super) fn gap_seen(&mut self, now: Mono) {
+        if self.nack_at.is_none() || self.next > self.asked_to {
+            self.nack_now(now);
+        }
+    }
+
+    /// The writer has sent all that it sends at one request: if that was some but not all, ask on at once.
+    pub(super) fn repair_ended(&mut self, now: Mono) {
+        if self.nack_at.is_some() && self.next > self.asked_from {
+            self.nack_now(now);
+        }
+    }
+
+    /// A request for repair was sent: when to repeat it.
+    pub(super) fn nacked(&mut self, now: Mono) {
+        self.asked_from = self.next;
+        self.asked_to = self.missing().last().map_or(self.last, |(_, to)| *to);
+        self.nack_at = Some(now + self.nack_wait);
+        self.nack_wait = (self.nack_wait * 2).min(SLOWEST_NACK);
+    }
+
+    /// Nothing is missing any more.
+    pub(super) fn settled(&mut self) {
+        self.nack_at = None;
+        self.nack_wait = FIRST_NACK;
+    }
+
+    pub(super) fn nack_at(&self) -> Option<Mono> {
+        self.nack_at
+    }
+}
+
+/// Where a reader that joins now begins: with the history if both sides want it, with the next sample otherwise.
+pub(super) fn start(heartbeat: &Heartbeat, wants_history: bool, depth: History) -> u64 {
+    let end = heartbeat.last.saturating_add(1);
+    if wants_history && heartbeat.offered.durability >= Durability::TransientLocal {
+        heartbeat.first.max(end.saturating_sub(depth.depth())).clamp(1, end)
+    } else {
+        end
+    }
+}

@@ -1,0 +1,320 @@
+//! Publishers.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::discovery::{Announcement, Discovery, Offer};
+use super::events::Events;
+use super::hub::Hub;
+use super::writer::{WriterConfig, WriterCore};
+use super::writer_endpoint::{Refused, WriterEndpoint, closed};
+use crate::error::{ErrorKind, Result};
+use crate::message::{Encoding, EntityId};
+use crate::qos::Offered;
+use crate::session::Session;
+use crate::time::Timestamp;
+use crate::topic::Topic;
+use crate::transport::{Outbound, Transport, TransportTx};
+use crate::wire::{DATA_HEADER_LEN, SAMPLE_OVERHEAD};
+
+/// The frame size at which an open batch is full, in bytes.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Publishes values of one type on one topic. Built by [`Session::publisher`].
+///
+/// Dropping it says goodbye to the subscribers without waiting for them; [`close`](Self::close) flushes first.
+pub struct Publisher<M, T: Transport> {
+    session: Session<T>,
+    hub: Arc<Hub<T::Tx>>,
+    writer: Arc<WriterEndpoint<T::Tx>>,
+    encoding: Encoding,
+    plain: bool,
+    announcement: Option<Box<dyn Announcement>>,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M: Serialize, T: Transport> Publisher<M, T> {
+    /// Publishes a value, true as of now. Waits while the link is busy and the open batch full, and under keep-all also
+    /// while the history is full of samples that reliable subscribers have not acknowledged.
+    ///
+    /// `Ok` means that the publisher has taken it and sends it without being asked again; [`flush`](Self::flush) tells
+    /// when it has arrived. Cancel-safe: a cancelled call has either published the value or not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Encode`], [`ErrorKind::PayloadTooLarge`], [`ErrorKind::Closed`]; the value was not published.
+    pub async fn publish(&self, value: &M) -> Result<()> {
+        self.publish_inner(value, None).await
+    }
+
+    /// Like [`publish`](Self::publish), with the time at which the value was true at its source.
+    ///
+    /// # Errors
+    /// As for [`publish`](Self::publish).
+    pub async fn publish_at(&self, value: &M, source: Timestamp) -> Result<()> {
+        self.publish_inner(value, Some(source)).await
+    }
+
+    /// Publishes a value if that can be done without waiting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] if [`publish`](Self::publish) would have to wait; and as there. The value was not published.
+    pub fn try_publish(&self, value: &M) -> Result<()> {
+        self.push(value, None).map_err(|refused| match refused {
+            Refused::Full { what, limit } => ErrorKind::Full { what, limit }.into(),
+            Refused::Failed(error) => error,
+        })
+    }
+
+    async fn publish_inner(&self, value: &M, source: Option<Timestamp>) -> Result<()> {
+        if self.plain {
+            return self.send_plain(value).await;
+        }
+        loop {
+            // Registered before looking, so that no progress in between is missed.
+            let progress = self.writer.progress();
+            match self.push(value, source) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Full { .. }) => progress.await,
+            }
+        }
+    }
+
+    fn push(&self, value: &M, source: Option<Timestamp>) -> Result<(), Refused> {
+        if self.plain {
+            let outbound = self.plain_message(value).map_err(Refused::Failed)?;
+            return self.session.core().tx.try_send(outbound).map_err(|error| match error {
+                crate::transport::TrySendError::Full(_) => {
+                    Refused::Full { what: "transport queue", limit: 1 }
+                }
+                crate::transport::TrySendError::Failed(error) => Refused::Failed(error),
+            });
+        }
+        self.writer.try_push(&self.hub, source, |out| self.encoding.encode(value, out))
+    }
+
+    async fn send_plain(&self, value: &M) -> Result<()> {
+        let mut batch = vec![self.plain_message(value)?];
+        self.session.core().tx.send_batch(&mut batch).await
+    }
+
+    fn plain_message(&self, value: &M) -> Result<Outbound> {
+        let mut payload = Vec::new();
+        self.encoding.encode(value, &mut payload)?;
+        let limit = self.session.capabilities().max_payload;
+        if payload.len() > limit {
+            return Err(ErrorKind::PayloadTooLarge { size: payload.len(), limit }.into());
+        }
+        Ok(Outbound::topic(self.writer.topic().clone(), payload).reliable())
+    }
+}
+
+impl<M, T: Transport> Publisher<M, T> {
+    /// This publisher's identity, as subscribers see it.
+    pub fn id(&self) -> EntityId {
+        self.writer.id()
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &Topic {
+        self.writer.topic()
+    }
+
+    /// Matches, mismatches, departures, takeovers.
+    pub fn events(&self) -> Events {
+        self.writer.events().clone()
+    }
+
+    /// The ring node that is responsible for the topic, by name, if the publisher is registered with a ring.
+    pub fn responsible(&self) -> Option<String> {
+        self.announcement.as_ref().and_then(|announcement| announcement.responsible())
+    }
+
+    /// How many subscribers match now.
+    pub fn subscribers(&self) -> usize {
+        *self.writer.matched().borrow()
+    }
+
+    /// Waits until at least `n` subscribers match and really receive: each has heard this publisher on the data path
+    /// itself and has said so. What is published afterwards reaches them.
+    ///
+    /// Cancel-safe; combine it with a timeout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the session closes first.
+    pub async fn matched(&self, n: usize) -> Result<()> {
+        let mut matched = self.writer.matched();
+        loop {
+            let progress = self.writer.progress();
+            if *matched.borrow_and_update() >= n {
+                return Ok(());
+            }
+            if self.writer.is_closed() {
+                return Err(closed());
+            }
+            tokio::select! {
+                _ = matched.changed() => {}
+                () = progress => {}
+            }
+        }
+    }
+
+    /// Waits until everything published so far was handed to the transport and, if the publisher is reliable, was
+    /// acknowledged by every matched reliable subscriber. A subscriber that stays silent holds this up for ten seconds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the session was closed meanwhile; what was not acknowledged may be lost.
+    pub async fn flush(&self) -> Result<()> {
+        loop {
+            let progress = self.writer.progress();
+            if self.writer.is_closed() {
+                return Err(closed());
+            }
+            if self.writer.is_flushed() {
+                return Ok(());
+            }
+            progress.await;
+        }
+    }
+
+    /// Flushes until the deadline, then says goodbye.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] if something was not acknowledged in time; the publisher is closed all the same.
+    pub async fn close(self, deadline: Duration) -> Result<()> {
+        let what = || format!("flushing the publisher of {}", self.topic());
+        match tokio::time::timeout(deadline, self.flush()).await {
+            Ok(flushed) => flushed,
+            Err(_) => Err(ErrorKind::Timeout { what: what(), after: deadline }.into()),
+        }
+    }
+}
+
+impl<M, T: Transport> Drop for Publisher<M, T> {
+    fn drop(&mut self) {
+        self.writer.close(&self.hub);
+        self.hub.remove_writer(self.writer.key());
+    }
+}
+
+impl<M, T: Transport> fmt::Debug for Publisher<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("id", &self.id()).field("topic", self.topic()).finish()
+    }
+}
+
+/// Describes a publisher; [`build`](Self::build) makes it.
+#[must_use = "a builder does nothing until it is built"]
+pub struct PublisherBuilder<M, T: Transport> {
+    session: Session<T>,
+    topic: Result<Topic>,
+    offered: Offered,
+    encoding: Encoding,
+    plain: bool,
+    discovery: Option<Arc<dyn Discovery>>,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
+    pub(super) fn new(session: Session<T>, topic: &str) -> Self {
+        Self {
+            session,
+            topic: Topic::new(topic),
+            offered: Offered::default(),
+            encoding: Encoding::default(),
+            plain: false,
+            discovery: None,
+            message: PhantomData,
+        }
+    }
+
+    /// What the publisher offers; DDS's defaults if not called.
+    pub fn qos(mut self, offered: Offered) -> Self {
+        self.offered = offered;
+        self
+    }
+
+    /// How values are encoded; postcard if not called. Subscribers must expect the same.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// Sends each value bare, without a frame, for programs that know nothing of this library. There is no matching, no
+    /// history and no sequence number then; over MQTT it is sent with QoS 1.
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    /// Registers the publisher, with a ring for instance, for as long as it lives.
+    pub fn discovery(mut self, discovery: Arc<dyn Discovery>) -> Self {
+        self.discovery = Some(discovery);
+        self
+    }
+
+    /// Makes the publisher, announces it, and registers it if a discovery was given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTopic`], also for topics that belong to the library;
+    /// [`ErrorKind::InconsistentPolicy`], [`ErrorKind::UnsupportedPolicy`];
+    /// [`ErrorKind::Closed`]; the discovery's. Nothing is left behind.
+    pub async fn build(self) -> Result<Publisher<M, T>> {
+        let topic = self.topic?;
+        if topic.is_reserved() {
+            let reason = "it is reserved: begin with another first level";
+            return Err(ErrorKind::InvalidTopic { topic: topic.to_string(), reason }.into());
+        }
+        self.offered.validate()?;
+        self.offered.supported()?;
+        let core = self.session.core();
+        let hub = Hub::of(core)?;
+        let max_payload =
+            core.tx.capabilities().max_payload.saturating_sub(DATA_HEADER_LEN + SAMPLE_OVERHEAD);
+        let config = WriterConfig {
+            id: core.new_entity(),
+            epoch: 1,
+            topic: topic.clone(),
+            offered: self.offered.clone(),
+            encoding: self.encoding,
+            locator: core.tx.local().clone(),
+            max_payload,
+            batch_bytes: BATCH_BYTES.min(max_payload),
+        };
+        let id = config.id;
+        let writer =
+            Arc::new(WriterEndpoint::new(core.tx.clone(), WriterCore::new(core.clock.now(), config)));
+        let mut publisher = Publisher {
+            session: self.session.clone(),
+            hub: hub.clone(),
+            writer: writer.clone(),
+            encoding: self.encoding,
+            plain: self.plain,
+            announcement: None,
+            message: PhantomData,
+        };
+        if self.plain {
+            return Ok(publisher);
+        }
+        hub.add_writer(writer).await?;
+        if let Some(discovery) = self.discovery {
+            let (qos, encoding, events) = (self.offered, self.encoding, publisher.events());
+            let offer = Offer { id, topic, qos, encoding, events };
+            publisher.announcement = Some(discovery.offer(offer).await?);
+        }
+        Ok(publisher)
+    }
+}
+
+impl<M, T: Transport> fmt::Debug for PublisherBuilder<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublisherBuilder")
+            .field("topic", &self.topic)
+            .field("offered", &self.offered)
+            .finish()
+    }
+}

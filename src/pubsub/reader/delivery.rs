@@ -1,0 +1,160 @@
+//! Order within one writer's sequence: what is delivered, held back, asked for again or given up.
+
+use super::ReaderCore;
+use crate::message::EntityId;
+use crate::pubsub::proxy::WriterProxy;
+use crate::pubsub::queue::{Chunk, Content};
+use crate::qos::{Durability, History, Ownership, Reliability};
+use crate::time::{Mono, Timestamp};
+use crate::wire::DataFrame;
+
+impl ReaderCore {
+    /// Puts a frame into its place in the writer's sequence.
+    pub(super) fn sequence(&mut self, wall: Timestamp, frame: &DataFrame) {
+        let header = *frame.header();
+        let repairs = self.repairs(header.writer);
+        let Some(proxy) = self.writers.get_mut(&header.writer) else { return };
+        if proxy.replaying.is_some() {
+            return proxy.hold(frame.clone());
+        }
+        if header.end() <= proxy.next {
+            if !proxy.passed_over {
+                self.stats.duplicates += u64::from(header.count);
+            }
+            return;
+        }
+        if header.first > proxy.next {
+            let topic = proxy.topic.clone();
+            if !self.is_heard(&topic, header.writer) {
+                return self.pass_over(header.writer, header.end());
+            }
+            if repairs {
+                return self.hold(frame);
+            }
+            self.give_up_before(wall, header.writer, header.first);
+        }
+        self.accept(wall, frame);
+        self.drain_held(wall, header.writer);
+    }
+
+    /// After anything was learnt of a writer: sets or clears its timer for repairs.
+    pub(super) fn follow(&mut self, now: Mono, writer: EntityId) {
+        let repairs = self.repairs(writer);
+        let Some(topic) = self.writers.get(&writer).map(|proxy| proxy.topic.clone()) else { return };
+        let heard = self.is_heard(&topic, writer);
+        let Some(proxy) = self.writers.get_mut(&writer) else { return };
+        if proxy.replaying.is_some() || !proxy.compatible {
+            return;
+        }
+        if !heard {
+            proxy.pass_over(proxy.last + 1);
+        } else if !proxy.has_gap() {
+            proxy.settled();
+        } else if repairs && !proxy.blocked {
+            proxy.gap_seen(now);
+        }
+    }
+
+    /// The writer no longer has what comes before `first`: what is held is delivered, what is missing is lost.
+    pub(super) fn give_up_before(&mut self, wall: Timestamp, writer: EntityId, first: u64) {
+        let mut lost = 0;
+        while let Some(proxy) = self.writers.get_mut(&writer) {
+            if proxy.next >= first || proxy.replaying.is_some() {
+                break;
+            }
+            let resume = proxy.first_held().unwrap_or(first).min(first);
+            lost += resume - proxy.next;
+            proxy.next = resume;
+            self.drain_held(wall, writer);
+        }
+        let Some(proxy) = self.writers.get(&writer).filter(|_| lost > 0) else { return };
+        let topic = proxy.topic.clone();
+        if proxy.compatible && self.is_heard(&topic, writer) {
+            self.count_lost(&topic, writer, lost);
+        }
+    }
+
+    fn hold(&mut self, frame: &DataFrame) {
+        if let Some(proxy) = self.writers.get_mut(&frame.header().writer) {
+            proxy.hold(frame.clone());
+        }
+    }
+
+    fn pass_over(&mut self, writer: EntityId, end: u64) {
+        if let Some(proxy) = self.writers.get_mut(&writer) {
+            proxy.pass_over(end);
+        }
+    }
+
+    pub(super) fn drain_held(&mut self, wall: Timestamp, writer: EntityId) {
+        while let Some(frame) = self.writers.get_mut(&writer).and_then(WriterProxy::take_held) {
+            if !self.accept(wall, &frame) {
+                break;
+            }
+        }
+    }
+
+    /// Whether a writer's gaps are asked for rather than counted.
+    fn repairs(&self, writer: EntityId) -> bool {
+        let (reliability, durability) = match self.writers.get(&writer) {
+            Some(proxy) if self.relay => (proxy.offered.reliability, proxy.offered.durability),
+            Some(_) => (self.requested.reliability, self.requested.durability),
+            None => return false,
+        };
+        reliability == Reliability::Reliable || durability >= Durability::TransientLocal
+    }
+
+    /// Delivers the part of a frame that is next. `false` if the queue has no room: the frame must come again.
+    fn accept(&mut self, wall: Timestamp, frame: &DataFrame) -> bool {
+        let header = frame.header();
+        let repairs = self.repairs(header.writer);
+        let Some(topic) = self.writers.get(&header.writer).map(|proxy| proxy.topic.clone()) else {
+            return true;
+        };
+        if !self.is_heard(&topic, header.writer) {
+            self.pass_over(header.writer, header.end());
+            return true;
+        }
+        let Some(proxy) = self.writers.get_mut(&header.writer) else { return true };
+        if self.requested.history == History::KeepAll && !self.queue.has_room() {
+            if repairs {
+                proxy.blocked = true;
+                self.blocked += 1;
+                return false;
+            }
+            self.stats.queue_full += header.end() - proxy.next;
+            proxy.next = header.end();
+            return true;
+        }
+        let mut samples = frame.samples();
+        for _ in header.first..proxy.next {
+            samples.skip_one();
+        }
+        while proxy
+            .skip_until
+            .is_some_and(|until| samples.peek_source().is_some_and(|source| source <= until))
+        {
+            samples.skip_one();
+        }
+        proxy.next = header.end();
+        if samples.remaining() == 0 {
+            return true;
+        }
+        proxy.skip_until = None;
+        proxy.unacknowledged += samples.remaining() as u64;
+        if self.requested.ownership == Ownership::Exclusive {
+            let newest = samples.clone().map(|sample| sample.source).max();
+            let instance = self.instances.entry(topic.clone()).or_default();
+            instance.heard = instance.heard.max(newest);
+        }
+        self.stats.received += samples.remaining() as u64;
+        self.stats.replaced += self.queue.push(Chunk {
+            topic,
+            strength: proxy.offered.strength,
+            history: proxy.offered.history,
+            received: wall,
+            content: Content::Frame(samples),
+        });
+        true
+    }
+}

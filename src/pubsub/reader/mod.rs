@@ -1,0 +1,389 @@
+//! One reader as a state machine: matching, order, gaps, exclusive ownership, leases.
+
+mod arbitration;
+mod delivery;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::control::{AckNack, Heartbeat, Message, Replay};
+use super::events::{Departure, MatchEvent};
+use super::proxy::{WriterProxy, start};
+use super::queue::{Chunk, Content, ReaderQueue};
+use super::writer::PEER_TIMEOUT;
+use crate::message::EntityId;
+use crate::qos::{self, Durability, History, Offered, Requested, ResourceLimits};
+use crate::time::{Mono, Timestamp, earliest};
+use crate::topic::Topic;
+use crate::transport::Locator;
+use crate::wire::DataFrame;
+use arbitration::Instance;
+
+/// The most writers of one reader: a bound on what strangers can make it remember.
+const MAX_WRITERS: usize = 65_536;
+/// How many silent writers are remembered.
+const MAX_DEPARTED: usize = 1024;
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub(super) enum ReaderAction {
+    /// Send to a writer's session.
+    Tell { to: Locator, message: Message },
+    /// Tell the user.
+    Event(MatchEvent),
+}
+
+/// Counts of one subscriber, since it was built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriberStats {
+    /// Samples put into the queue.
+    pub received: u64,
+    /// Samples that came more than once; the copies were dropped.
+    pub duplicates: u64,
+    /// Samples that never came and could not be had again.
+    pub lost: u64,
+    /// Unread samples that newer ones replaced, by the keep-last depth.
+    pub replaced: u64,
+    /// Samples of best-effort writers that found the queue full.
+    pub queue_full: u64,
+    /// Samples of writers that are not matched (not yet, or not any more).
+    pub unmatched: u64,
+    /// Messages that were neither a frame nor expected to be plain.
+    pub undecodable: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct ReaderCore {
+    id: EntityId,
+    /// Whether it hears writers through a relay.
+    via_node: bool,
+    /// A relay's own reader takes every writer as it is: it requests what is offered.
+    relay: bool,
+    requested: Requested,
+    writers: HashMap<EntityId, WriterProxy>,
+    instances: HashMap<Topic, Instance>,
+    departed: HashMap<EntityId, Departed>,
+    pub(super) queue: ReaderQueue,
+    pub(super) stats: SubscriberStats,
+    actions: VecDeque<ReaderAction>,
+    /// No timer is due before this.
+    deadline: Option<Mono>,
+    /// At most so many writers found the queue full since it last had much room.
+    blocked: usize,
+}
+
+/// Where a writer that fell silent was left, in case that it comes back.
+#[derive(Debug, Clone, Copy)]
+struct Departed {
+    epoch: u32,
+    next: u64,
+    counted_lost: u64,
+}
+
+impl ReaderCore {
+    pub(super) fn new(id: EntityId, via_node: bool, requested: Requested) -> Self {
+        Self {
+            id,
+            via_node,
+            relay: false,
+            queue: ReaderQueue::new(requested.history, requested.resource_limits),
+            requested,
+            writers: HashMap::new(),
+            instances: HashMap::new(),
+            departed: HashMap::new(),
+            stats: SubscriberStats::default(),
+            actions: VecDeque::new(),
+            deadline: None,
+            blocked: 0,
+        }
+    }
+
+    /// A reader that matches every writer and follows each as its own offer allows, for passing the samples on.
+    pub(super) fn relay(id: EntityId, queue: ResourceLimits) -> Self {
+        let requested = Requested::default().keep_all().resource_limits(queue);
+        Self { relay: true, ..Self::new(id, false, requested) }
+    }
+
+    /// What is known of a writer.
+    pub(super) fn writer(&self, writer: EntityId) -> Option<&WriterProxy> {
+        self.writers.get(&writer)
+    }
+
+    /// Writers that match.
+    pub(super) fn matched(&self) -> usize {
+        self.writers.values().filter(|writer| writer.compatible).count()
+    }
+
+    /// Whether this reader knows the writer.
+    pub(super) fn knows(&self, writer: EntityId) -> bool {
+        self.writers.contains_key(&writer)
+    }
+
+    /// Takes an announcement: heard on `topic`, or sent to this session alone, at the end of a repair.
+    pub(super) fn on_heartbeat(
+        &mut self,
+        now: Mono,
+        wall: Timestamp,
+        topic: Option<&Topic>,
+        heartbeat: &Heartbeat,
+    ) {
+        let id = heartbeat.writer;
+        match self.writers.get_mut(&id) {
+            None => match topic {
+                Some(topic) if self.writers.len() < MAX_WRITERS => self.introduce(now, topic, heartbeat),
+                _ => return,
+            },
+            Some(proxy) if heartbeat.epoch < proxy.epoch => return,
+            Some(proxy) if heartbeat.epoch > proxy.epoch => {
+                // A new incarnation numbers from 1 again.
+                let topic = proxy.topic.clone();
+                self.remove_writer(now, id, Departure::Left);
+                self.introduce(now, &topic, heartbeat);
+            }
+            Some(proxy) => {
+                proxy.last_heard = now;
+                proxy.locator = heartbeat.locator.clone();
+                proxy.last = proxy.last.max(heartbeat.last);
+                proxy.offered = heartbeat.offered.clone();
+                if topic.is_none() {
+                    proxy.repair_ended(now);
+                }
+                self.give_up_before(wall, id, heartbeat.first);
+            }
+        }
+        self.arbitrate(now, id);
+        self.follow(now, id);
+        self.acknowledge(now, id);
+    }
+
+    pub(super) fn on_bye(&mut self, now: Mono, writer: EntityId, epoch: u32, last: u64) {
+        let Some(proxy) = self.writers.get_mut(&writer) else { return };
+        if proxy.epoch != epoch {
+            return;
+        }
+        proxy.last = proxy.last.max(last);
+        self.remove_writer(now, writer, Departure::Left);
+    }
+
+    /// Takes a frame; `wall` is when it came.
+    pub(super) fn on_data(&mut self, now: Mono, wall: Timestamp, frame: &DataFrame) {
+        let header = *frame.header();
+        let Some(proxy) = self.writers.get_mut(&header.writer) else {
+            self.stats.unmatched += u64::from(header.count);
+            return;
+        };
+        if !proxy.compatible || proxy.epoch != header.epoch {
+            return;
+        }
+        proxy.last_heard = now;
+        let published_before = proxy.last > 0;
+        proxy.last = proxy.last.max(header.end() - 1);
+        if !published_before {
+            self.arbitrate(now, header.writer);
+        }
+        self.sequence(wall, frame);
+        self.follow(now, header.writer);
+        self.acknowledge_if_due(now, header.writer);
+    }
+
+    /// Takes a message of a program that does not use this library.
+    pub(super) fn on_plain(&mut self, wall: Timestamp, topic: &Topic, payload: bytes::Bytes) {
+        if !self.queue.has_room() && self.requested.history == History::KeepAll {
+            self.stats.queue_full += 1;
+            return;
+        }
+        self.stats.received += 1;
+        self.stats.replaced += self.queue.push(Chunk {
+            topic: topic.clone(),
+            strength: 0,
+            history: History::default(),
+            received: wall,
+            content: Content::Plain(Some(payload)),
+        });
+    }
+
+    pub(super) fn on_replay(&mut self, now: Mono, wall: Timestamp, replay: &Replay) {
+        let Some(proxy) = self.writers.get_mut(&replay.writer) else { return };
+        if proxy.epoch != replay.epoch || proxy.replaying != Some(replay.after) || replay.first == 0 {
+            return;
+        }
+        proxy.replaying = None;
+        proxy.passed_over = false;
+        proxy.next = replay.first;
+        proxy.last = proxy.last.max(replay.last);
+        proxy.settled();
+        // What was published while the answer was under way is held already.
+        self.drain_held(wall, replay.writer);
+        self.follow(now, replay.writer);
+        self.acknowledge_if_due(now, replay.writer);
+    }
+
+    pub(super) fn on_timeout(&mut self, now: Mono) {
+        self.deadline = None;
+        let expired = |proxy: &WriterProxy| now > proxy.lease_end(PEER_TIMEOUT);
+        let gone: Vec<_> =
+            self.writers.iter().filter(|(_, proxy)| expired(proxy)).map(|(id, _)| *id).collect();
+        for writer in gone {
+            self.remove_writer(now, writer, Departure::LeaseExpired);
+        }
+        let due = |proxy: &WriterProxy| proxy.nack_at().is_some_and(|at| at <= now);
+        let due: Vec<_> = self.writers.iter().filter(|(_, proxy)| due(proxy)).map(|(id, _)| *id).collect();
+        for writer in due {
+            self.acknowledge(now, writer);
+        }
+        for proxy in self.writers.values() {
+            let next = earliest(proxy.nack_at(), Some(just_after(proxy.lease_end(PEER_TIMEOUT))));
+            self.deadline = earliest(self.deadline, next);
+        }
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) is due.
+    pub(super) fn poll_timeout(&self) -> Option<Mono> {
+        self.deadline
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<ReaderAction> {
+        self.actions.pop_front()
+    }
+
+    /// The user has taken samples: writers that found the queue full are asked again. Says whether there are any.
+    pub(super) fn on_room(&mut self, now: Mono) -> bool {
+        if self.blocked == 0 || !self.queue.has_much_room() {
+            return false;
+        }
+        self.blocked = 0;
+        let blocked: Vec<_> =
+            self.writers.iter().filter(|(_, proxy)| proxy.blocked).map(|(id, _)| *id).collect();
+        for writer in blocked {
+            if let Some(proxy) = self.writers.get_mut(&writer) {
+                proxy.blocked = false;
+            }
+            self.follow(now, writer);
+            self.acknowledge(now, writer);
+        }
+        true
+    }
+
+    /// Says goodbye to every writer.
+    pub(super) fn leave(&mut self) {
+        for (writer, proxy) in self.writers.drain() {
+            let message = Message::ReaderBye { reader: self.id, writer, via_node: self.via_node };
+            self.actions.push_back(ReaderAction::Tell { to: proxy.locator, message });
+        }
+    }
+
+    fn introduce(&mut self, now: Mono, topic: &Topic, heartbeat: &Heartbeat) {
+        let requested = requested_of(self.relay, &self.requested, &heartbeat.offered);
+        let verdict = qos::check(&heartbeat.offered, &requested);
+        let wants_history = requested.durability >= Durability::TransientLocal;
+        let next = start(heartbeat, wants_history, requested.history);
+        let mut proxy = WriterProxy::new(now, topic.clone(), heartbeat, verdict.is_ok(), next);
+        if let Some(left) =
+            self.departed.remove(&heartbeat.writer).filter(|left| left.epoch == heartbeat.epoch)
+        {
+            // It was only silent: go on where it was left, and take back what was given up for lost.
+            proxy.next = left.next;
+            self.stats.lost = self.stats.lost.saturating_sub(left.counted_lost);
+        }
+        self.writers.insert(heartbeat.writer, proxy);
+        let (topic, peer) = (topic.clone(), heartbeat.writer);
+        self.actions.push_back(ReaderAction::Event(match verdict {
+            Ok(()) => MatchEvent::Matched { topic, peer },
+            Err(mismatch) => MatchEvent::Mismatched { topic, peer, mismatch },
+        }));
+    }
+
+    fn remove_writer(&mut self, now: Mono, writer: EntityId, cause: Departure) {
+        let Some(proxy) = self.writers.remove(&writer) else { return };
+        if !proxy.compatible {
+            return;
+        }
+        let topic = proxy.topic.clone();
+        let heard = self.is_heard(&topic, writer) && proxy.replaying.is_none();
+        let lost = if heard && proxy.has_gap() {
+            proxy.missing().iter().map(|(from, to)| to + 1 - from).sum()
+        } else {
+            0
+        };
+        if lost > 0 {
+            self.count_lost(&topic, writer, lost);
+        }
+        if cause == Departure::LeaseExpired && self.departed.len() < MAX_DEPARTED {
+            let left = Departed { epoch: proxy.epoch, next: proxy.next, counted_lost: lost };
+            self.departed.insert(writer, left);
+        }
+        let event = MatchEvent::Departed { topic: topic.clone(), peer: writer, cause };
+        self.actions.push_back(ReaderAction::Event(event));
+        self.disown(&topic, writer);
+        self.arbitrate_topic(now, &topic);
+    }
+
+    fn count_lost(&mut self, topic: &Topic, peer: EntityId, samples: u64) {
+        self.stats.lost += samples;
+        metrics::counter!("ringbus_samples_lost_total").increment(samples);
+        self.actions.push_back(ReaderAction::Event(MatchEvent::Lost { topic: topic.clone(), peer, samples }));
+    }
+
+    fn acknowledge_if_due(&mut self, now: Mono, writer: EntityId) {
+        let quarter_window =
+            |proxy: &WriterProxy| (proxy.offered.resource_limits.max_samples / 4).clamp(1, 4096) as u64;
+        let due = self.writers.get(&writer).is_some_and(|proxy| {
+            proxy.nack_at().is_some_and(|at| at <= now) || proxy.unacknowledged >= quarter_window(proxy)
+        });
+        if due {
+            self.acknowledge(now, writer);
+        } else {
+            self.arm(writer);
+        }
+    }
+
+    /// Sends what this reader has and, where a request for repair is due, what it misses.
+    fn acknowledge(&mut self, now: Mono, writer: EntityId) {
+        let Some(proxy) = self.writers.get_mut(&writer) else { return };
+        let requested = requested_of(self.relay, &self.requested, &proxy.offered);
+        let due = proxy.nack_at().is_some_and(|at| at <= now);
+        let missing =
+            if due && proxy.replaying.is_none() && !proxy.blocked { proxy.missing() } else { Vec::new() };
+        let message = Message::AckNack(AckNack {
+            reader: self.id,
+            writer,
+            epoch: proxy.epoch,
+            via_node: self.via_node,
+            requested,
+            next: proxy.next,
+            missing,
+            replay_after: proxy.replaying,
+        });
+        proxy.unacknowledged = 0;
+        if due {
+            proxy.nacked(now);
+        }
+        self.actions.push_back(ReaderAction::Tell { to: proxy.locator.clone(), message });
+        self.arm(writer);
+    }
+
+    /// Makes sure that `on_timeout` is called when this writer needs it.
+    fn arm(&mut self, writer: EntityId) {
+        if let Some(proxy) = self.writers.get(&writer) {
+            let next = earliest(proxy.nack_at(), Some(just_after(proxy.lease_end(PEER_TIMEOUT))));
+            self.deadline = earliest(self.deadline, next);
+        }
+    }
+}
+
+fn requested_of(relay: bool, requested: &Requested, offered: &Offered) -> Requested {
+    if !relay {
+        return requested.clone();
+    }
+    Requested {
+        reliability: offered.reliability,
+        durability: offered.durability,
+        ownership: offered.ownership,
+        ..requested.clone()
+    }
+}
+
+fn just_after(at: Mono) -> Mono {
+    at + Duration::from_millis(1)
+}

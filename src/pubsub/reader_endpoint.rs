@@ -1,0 +1,215 @@
+//! A reader in its session: the state machine behind a lock, and the subscriber that waits on it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use tokio::sync::watch;
+
+use super::control::Message;
+use super::events::Events;
+use super::hub::{Hub, Key};
+use super::queue::Chunk;
+use super::reader::{ReaderAction, ReaderCore, SubscriberStats};
+use crate::message::{EntityId, Sample};
+use crate::session::lock;
+use crate::time::{Mono, Timestamp};
+use crate::topic::{Topic, TopicFilter};
+use crate::transport::TransportTx;
+use crate::wire::DataFrame;
+
+pub(super) struct ReaderEndpoint {
+    id: EntityId,
+    wire_filter: TopicFilter,
+    /// Whether messages without a frame are samples.
+    plain: bool,
+    core: Mutex<ReaderCore>,
+    ready: AtomicWaker,
+    closed: AtomicBool,
+    matched: watch::Sender<usize>,
+    events: Events,
+}
+
+impl ReaderEndpoint {
+    pub(super) fn new(id: EntityId, wire_filter: TopicFilter, plain: bool, core: ReaderCore) -> Self {
+        Self {
+            id,
+            wire_filter,
+            plain,
+            core: Mutex::new(core),
+            ready: AtomicWaker::new(),
+            closed: AtomicBool::new(false),
+            matched: watch::channel(0).0,
+            events: Events::default(),
+        }
+    }
+
+    pub(super) fn id(&self) -> EntityId {
+        self.id
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key { id: self.id, relayed: false }
+    }
+
+    /// The filter as the transport knows it.
+    pub(super) fn wire_filter(&self) -> &TopicFilter {
+        &self.wire_filter
+    }
+
+    pub(super) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    pub(super) fn matched(&self) -> watch::Receiver<usize> {
+        self.matched.subscribe()
+    }
+
+    pub(super) fn stats(&self) -> SubscriberStats {
+        lock(&self.core).stats
+    }
+
+    /// Waits until `take` finds something in the queue, or the endpoint is closed (`None`).
+    pub(super) fn poll_take<Tx: TransportTx, V>(
+        &self,
+        hub: &Hub<Tx>,
+        cx: &Context<'_>,
+        take: impl Fn(&mut ReaderCore) -> Option<V>,
+    ) -> Poll<Option<V>> {
+        if let Some(taken) = self.take(hub, &take) {
+            return Poll::Ready(Some(taken));
+        }
+        self.ready.register(cx.waker());
+        // What came between the look and the registration woke nobody.
+        match self.take(hub, &take) {
+            Some(taken) => Poll::Ready(Some(taken)),
+            None if self.closed.load(Ordering::Acquire) => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Takes something from the queue and, if that makes room, asks for what was refused.
+    pub(super) fn take<Tx: TransportTx, V>(
+        &self,
+        hub: &Hub<Tx>,
+        take: impl Fn(&mut ReaderCore) -> Option<V>,
+    ) -> Option<V> {
+        let mut core = lock(&self.core);
+        let taken = take(&mut core)?;
+        if core.on_room(hub.core.clock.now()) {
+            self.run_actions(hub, core);
+        }
+        Some(taken)
+    }
+
+    pub(super) fn on_message<Tx: TransportTx>(
+        &self,
+        hub: &Hub<Tx>,
+        now: Mono,
+        topic: Option<&Topic>,
+        message: &Message,
+    ) {
+        let mut core = lock(&self.core);
+        match message {
+            Message::Heartbeat(heartbeat) => core.on_heartbeat(now, Timestamp::now(), topic, heartbeat),
+            Message::WriterBye { writer, epoch, last } => core.on_bye(now, *writer, *epoch, *last),
+            Message::Replay(replay) => core.on_replay(now, Timestamp::now(), replay),
+            _ => return,
+        }
+        self.run_actions(hub, core);
+    }
+
+    pub(super) fn on_data<Tx: TransportTx>(
+        &self,
+        hub: &Hub<Tx>,
+        now: Mono,
+        wall: Timestamp,
+        frame: &DataFrame,
+    ) {
+        let mut core = lock(&self.core);
+        core.on_data(now, wall, frame);
+        self.run_actions(hub, core);
+    }
+
+    /// Takes samples that were sent to this session alone.
+    pub(super) fn on_repair<Tx: TransportTx>(
+        &self,
+        hub: &Hub<Tx>,
+        now: Mono,
+        wall: Timestamp,
+        frame: &DataFrame,
+    ) {
+        let mut core = lock(&self.core);
+        if core.knows(frame.header().writer) {
+            core.on_data(now, wall, frame);
+            self.run_actions(hub, core);
+        }
+    }
+
+    pub(super) fn on_plain(&self, wall: Timestamp, topic: &Topic, payload: &Bytes) {
+        let mut core = lock(&self.core);
+        if self.plain {
+            core.on_plain(wall, topic, payload.clone());
+            self.ready.wake();
+        } else {
+            core.stats.undecodable += 1;
+            tracing::debug!(%topic, "dropped a message without a frame: build the subscriber with .plain() to get it");
+        }
+    }
+
+    pub(super) fn on_undecodable(&self) {
+        lock(&self.core).stats.undecodable += 1;
+    }
+
+    pub(super) fn on_timeout<Tx: TransportTx>(&self, hub: &Hub<Tx>, now: Mono) {
+        let mut core = lock(&self.core);
+        core.on_timeout(now);
+        self.run_actions(hub, core);
+    }
+
+    /// Says goodbye; what is queued can still be read.
+    pub(super) fn close<Tx: TransportTx>(&self, hub: &Hub<Tx>) {
+        let mut core = lock(&self.core);
+        core.leave();
+        self.closed.store(true, Ordering::Release);
+        self.run_actions(hub, core);
+        self.events.close();
+    }
+
+    /// Looks at the state machine.
+    pub(super) fn inspect<V>(&self, look: impl FnOnce(&ReaderCore) -> V) -> V {
+        look(&lock(&self.core))
+    }
+
+    fn run_actions<Tx: TransportTx>(&self, hub: &Hub<Tx>, mut core: std::sync::MutexGuard<'_, ReaderCore>) {
+        let mut events = Vec::new();
+        while let Some(action) = core.poll_action() {
+            match action {
+                ReaderAction::Tell { to, message } => hub.tell(to, &message),
+                ReaderAction::Event(event) => events.push(event),
+            }
+        }
+        if let Some(at) = core.poll_timeout() {
+            hub.schedule(self.key(), at);
+        }
+        if !events.is_empty() {
+            self.matched.send_replace(core.matched());
+        }
+        drop(core);
+        self.ready.wake();
+        events.into_iter().for_each(|event| self.events.push(event));
+    }
+}
+
+/// Takes one sample, or a whole chunk: under keep-last a chunk must not leave the queue, since newer samples replace
+/// what is left of it.
+pub(super) fn take_sample<M>(core: &mut ReaderCore) -> Option<Sample<M>> {
+    core.queue.pop_sample()
+}
+
+/// Takes the unread samples of one frame.
+pub(super) fn take_chunk(core: &mut ReaderCore) -> Option<Chunk> {
+    core.queue.pop_chunk()
+}

@@ -1,0 +1,204 @@
+//! A ring node's stand-in for the publishers of one topic: it follows each of them, keeps what they keep, and passes
+//! their frames on under the topic's relay name, with the writers' own identities and numbers. So a subscriber that is
+//! moved from one node to another sees the same writers go on, and its gaps and duplicates are found as always.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::events::{Departure, MatchEvent};
+use super::hub::Hub;
+use super::queue::{Chunk, Content};
+use super::reader::ReaderCore;
+use super::reader_endpoint::{ReaderEndpoint, take_chunk};
+use super::via;
+use super::writer::{WriterConfig, WriterCore};
+use super::writer_endpoint::WriterEndpoint;
+use crate::error::Result;
+use crate::message::EntityId;
+use crate::qos::ownership::{Candidate, owner};
+use crate::qos::{Ownership, ResourceLimits};
+use crate::session::Session;
+use crate::topic::{Topic, TopicFilter};
+use crate::transport::{Transport, TransportTx};
+
+/// What a relay holds between publishers and its own history.
+const QUEUE: ResourceLimits = ResourceLimits { max_samples: 16_384, max_bytes: 64 << 20 };
+/// How long the samples of a publisher that is gone can still be repaired.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Relays one topic until it is dropped.
+pub(crate) struct Relay {
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    /// Begins to relay a topic.
+    ///
+    /// # Errors
+    /// As for building a subscriber; nothing is left behind.
+    pub(crate) async fn start<T: Transport>(session: &Session<T>, topic: &Topic) -> Result<Self> {
+        let core = session.core();
+        let hub = Hub::of(core)?;
+        let id = core.new_entity();
+        let reader = ReaderEndpoint::new(id, TopicFilter::from(topic), false, ReaderCore::relay(id, QUEUE));
+        let reader = Arc::new(reader);
+        let relayed = via::via_topic(topic)?;
+        hub.add_reader(reader.clone()).await?;
+        let worker = Worker { session: session.clone(), hub, reader, relayed, writers: HashMap::new() };
+        Ok(Self { task: tokio::spawn(worker.run()) })
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Worker<T: Transport> {
+    session: Session<T>,
+    hub: Arc<Hub<T::Tx>>,
+    reader: Arc<ReaderEndpoint>,
+    /// The name of the topic on this node's side.
+    relayed: Topic,
+    writers: HashMap<EntityId, StandIn<T::Tx>>,
+}
+
+/// One publisher, as this node passes it on.
+struct StandIn<Tx> {
+    endpoint: Arc<WriterEndpoint<Tx>>,
+    strength: i32,
+    exclusive: bool,
+    has_published: bool,
+}
+
+impl<T: Transport> Worker<T> {
+    async fn run(mut self) {
+        let events = self.reader.events().clone();
+        loop {
+            let (hub, reader) = (self.hub.clone(), self.reader.clone());
+            tokio::select! {
+                // Samples first: a departure is acted on when all that came before it is passed on.
+                biased;
+                chunk = std::future::poll_fn(|cx| reader.poll_take(&hub, cx, take_chunk)) => match chunk {
+                    Some(chunk) => self.pass_on(chunk).await,
+                    None => return,
+                },
+                event = events.next() => match event {
+                    Some(event) => self.on_event(event).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn on_event(&mut self, event: MatchEvent) {
+        match event {
+            MatchEvent::Matched { peer, .. } => {
+                if let Err(error) = self.stand_in(peer).await {
+                    tracing::debug!(topic = %self.relayed, writer = %peer, %error, "cannot relay");
+                }
+            }
+            MatchEvent::Departed { peer, cause, .. } => self.retire(peer, cause),
+            _ => {}
+        }
+    }
+
+    async fn pass_on(&mut self, chunk: Chunk) {
+        let Content::Frame(samples) = chunk.content else { return };
+        let frame = samples.frame().clone();
+        let writer = frame.header().writer;
+        if let Err(error) = self.stand_in(writer).await {
+            tracing::debug!(topic = %self.relayed, %writer, %error, "cannot relay");
+            return;
+        }
+        if let Some(stand_in) = self.writers.get_mut(&writer) {
+            stand_in.has_published = true;
+        }
+        // The node arbitrates: what the owner says is passed on, what the others say is kept for their turn.
+        let heard = self.owner().is_none_or(|owner| owner == writer);
+        let Some(stand_in) = self.writers.get(&writer) else { return };
+        if let Err(error) = stand_in.endpoint.relay(&self.hub, &frame, heard).await {
+            tracing::debug!(topic = %self.relayed, %writer, %error, "did not relay a frame");
+        }
+    }
+
+    /// Who is heard, if the publishers are exclusive.
+    fn owner(&self) -> Option<EntityId> {
+        let exclusive =
+            self.writers.iter().filter(|(_, stand_in)| stand_in.exclusive && stand_in.has_published);
+        owner(exclusive.map(|(id, stand_in)| Candidate { writer: *id, strength: stand_in.strength }))
+    }
+
+    /// Makes a publisher's stand-in, or brings it up to date.
+    async fn stand_in(&mut self, writer: EntityId) -> Result<()> {
+        let known = self.reader.inspect(|reader| {
+            let proxy = reader.writer(writer)?;
+            Some((proxy.offered.clone(), proxy.encoding, proxy.epoch, proxy.last > 0))
+        });
+        let Some((offered, encoding, epoch, has_published)) = known else { return Ok(()) };
+        if let Some(stand_in) = self.writers.get_mut(&writer) {
+            stand_in.strength = offered.strength;
+            stand_in.endpoint.set_offered(&self.hub, &offered);
+            return Ok(());
+        }
+        let core = self.session.core();
+        let config = WriterConfig {
+            id: writer,
+            epoch,
+            topic: self.relayed.clone(),
+            offered: offered.clone(),
+            encoding,
+            locator: core.tx.local().clone(),
+            max_payload: core.tx.capabilities().max_payload,
+            batch_bytes: 0,
+        };
+        let writer_core = WriterCore::new(core.clock.now(), config);
+        let endpoint = Arc::new(WriterEndpoint::new(core.tx.clone(), writer_core));
+        let stand_in = StandIn {
+            endpoint: endpoint.clone(),
+            strength: offered.strength,
+            exclusive: offered.ownership == Ownership::Exclusive,
+            has_published,
+        };
+        self.writers.insert(writer, stand_in);
+        self.hub.add_writer(endpoint).await
+    }
+
+    /// Lets a stand-in go when its publisher is gone: at once if subscribers have everything, soon otherwise.
+    fn retire(&mut self, writer: EntityId, cause: Departure) {
+        let Some(stand_in) = self.writers.remove(&writer) else { return };
+        tracing::debug!(topic = %self.relayed, %writer, ?cause, "publisher gone");
+        let (hub, endpoint) = (self.hub.clone(), stand_in.endpoint);
+        tokio::spawn(async move {
+            let flushed = async {
+                loop {
+                    let progress = endpoint.progress();
+                    if endpoint.is_flushed() {
+                        break;
+                    }
+                    progress.await;
+                }
+            };
+            if tokio::time::timeout(LINGER, flushed).await.is_err() {
+                tracing::debug!(writer = %endpoint.id(), "a departed publisher's samples were not all acknowledged");
+            }
+            endpoint.close(&hub);
+            hub.remove_writer(endpoint.key());
+        });
+    }
+}
+
+impl<T: Transport> Drop for Worker<T> {
+    fn drop(&mut self) {
+        self.hub.remove_reader(&self.reader);
+        self.reader.close(&*self.hub);
+        for (_, stand_in) in self.writers.drain() {
+            stand_in.endpoint.abandon();
+            self.hub.remove_writer(stand_in.endpoint.key());
+        }
+    }
+}

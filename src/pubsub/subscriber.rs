@@ -1,0 +1,280 @@
+//! Subscribers.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+
+use super::discovery::{Announcement, Discovery, Request};
+use super::events::Events;
+use super::hub::Hub;
+use super::queue::Chunk;
+use super::reader::{ReaderCore, SubscriberStats};
+use super::reader_endpoint::{ReaderEndpoint, take_chunk, take_sample};
+use super::via::{Route, wire_filter};
+use crate::error::{ErrorKind, Result};
+use crate::message::{Encoding, EntityId, Sample};
+use crate::qos::{History, Requested};
+use crate::session::Session;
+use crate::topic::TopicFilter;
+use crate::transport::Transport;
+
+/// Receives values of one type from every topic under a filter. Built by [`Session::subscriber`]; also a
+/// [`Stream`] of `Result<Sample<M>>`.
+///
+/// Dropping it says goodbye to the publishers.
+pub struct Subscriber<M, T: Transport> {
+    hub: Arc<Hub<T::Tx>>,
+    reader: Arc<ReaderEndpoint>,
+    filter: TopicFilter,
+    encoding: Encoding,
+    keep_all: bool,
+    /// The rest of the frame that is being read.
+    current: Option<Chunk>,
+    announcement: Option<Box<dyn Announcement>>,
+    // The session stays open as long as anything of it is in use.
+    _session: Session<T>,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M, T: Transport> Subscriber<M, T> {
+    /// Waits for the next sample; `None` once the session is closed and everything received was read. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EncodingMismatch`] for a sample in another encoding than this subscriber's. That sample is passed over;
+    /// the next call goes on.
+    pub async fn recv(&mut self) -> Result<Option<Sample<M>>> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await.transpose()
+    }
+
+    /// The next sample if one is at hand.
+    ///
+    /// # Errors
+    /// As for [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<Sample<M>>> {
+        if self.keep_all {
+            if let Some(sample) = self.next_of_current() {
+                return self.expected(sample).map(Some);
+            }
+            self.current = self.reader.take(&self.hub, take_chunk);
+            return self.next_of_current().map(|sample| self.expected(sample)).transpose();
+        }
+        self.reader.take(&self.hub, take_sample).map(|sample| self.expected(sample)).transpose()
+    }
+
+    /// This subscriber's identity, as publishers see it.
+    pub fn id(&self) -> EntityId {
+        self.reader.id()
+    }
+
+    /// The filter.
+    pub fn filter(&self) -> &TopicFilter {
+        &self.filter
+    }
+
+    /// Matches, mismatches, departures, takeovers, losses.
+    pub fn events(&self) -> Events {
+        self.reader.events().clone()
+    }
+
+    /// What was received, dropped and lost, by cause.
+    pub fn stats(&self) -> SubscriberStats {
+        self.reader.stats()
+    }
+
+    /// The ring node that is responsible for the filter, by name, if the subscriber is registered with a ring and the
+    /// filter names one topic.
+    pub fn responsible(&self) -> Option<String> {
+        self.announcement.as_ref().and_then(|announcement| announcement.responsible())
+    }
+
+    /// How many publishers match now.
+    pub fn publishers(&self) -> usize {
+        *self.reader.matched().borrow()
+    }
+
+    /// Waits until at least `n` publishers match. Cancel-safe; combine it with a timeout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the session closes first.
+    pub async fn matched(&self, n: usize) -> Result<()> {
+        let mut matched = self.reader.matched();
+        match matched.wait_for(|count| *count >= n).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ErrorKind::Closed { what: "subscriber" }.into()),
+        }
+    }
+
+    fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Sample<M>>>> {
+        if !self.keep_all {
+            let taken = self.reader.poll_take(&self.hub, cx, take_sample);
+            return taken.map(|sample| sample.map(|sample| self.expected(sample)));
+        }
+        loop {
+            if let Some(sample) = self.next_of_current() {
+                return Poll::Ready(Some(self.expected(sample)));
+            }
+            match self.reader.poll_take(&self.hub, cx, take_chunk) {
+                Poll::Ready(Some(chunk)) => self.current = Some(chunk),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn next_of_current(&mut self) -> Option<Sample<M>> {
+        self.current.as_mut()?.next_sample()
+    }
+
+    fn expected(&self, sample: Sample<M>) -> Result<Sample<M>> {
+        // A plain message states no encoding: it is what the subscriber says it is.
+        if sample.info().writer.is_none() {
+            return Ok(sample.with_encoding(self.encoding));
+        }
+        sample.expect_encoding(self.encoding)
+    }
+}
+
+impl<M, T: Transport> Stream for Subscriber<M, T> {
+    type Item = Result<Sample<M>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_recv(cx)
+    }
+}
+
+// Nothing in it is pinned.
+impl<M, T: Transport> Unpin for Subscriber<M, T> {}
+
+impl<M, T: Transport> Drop for Subscriber<M, T> {
+    fn drop(&mut self) {
+        self.hub.remove_reader(&self.reader);
+        self.reader.close(&*self.hub);
+    }
+}
+
+impl<M, T: Transport> fmt::Debug for Subscriber<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("id", &self.id()).field("filter", self.filter()).finish()
+    }
+}
+
+/// Describes a subscriber; [`build`](Self::build) makes it.
+#[must_use = "a builder does nothing until it is built"]
+pub struct SubscriberBuilder<M, T: Transport> {
+    session: Session<T>,
+    filter: Result<TopicFilter>,
+    requested: Requested,
+    encoding: Encoding,
+    plain: bool,
+    route: Route,
+    discovery: Option<Arc<dyn Discovery>>,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M, T: Transport> SubscriberBuilder<M, T> {
+    pub(super) fn new(session: Session<T>, filter: &str) -> Self {
+        Self {
+            session,
+            filter: TopicFilter::new(filter),
+            requested: Requested::default(),
+            encoding: Encoding::default(),
+            plain: false,
+            route: Route::default(),
+            discovery: None,
+            message: PhantomData,
+        }
+    }
+
+    /// What the subscriber requests; DDS's defaults if not called.
+    pub fn qos(mut self, requested: Requested) -> Self {
+        self.requested = requested;
+        self
+    }
+
+    /// How values are expected to be encoded; postcard if not called.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// Also takes messages without a frame, from programs that know nothing of this library, as samples in this
+    /// subscriber's encoding.
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    /// How samples travel; directly from the publishers if not called. [`Route::ViaNode`] needs a ring.
+    pub fn route(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// Registers the subscriber, with a ring for instance, for as long as it lives.
+    pub fn discovery(mut self, discovery: Arc<dyn Discovery>) -> Self {
+        self.discovery = Some(discovery);
+        self
+    }
+
+    /// Makes the subscriber, subscribes, and registers it if a discovery was given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidFilter`], also for filters that belong to the library;
+    /// [`ErrorKind::InconsistentPolicy`], [`ErrorKind::UnsupportedPolicy`];
+    /// [`ErrorKind::InvalidArgument`] for a route through a node without a discovery;
+    /// [`ErrorKind::Closed`]; the transport's and the discovery's. Nothing is left behind.
+    pub async fn build(self) -> Result<Subscriber<M, T>> {
+        let filter = self.filter?;
+        if filter.is_reserved() {
+            let reason = "it is reserved: begin with another first level";
+            return Err(ErrorKind::InvalidFilter { filter: filter.to_string(), reason }.into());
+        }
+        if self.route == Route::ViaNode && self.discovery.is_none() {
+            return Err(ErrorKind::InvalidArgument {
+                what: "route",
+                value: "ViaNode".into(),
+                reason: "samples travel through a ring node: give the subscriber a ring with .dht(..)".into(),
+            }
+            .into());
+        }
+        self.requested.validate()?;
+        self.requested.supported()?;
+        let core = self.session.core();
+        let hub = Hub::of(core)?;
+        let id = core.new_entity();
+        let reader = ReaderCore::new(id, self.route == Route::ViaNode, self.requested.clone());
+        let wire = wire_filter(&filter, self.route)?;
+        let reader = Arc::new(ReaderEndpoint::new(id, wire, self.plain, reader));
+        let mut subscriber = Subscriber {
+            hub: hub.clone(),
+            reader: reader.clone(),
+            filter: filter.clone(),
+            encoding: self.encoding,
+            keep_all: self.requested.history == History::KeepAll,
+            current: None,
+            announcement: None,
+            _session: self.session.clone(),
+            message: PhantomData,
+        };
+        hub.add_reader(reader.clone()).await?;
+        if let Some(discovery) = self.discovery {
+            let (qos, route, events) = (self.requested, self.route, subscriber.events());
+            let request = Request { id, filter, qos, route, encoding: self.encoding, events };
+            subscriber.announcement = Some(discovery.request(request).await?);
+        }
+        Ok(subscriber)
+    }
+}
+
+impl<M, T: Transport> fmt::Debug for SubscriberBuilder<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriberBuilder")
+            .field("filter", &self.filter)
+            .field("requested", &self.requested)
+            .finish()
+    }
+}

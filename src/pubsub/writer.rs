@@ -1,0 +1,368 @@
+//! One writer as a state machine: numbering, history, matched readers, heartbeats, repairs.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::control::{AckNack, Heartbeat, Message, Replay};
+use super::events::{Departure, MatchEvent};
+use super::history::HistoryCache;
+use crate::error::{ErrorKind, Result};
+use crate::message::{Encoding, EntityId};
+use crate::qos::{self, Durability, History, Offered, Reliability};
+use crate::time::{Mono, Timestamp};
+use crate::topic::Topic;
+use crate::transport::Locator;
+use crate::wire::{DataFrame, FrameBuilder, MAX_SAMPLES};
+
+/// A writer announces itself at least this often.
+pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
+/// After the last sample of a burst, the first heartbeat that asks for acknowledgement.
+const FIRST_HEARTBEAT: Duration = Duration::from_millis(20);
+/// A reader that answered no heartbeat for this long counts as gone.
+pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most readers of one writer: a bound on what strangers can make it remember.
+const MAX_READERS: usize = 65_536;
+/// The most that one request for repair is answered with; the reader asks again for the rest.
+const MAX_REPAIR_FRAMES: usize = 1024;
+const MAX_REPAIR_BYTES: usize = 4 << 20;
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub(super) enum WriterAction {
+    /// Send on the writer's topic.
+    Announce(Message),
+    /// Send to one reader's session.
+    Tell { to: Locator, message: Message },
+    /// Send a frame again, to one reader's session.
+    Repair { to: Locator, frame: DataFrame },
+    /// Tell the user.
+    Event(MatchEvent),
+}
+
+/// The fixed part of a writer.
+#[derive(Debug, Clone)]
+pub(super) struct WriterConfig {
+    pub(super) id: EntityId,
+    pub(super) epoch: u32,
+    pub(super) topic: Topic,
+    pub(super) offered: Offered,
+    pub(super) encoding: Encoding,
+    /// Where this session takes answers.
+    pub(super) locator: Locator,
+    /// The largest payload in bytes.
+    pub(super) max_payload: usize,
+    /// The frame size in bytes at which an open batch is full.
+    pub(super) batch_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct WriterCore {
+    config: WriterConfig,
+    open: FrameBuilder,
+    history: HistoryCache,
+    /// The number of the next sample that will be sealed.
+    sealed_next: u64,
+    readers: HashMap<EntityId, ReaderProxy>,
+    actions: VecDeque<WriterAction>,
+    heartbeat_at: Mono,
+    heartbeat_wait: Duration,
+}
+
+#[derive(Debug)]
+struct ReaderProxy {
+    locator: Locator,
+    compatible: bool,
+    reliable: bool,
+    next: u64,
+    last_heard: Mono,
+}
+
+impl WriterCore {
+    pub(super) fn new(now: Mono, config: WriterConfig) -> Self {
+        let heartbeat_wait = period(&config.offered);
+        Self {
+            open: FrameBuilder::new(config.encoding, config.id, config.epoch, 1),
+            history: HistoryCache::default(),
+            sealed_next: 1,
+            readers: HashMap::new(),
+            actions: VecDeque::new(),
+            heartbeat_at: now,
+            heartbeat_wait,
+            config,
+        }
+    }
+
+    pub(super) fn config(&self) -> &WriterConfig {
+        &self.config
+    }
+
+    /// Readers that match and have answered.
+    pub(super) fn matched(&self) -> usize {
+        self.readers.values().filter(|reader| reader.compatible).count()
+    }
+
+    /// Whether every matched reliable reader has everything that was sealed.
+    pub(super) fn all_acknowledged(&self) -> bool {
+        self.acknowledged() >= self.sealed_next
+    }
+
+    /// Whether the open batch takes another sample.
+    pub(super) fn batch_has_room(&self) -> bool {
+        self.open.is_empty() || (self.open.count() < MAX_SAMPLES && self.open.len() < self.config.batch_bytes)
+    }
+
+    /// Whether the history takes another sample. Only keep-all makes a publisher wait: until readers acknowledge.
+    pub(super) fn history_has_room(&self) -> bool {
+        let limits = &self.config.offered.resource_limits;
+        !self.keeps_all()
+            || (self.history.samples() + self.open.count() < limits.max_samples
+                && self.history.bytes() + self.open.len() < limits.max_bytes)
+            || self.evictable()
+    }
+
+    /// Appends a sample to the open batch.
+    ///
+    /// # Errors
+    /// `write`'s, or [`ErrorKind::PayloadTooLarge`]; nothing was appended.
+    pub(super) fn push(
+        &mut self,
+        wall: Timestamp,
+        source: Timestamp,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        self.open.push(wall, source, self.config.max_payload, write).map(drop)
+    }
+
+    /// Closes the open batch and remembers it; the caller sends it.
+    pub(super) fn seal(&mut self, now: Mono) -> Option<DataFrame> {
+        let frame = self.open.take()?;
+        self.remember(now, frame.clone());
+        Some(frame)
+    }
+
+    /// Takes in a frame of the writer that this one stands in for (a relay); the caller sends it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] if the frame holds nothing new.
+    pub(super) fn ingest(&mut self, now: Mono, frame: &DataFrame) -> Result<()> {
+        if frame.header().end() <= self.sealed_next {
+            return Err(
+                ErrorKind::Malformed { what: "relayed frame", reason: "it was relayed before" }.into()
+            );
+        }
+        self.remember(now, frame.clone());
+        Ok(())
+    }
+
+    /// A relay learns what the writer that it stands in for offers now.
+    pub(super) fn set_offered(&mut self, offered: Offered) {
+        self.config.offered = offered;
+    }
+
+    /// Announces itself at once.
+    pub(super) fn announce(&mut self, now: Mono) {
+        self.actions.push_back(WriterAction::Announce(Message::Heartbeat(self.heartbeat())));
+        self.heartbeat_at = now + self.heartbeat_wait;
+    }
+
+    /// Says goodbye.
+    pub(super) fn leave(&mut self) {
+        let WriterConfig { id: writer, epoch, .. } = self.config;
+        let bye = Message::WriterBye { writer, epoch, last: self.sealed_next - 1 };
+        self.actions.push_back(WriterAction::Announce(bye));
+    }
+
+    pub(super) fn on_acknack(&mut self, now: Mono, from: &Locator, acknack: AckNack) {
+        if acknack.epoch != self.config.epoch {
+            return self.tell_heartbeat(from);
+        }
+        if !self.readers.contains_key(&acknack.reader) && !self.introduce(from, &acknack) {
+            return;
+        }
+        let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
+        reader.last_heard = now;
+        reader.locator = from.clone();
+        reader.next = reader.next.max(acknack.next.min(self.sealed_next));
+        if !reader.compatible {
+            return;
+        }
+        if let Some(after) = acknack.replay_after {
+            self.tell_replay(from, acknack.reader, after);
+        }
+        self.repair(from, &acknack.missing);
+        self.evict();
+    }
+
+    pub(super) fn on_reader_bye(&mut self, reader: EntityId) {
+        self.drop_reader(reader, Departure::Left);
+    }
+
+    pub(super) fn on_timeout(&mut self, now: Mono) {
+        let silent = |proxy: &ReaderProxy| now - proxy.last_heard > PEER_TIMEOUT;
+        let gone: Vec<_> =
+            self.readers.iter().filter(|(_, proxy)| silent(proxy)).map(|(id, _)| *id).collect();
+        gone.into_iter().for_each(|reader| self.drop_reader(reader, Departure::LeaseExpired));
+        if now >= self.heartbeat_at {
+            // While something is unacknowledged the waits double from FIRST_HEARTBEAT up to the period.
+            let slowest = period(&self.config.offered);
+            self.heartbeat_wait =
+                if self.all_acknowledged() { slowest } else { (self.heartbeat_wait * 2).min(slowest) };
+            self.announce(now);
+        }
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) is due.
+    pub(super) fn poll_timeout(&self) -> Mono {
+        self.heartbeat_at
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<WriterAction> {
+        self.actions.pop_front()
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.config.offered.history == History::KeepAll && self.keeps_history()
+    }
+
+    fn keeps_history(&self) -> bool {
+        self.config.offered.reliability == Reliability::Reliable || self.is_transient_local()
+    }
+
+    fn is_transient_local(&self) -> bool {
+        self.config.offered.durability >= Durability::TransientLocal
+    }
+
+    fn remember(&mut self, now: Mono, frame: DataFrame) {
+        self.sealed_next = frame.header().end();
+        if !self.keeps_history() {
+            return;
+        }
+        self.history.push(frame);
+        self.evict();
+        // One timer for a whole burst: it is set when the first sample of it is sent, not by each.
+        if self.heartbeat_at > now + FIRST_HEARTBEAT && !self.all_acknowledged() {
+            self.heartbeat_wait = FIRST_HEARTBEAT;
+            self.heartbeat_at = now + FIRST_HEARTBEAT;
+        }
+    }
+
+    /// The number below which every matched reliable reader has everything.
+    fn acknowledged(&self) -> u64 {
+        let reliable = self.readers.values().filter(|reader| reader.compatible && reader.reliable);
+        reliable.map(|reader| reader.next).min().unwrap_or(self.sealed_next)
+    }
+
+    /// Whether evicting would make room: the oldest frame is acknowledged by all.
+    fn evictable(&self) -> bool {
+        self.history.range(0, u64::MAX).next().is_none_or(|front| front.header().end() <= self.acknowledged())
+    }
+
+    fn evict(&mut self) {
+        let acknowledged = self.acknowledged();
+        let limits = self.config.offered.resource_limits;
+        let keep_for_joiners = self.is_transient_local();
+        let history = self.config.offered.history;
+        self.history.evict_while(|oldest, samples, bytes| match history {
+            History::KeepAll => {
+                let full = samples > limits.max_samples || bytes > limits.max_bytes;
+                oldest.header().end() <= acknowledged && (full || !keep_for_joiners)
+            }
+            History::KeepLast(depth) => {
+                let rest = (samples - usize::from(oldest.header().count)) as u64;
+                rest >= u64::from(depth)
+                    || (!keep_for_joiners && oldest.header().end() <= acknowledged)
+                    || (rest > 0 && bytes > limits.max_bytes)
+            }
+        });
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let config = &self.config;
+        Heartbeat {
+            writer: config.id,
+            epoch: config.epoch,
+            locator: config.locator.clone(),
+            offered: config.offered.clone(),
+            encoding: config.encoding,
+            first: self.history.first(config.offered.history).unwrap_or(self.sealed_next),
+            last: self.sealed_next - 1,
+        }
+    }
+
+    fn introduce(&mut self, from: &Locator, acknack: &AckNack) -> bool {
+        if self.readers.len() >= MAX_READERS {
+            tracing::warn!(writer = %self.config.id, reader = %acknack.reader, "too many readers: ignored");
+            return false;
+        }
+        let verdict = qos::check(&self.config.offered, &acknack.requested);
+        let (topic, peer) = (self.config.topic.clone(), acknack.reader);
+        let proxy = ReaderProxy {
+            locator: from.clone(),
+            compatible: verdict.is_ok(),
+            reliable: acknack.requested.reliability == Reliability::Reliable,
+            next: acknack.next.min(self.sealed_next),
+            last_heard: Mono::ZERO,
+        };
+        self.readers.insert(acknack.reader, proxy);
+        self.actions.push_back(WriterAction::Event(match verdict {
+            Ok(()) => MatchEvent::Matched { topic, peer },
+            Err(mismatch) => MatchEvent::Mismatched { topic, peer, mismatch },
+        }));
+        true
+    }
+
+    fn drop_reader(&mut self, reader: EntityId, cause: Departure) {
+        if let Some(proxy) = self.readers.remove(&reader) {
+            if proxy.compatible {
+                let topic = self.config.topic.clone();
+                self.actions.push_back(WriterAction::Event(MatchEvent::Departed {
+                    topic,
+                    peer: reader,
+                    cause,
+                }));
+            }
+            self.evict();
+        }
+    }
+
+    fn tell_heartbeat(&mut self, to: &Locator) {
+        let message = Message::Heartbeat(self.heartbeat());
+        self.actions.push_back(WriterAction::Tell { to: to.clone(), message });
+    }
+
+    fn tell_replay(&mut self, to: &Locator, reader: EntityId, after: Timestamp) {
+        let floor = self.history.first(self.config.offered.history).unwrap_or(self.sealed_next);
+        let first = self.history.first_after(after).unwrap_or(self.sealed_next).max(floor);
+        let WriterConfig { id: writer, epoch, .. } = self.config;
+        let replay = Replay { reader, writer, epoch, after, first, last: self.sealed_next - 1 };
+        self.actions.push_back(WriterAction::Tell { to: to.clone(), message: Message::Replay(replay) });
+    }
+
+    fn repair(&mut self, to: &Locator, missing: &[(u64, u64)]) {
+        let (mut frames, mut bytes) = (0, 0);
+        let oldest = self.history.first(self.config.offered.history).unwrap_or(self.sealed_next);
+        if missing.iter().any(|(from, _)| *from < oldest) {
+            // It asks for what is no longer kept: the heartbeat says where the history begins.
+            self.tell_heartbeat(to);
+        }
+        let asked = missing.iter().flat_map(|(from, last)| self.history.range(*from, *last));
+        let mut cut_short = false;
+        for frame in asked {
+            cut_short = frames >= MAX_REPAIR_FRAMES || bytes >= MAX_REPAIR_BYTES;
+            if cut_short {
+                break;
+            }
+            (frames, bytes) = (frames + 1, bytes + frame.bytes().len());
+            self.actions.push_back(WriterAction::Repair { to: to.clone(), frame: frame.clone() });
+        }
+        if cut_short {
+            // The heartbeat that follows the last frame invites the reader to ask on.
+            self.tell_heartbeat(to);
+        }
+    }
+}
+
+/// How often a writer announces itself: three times within its lease, so that one loss is no departure.
+fn period(offered: &Offered) -> Duration {
+    offered.liveliness.lease.finite().map_or(HEARTBEAT_PERIOD, |lease| (lease / 3).min(HEARTBEAT_PERIOD))
+}

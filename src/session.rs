@@ -1,0 +1,338 @@
+//! One transport, one identity, one driver loop. The session knows neither publishers nor ring nodes: they register
+//! as [`Service`]s.
+
+mod attachments;
+mod driver;
+mod outbox;
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use bytes::Bytes;
+
+use crate::error::{ErrorKind, Result};
+use crate::message::{EntityId, SessionId};
+use crate::time::{Clock, Mono};
+use crate::topic::{Topic, TopicFilter};
+use crate::transport::{
+    Capabilities, Destination, Event, Locator, OpenOptions, Outbound, Transport, TransportTx, Undelivered,
+};
+use crate::wire::Room;
+
+use attachments::{Attachments, Holder};
+use outbox::Outbox;
+
+/// The most messages of a session to itself that wait for its driver.
+const LOOPBACK: usize = 8192;
+
+/// One endpoint on one transport: the root of publishers, subscribers and ring nodes.
+///
+/// Clones share the endpoint. It stays open as long as a clone, or anything built from one, is alive; dropping the last
+/// disconnects without flushing, [`close`](Self::close) flushes first.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> ringbus::Result<()> {
+/// use ringbus::transport::{MemoryTransport, memory::Network};
+/// use ringbus::Session;
+///
+/// let network = Network::new();
+/// let session = Session::open(MemoryTransport::new(&network, "a")).await?;
+/// assert_eq!(session.local().as_str(), "memory:a");
+/// # Ok(()) }
+/// ```
+pub struct Session<T: Transport> {
+    core: Arc<SessionCore<T::Tx>>,
+    /// The last handle's drop ends the driver.
+    handle: Arc<Handle>,
+}
+
+/// How a session is opened.
+#[derive(Debug, Clone, Default)]
+pub struct SessionOptions {
+    /// The transport's limits.
+    pub transport: OpenOptions,
+}
+
+impl<T: Transport> Session<T> {
+    /// Opens the transport and starts the session's driver on the current tokio runtime.
+    ///
+    /// # Errors
+    /// The transport's: an address in use, a broker that is not there. Nothing stays open.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn open(transport: T) -> Result<Self> {
+        Self::open_with(transport, SessionOptions::default()).await
+    }
+
+    /// Like [`open`](Self::open), with limits of its own.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub async fn open_with(transport: T, options: SessionOptions) -> Result<Self> {
+        let (tx, rx) = transport.open(options.transport).await?;
+        let (outbox, outbox_task) = outbox::new(tx.clone());
+        let (stop, stopped) = watch::channel(false);
+        let (loopback, looped_back) = mpsc::channel(LOOPBACK);
+        let core = Arc::new(SessionCore {
+            id: SessionId(rand::random()),
+            clock: Clock::start(),
+            tx,
+            outbox,
+            loopback,
+            attachments: Attachments::default(),
+            services: RwLock::default(),
+            shared: Mutex::default(),
+            subscriptions: tokio::sync::Mutex::default(),
+            entities: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
+            wake: Notify::new(),
+        });
+        tokio::spawn(outbox_task.run(stopped.clone()));
+        tokio::spawn(driver::run(core.clone(), rx, looped_back, stopped));
+        Ok(Self { core, handle: Arc::new(Handle { stop }) })
+    }
+
+    /// This session's identity, drawn at random.
+    pub fn id(&self) -> SessionId {
+        self.core.id
+    }
+
+    /// The address under which peers reach this session.
+    pub fn local(&self) -> &Locator {
+        self.core.tx.local()
+    }
+
+    /// What the transport can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        self.core.tx.capabilities()
+    }
+
+    /// Connects to a peer and stays connected. Over a broker there is no need to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ForeignLocator`], [`ErrorKind::InvalidAddress`], [`ErrorKind::Closed`].
+    pub async fn attach(&self, peer: &Locator) -> Result<()> {
+        self.core.attachments.attach(&self.core.tx, Holder::User, peer).await
+    }
+
+    /// Lets go of a peer, unless a ring has introduced it to a publisher or subscriber that is still alive.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ForeignLocator`], [`ErrorKind::Closed`].
+    pub async fn detach(&self, peer: &Locator) -> Result<()> {
+        self.core.attachments.detach(&self.core.tx, Holder::User, peer).await
+    }
+
+    /// Says goodbye for every publisher, subscriber and node of this session, flushes until the deadline and
+    /// disconnects. Every later call on anything of this session fails with [`ErrorKind::Closed`].
+    ///
+    /// # Errors
+    /// The transport's, if it cannot even disconnect.
+    pub async fn close(&self, deadline: Duration) -> Result<Undelivered> {
+        let started = self.core.clock.now();
+        for service in self.core.services() {
+            service.on_close(self.core.clock.now());
+        }
+        self.core.outbox.drained(deadline).await;
+        let left = deadline.saturating_sub(self.core.clock.now() - started);
+        self.core.closed.store(true, Ordering::Release);
+        let undelivered = self.core.tx.close(left).await;
+        self.handle.stop.send_replace(true);
+        undelivered
+    }
+
+    pub(crate) fn core(&self) -> &Arc<SessionCore<T::Tx>> {
+        &self.core
+    }
+}
+
+impl<T: Transport> Clone for Session<T> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), handle: self.handle.clone() }
+    }
+}
+
+impl<T: Transport> fmt::Debug for Session<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.core.id).field("local", self.local()).finish()
+    }
+}
+
+struct Handle {
+    stop: watch::Sender<bool>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// A part of the library that takes a session's messages. Called by the driver: it must not block.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// A message on a topic.
+    fn on_topic(&self, _now: Mono, _topic: &Topic, _payload: &Bytes) {}
+
+    /// A control message of this service's room, or a data frame, sent to this session alone.
+    fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
+
+    /// Anything else that the transport has to tell.
+    fn on_event(&self, _now: Mono, _event: &Event) {}
+
+    /// Does what is due, and says when to come back.
+    fn on_timeout(&self, now: Mono) -> Option<Mono>;
+
+    /// The session closes, or has closed: say goodbye, wake whoever waits. May be called twice.
+    fn on_close(&self, now: Mono);
+}
+
+/// What the handles, the driver and the services share.
+pub(crate) struct SessionCore<Tx> {
+    pub(crate) id: SessionId,
+    pub(crate) clock: Clock,
+    pub(crate) tx: Tx,
+    outbox: Outbox,
+    loopback: mpsc::Sender<Bytes>,
+    attachments: Attachments,
+    services: RwLock<HashMap<Room, Arc<dyn Service>>>,
+    shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    subscriptions: tokio::sync::Mutex<HashMap<TopicFilter, usize>>,
+    entities: AtomicU32,
+    closed: AtomicBool,
+    wake: Notify,
+}
+
+impl<Tx: TransportTx> SessionCore<Tx> {
+    /// An identity for a new publisher, subscriber or node.
+    pub(crate) fn new_entity(&self) -> EntityId {
+        EntityId { session: self.id, entity: self.entities.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    /// The session's one value of a type, made when it is first asked for.
+    pub(crate) fn shared<S: Send + Sync + 'static>(&self, make: impl FnOnce() -> Arc<S>) -> Arc<S> {
+        let mut shared = lock(&self.shared);
+        let any = shared.entry(TypeId::of::<S>()).or_insert_with(|| make()).clone();
+        any.downcast::<S>().unwrap_or_else(|_| unreachable!("values are kept under their own type"))
+    }
+
+    /// Sends a room's messages to a service from now on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if the room is taken, [`ErrorKind::Closed`].
+    pub(crate) fn register(&self, room: Room, service: Arc<dyn Service>) -> Result<()> {
+        self.check_open()?;
+        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        if services.contains_key(&room) {
+            return Err(ErrorKind::InvalidArgument {
+                what: "session",
+                value: self.tx.local().to_string(),
+                reason: format!("it already runs a {room:?}: open another session for a second one"),
+            }
+            .into());
+        }
+        services.insert(room, service);
+        drop(services);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Ends [`register`](Self::register).
+    pub(crate) fn unregister(&self, room: Room) {
+        self.services.write().unwrap_or_else(PoisonError::into_inner).remove(&room);
+    }
+
+    /// A service's next deadline may have come closer: the driver asks again.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Hands a control message over: at once if the transport takes it, through the bounded outbox if it is busy. The
+    /// protocols repeat what matters, so what does not fit is dropped and counted.
+    pub(crate) fn post(&self, outbound: Outbound) {
+        match outbound.to {
+            Destination::Peer(peer) if peer == *self.tx.local() => self.post_to_self(outbound.payload),
+            _ => self.outbox.post(&self.tx, outbound),
+        }
+    }
+
+    /// Attaches to a peer on behalf of a part of the library.
+    pub(crate) async fn attach(&self, by: EntityId, peer: &Locator) -> Result<()> {
+        self.attachments.attach(&self.tx, Holder::Entity(by), peer).await
+    }
+
+    /// Ends [`attach`](Self::attach).
+    pub(crate) async fn detach(&self, by: EntityId, peer: &Locator) -> Result<()> {
+        self.attachments.detach(&self.tx, Holder::Entity(by), peer).await
+    }
+
+    /// A node and a client may share a session.
+    fn post_to_self(&self, payload: Bytes) {
+        if self.loopback.try_send(payload).is_err() {
+            metrics::counter!("ringbus_control_dropped_total", "cause" => "loopback full").increment(1);
+        }
+    }
+
+    /// Subscribes once for all who ask for the same filter. Says whether the subscription is new.
+    pub(crate) async fn subscribe(&self, filter: &TopicFilter) -> Result<bool> {
+        self.check_open()?;
+        let mut subscriptions = self.subscriptions.lock().await;
+        let new = !subscriptions.contains_key(filter);
+        if new {
+            self.tx.subscribe(filter).await?;
+        }
+        *subscriptions.entry(filter.clone()).or_default() += 1;
+        Ok(new)
+    }
+
+    /// Ends one [`subscribe`](Self::subscribe).
+    pub(crate) async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()> {
+        let mut subscriptions = self.subscriptions.lock().await;
+        let Some(count) = subscriptions.get_mut(filter) else { return Ok(()) };
+        *count -= 1;
+        if *count == 0 {
+            subscriptions.remove(filter);
+            self.tx.unsubscribe(filter).await?;
+        }
+        Ok(())
+    }
+
+    /// Fails once the session is closed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`].
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(ErrorKind::Closed { what: "session" }.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn service(&self, room: Room) -> Option<Arc<dyn Service>> {
+        self.services.read().unwrap_or_else(PoisonError::into_inner).get(&room).cloned()
+    }
+
+    fn services(&self) -> Vec<Arc<dyn Service>> {
+        self.services.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Services hold the session's core: without this the two would keep each other alive.
+    fn forget_services(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.services.write().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.shared).clear();
+    }
+}
+
+/// A poisoned lock means that a panic happened elsewhere while holding it; the state machines are left consistent
+/// between calls, so going on is right.
+pub(crate) fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,101 @@
+//! Control messages that found the transport busy: a bounded queue and the task that waits in the driver's stead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::transport::{Outbound, TransportTx, TrySendError};
+
+/// The most messages that wait; the protocols above repeat what matters.
+const OUTBOX: usize = 8192;
+/// How long one message may hold up those behind it: a peer that is down must not stop the others.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The producer side.
+pub(super) struct Outbox {
+    queue: mpsc::Sender<Outbound>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: AtomicUsize,
+    empty: Notify,
+}
+
+/// The consumer side.
+pub(super) struct OutboxTask<Tx> {
+    tx: Tx,
+    queue: mpsc::Receiver<Outbound>,
+    waiting: Arc<Waiting>,
+}
+
+pub(super) fn new<Tx: TransportTx>(tx: Tx) -> (Outbox, OutboxTask<Tx>) {
+    let (sender, receiver) = mpsc::channel(OUTBOX);
+    let waiting = Arc::new(Waiting::default());
+    (Outbox { queue: sender, waiting: waiting.clone() }, OutboxTask { tx, queue: receiver, waiting })
+}
+
+impl Outbox {
+    pub(super) fn post<Tx: TransportTx>(&self, tx: &Tx, outbound: Outbound) {
+        // While something waits, what follows waits behind it: order is kept.
+        let busy = if self.waiting.messages.load(Ordering::Acquire) == 0 {
+            match tx.try_send(outbound) {
+                Ok(()) => return,
+                Err(TrySendError::Full(outbound)) => outbound,
+                Err(TrySendError::Failed(error)) => return dropped("failed", &error),
+            }
+        } else {
+            outbound
+        };
+        self.waiting.messages.fetch_add(1, Ordering::AcqRel);
+        if let Err(error) = self.queue.try_send(busy) {
+            self.waiting.messages.fetch_sub(1, Ordering::AcqRel);
+            dropped("outbox full", &error);
+        }
+    }
+
+    /// Waits until nothing waits, at most this long.
+    pub(super) async fn drained(&self, deadline: Duration) {
+        let drained = async {
+            loop {
+                let empty = self.waiting.empty.notified();
+                if self.waiting.messages.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                empty.await;
+            }
+        };
+        if tokio::time::timeout(deadline, drained).await.is_err() {
+            tracing::debug!("closing with control messages unsent");
+        }
+    }
+}
+
+impl<Tx: TransportTx> OutboxTask<Tx> {
+    pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let outbound = tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return,
+                outbound = self.queue.recv() => outbound,
+            };
+            let Some(outbound) = outbound else { return };
+            let mut batch = vec![outbound];
+            match tokio::time::timeout(PATIENCE, self.tx.send_batch(&mut batch)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => dropped("failed", &error),
+                Err(elapsed) => dropped("peer too slow", &elapsed),
+            }
+            if self.waiting.messages.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.waiting.empty.notify_waiters();
+            }
+        }
+    }
+}
+
+fn dropped(cause: &'static str, error: &dyn std::fmt::Display) {
+    tracing::debug!(cause, %error, "dropped a control message");
+    metrics::counter!("ringbus_control_dropped_total", "cause" => cause).increment(1);
+}

@@ -1,5 +1,0 @@
-//! placeholder
-
-/// To be built.
-#[derive(Debug)]
-pub struct MemoryTransport;
