@@ -103,7 +103,8 @@ impl Dealer {
 
     /// Closes both sockets; what was sent is still written, for `linger`.
     pub(super) fn close(&self, linger: Duration) {
-        if let Some(socket) = self.socket.take() {
+        if let Some(mut socket) = self.socket.take() {
+            super::ffi::stop_monitor(&mut socket);
             super::sockets::set_linger(&socket, linger);
         }
         drop(self.monitor.take());
