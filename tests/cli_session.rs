@@ -1,6 +1,6 @@
 //! `ringbus node`, `pub`, `sub` and `members` as a user runs them: real processes over ZeroMQ and over Mosquitto.
 #![cfg(all(feature = "cli", feature = "zmq", feature = "mqtt"))]
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod support;
 
@@ -140,7 +140,7 @@ fn a_node_that_is_terminated_leaves(net: &Net) {
     let leaver = ring.remove(1);
     let expected = format!("left\tn2\t{}", leaver.locator);
     let started = Instant::now();
-    assert_eq!(leaver.program.terminate().ok(), [expected.clone()]);
+    assert_eq!(leaver.program.terminate().ok(), std::slice::from_ref(&expected));
     for node in &mut ring {
         assert_eq!(node.program.line(), expected);
     }
@@ -244,11 +244,14 @@ fn plain_values_are_exchanged_with_mosquitto() {
 #[test]
 fn late_joiners_get_what_is_kept() {
     let net = Net::mqtt();
-    let publisher = net.start(&["pub", "--transient-local", "--keep-last=2", "--keep", "t", "1", "2", "3"]);
+    let quality = ["--transient-local", "--keep-last=2"];
+    let mut publisher =
+        net.start(&[&["pub", "--keep", "--events"], &quality[..], &["t", "1", "2", "3"]].concat());
+    publisher.error_line("everything is published");
     let arguments = ["sub", "--transient-local", "--count=2", "--timeout=20s", "t"];
     assert_eq!(net.run(&arguments).ok(), ["t\t2", "t\t3"]);
     assert_eq!(net.run(&arguments).ok(), ["t\t2", "t\t3"]);
-    publisher.terminate().ok();
+    assert_eq!(publisher.terminate().code, Some(0));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the integration tests share.
 
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 #[cfg(feature = "mqtt")]
 pub mod mosquitto;

@@ -105,7 +105,7 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
     let outcome = match builder.build().await {
         Ok(publisher) => {
             events::print(publisher.events(), args.events || verbose);
-            publish_all(publisher, source, &args).await
+            publish_all(publisher, source, &args, args.events || verbose).await
         }
         Err(error) => Err(error.into()),
     };
@@ -128,6 +128,7 @@ async fn publish_all(
     publisher: Publisher<Payload, BoxTransport>,
     mut source: Source,
     args: &Args,
+    verbose: bool,
 ) -> Result<()> {
     let mut stop = Stop::listen()?;
     tokio::select! {
@@ -142,6 +143,10 @@ async fn publish_all(
         () = stop.requested() => PATIENCE_AFTER_STOP.min(args.timeout),
     };
     if args.keep && source.left() == 0 {
+        if verbose {
+            let topic = publisher.topic();
+            events::say(&format!("{topic}: everything is published, staying for late joiners until Ctrl-C"));
+        }
         stop.requested().await;
     }
     let (what, count) = (publisher.topic().clone(), publisher.subscribers());
