@@ -241,6 +241,35 @@ fn plain_values_are_exchanged_with_mosquitto() {
     assert!(child.wait().unwrap().success());
 }
 
+/// Unframed values are not waited for: the publisher talks until the connection is there.
+#[test]
+fn plain_values_need_no_frame_over_zmq() {
+    let mut subscriber = Program::start(&[
+        "sub",
+        "--plain",
+        "--listen",
+        "127.0.0.1:0",
+        "--events",
+        "--json",
+        "--count=1",
+        "t",
+    ]);
+    let address = ready(&mut subscriber);
+    let mut publisher = Program::start(&["pub", "--plain", "--peer", &address, "t"]);
+    let deadline = Instant::now() + support::PATIENCE;
+    let line = loop {
+        publisher.type_in("12.5\n");
+        if let Some(line) = subscriber.line_within(Duration::from_millis(50)) {
+            break line;
+        }
+        assert!(Instant::now() < deadline, "nothing arrived");
+    };
+    let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&object["value"], object.get("writer")), (&"12.5".into(), None));
+    assert_eq!(subscriber.ended().code, Some(0));
+    publisher.terminate().ok();
+}
+
 #[test]
 fn late_joiners_get_what_is_kept() {
     let net = Net::mqtt();

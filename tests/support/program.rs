@@ -70,6 +70,11 @@ impl Program {
         }
     }
 
+    /// The next line of its standard output, if one comes in time.
+    pub fn line_within(&mut self, patience: Duration) -> Option<String> {
+        self.output.recv_timeout(patience).ok()
+    }
+
     /// The next lines of its standard output.
     pub fn lines(&mut self, count: usize) -> Vec<String> {
         (0..count).map(|_| self.line()).collect()

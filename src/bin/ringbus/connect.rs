@@ -58,6 +58,10 @@ pub(crate) struct Options {
 
 /// What a subcommand knows about the session that it wants.
 #[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(
+    not(all(feature = "zmq", feature = "mqtt")),
+    allow(dead_code, reason = "each transport takes what concerns it")
+)]
 pub(crate) struct Endpoint<'a> {
     /// The name at an MQTT broker.
     pub(crate) name: Option<&'a str>,
@@ -153,6 +157,10 @@ impl Link {
     }
 }
 
+#[cfg_attr(
+    not(any(feature = "zmq", feature = "mqtt")),
+    allow(unused_variables, reason = "without a transport there is no value of this type")
+)]
 impl Kind {
     /// Reads what a user calls a node: its locator, or the part that distinguishes it.
     pub(crate) fn locators(self, texts: &[String]) -> Result<Vec<Locator>> {
