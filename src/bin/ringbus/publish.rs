@@ -135,30 +135,45 @@ async fn publish_all(
         outcome = wait_for_subscribers(&publisher, args) => outcome?,
         () = stop.requested() => return Err(anyhow!("stopped while waiting for subscribers: nothing was published")),
     }
-    let patience = tokio::select! {
+    let mut stopped = tokio::select! {
         outcome = publish_source(&publisher, &mut source, args) => {
             outcome?;
-            args.timeout
+            false
         }
-        () = stop.requested() => PATIENCE_AFTER_STOP.min(args.timeout),
+        () = stop.requested() => true,
     };
-    if args.keep && source.left() == 0 {
+    if args.keep && !stopped {
         if verbose {
             let topic = publisher.topic();
             events::say(&format!("{topic}: everything is published, staying for late joiners until Ctrl-C"));
         }
         stop.requested().await;
+        stopped = true;
     }
     let (what, count) = (publisher.topic().clone(), publisher.subscribers());
     tokio::select! {
-        closed = publisher.close(patience) => closed.with_context(|| {
+        biased;
+        closed = publisher.close(args.timeout) => closed.with_context(|| {
             format!("{what}: {count} subscribers matched, not all of them acknowledged everything")
         })?,
-        () = stop.requested() => return Err(anyhow!("stopped before subscribers of {what} acknowledged everything")),
+        () = patience_ends(&mut stop, stopped) => {
+            return Err(anyhow!("stopped before the subscribers of {what} acknowledged everything"));
+        }
     }
     match source.left() {
         0 => Ok(()),
         left => Err(anyhow!("stopped before {left} values were published on {what}")),
+    }
+}
+
+/// Ctrl-C ends a pipeline's input and this program at once: only the second says that waiting is to end too.
+async fn patience_ends(stop: &mut Stop, stopped: bool) {
+    if !stopped {
+        stop.requested().await;
+    }
+    tokio::select! {
+        () = stop.requested() => {}
+        () = tokio::time::sleep(PATIENCE_AFTER_STOP) => {}
     }
 }
 
