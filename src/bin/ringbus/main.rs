@@ -4,6 +4,7 @@
 //! pipe is gone.
 
 mod connect;
+mod demo;
 mod duration;
 mod events;
 mod failure;
@@ -25,7 +26,10 @@ use clap::{ArgAction, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
-Try first, each in a terminal of its own:
+Try first:
+  ringbus demo
+
+Then, each in a terminal of its own:
   ringbus node --name n1
   ringbus sub --node 127.0.0.1:5556 'weather/#'
   ringbus pub --node 127.0.0.1:5556 weather/98101 12.5
@@ -50,6 +54,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoParty(demo::PartyArgs),
     Node(node::Args),
     Pub(publish::Args),
     Sub(subscribe::Args),
@@ -70,6 +77,8 @@ fn run(command: Command, verbose: bool) -> anyhow::Result<()> {
         .context("cannot start the runtime: the system gives no threads or files")?;
     runtime.block_on(async {
         match command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::DemoParty(args) => demo::run_party(args).await,
             Command::Node(args) => node::run(args).await,
             Command::Pub(args) => publish::run(args, verbose).await,
             Command::Sub(args) => subscribe::run(args, verbose).await,
