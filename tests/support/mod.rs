@@ -1,9 +1,12 @@
 //! What the integration tests share.
 
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 #[cfg(feature = "mqtt")]
 pub mod mosquitto;
+#[cfg(feature = "cli")]
+pub mod program;
 
 use std::future::Future;
 use std::time::Duration;
@@ -68,7 +71,7 @@ impl Harness for Memory {
 /// `RUST_LOG=ringbus=debug cargo test ...` shows what a failing test did.
 pub fn log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
 }
 
 /// Loopback: each endpoint at a free port.

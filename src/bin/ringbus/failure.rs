@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use ringbus::ErrorKind;
+
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -40,13 +42,27 @@ pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if error.is::<Usage>() {
+    if error.is::<Usage>() || error.downcast_ref().is_some_and(is_argument) {
         USAGE
     } else if is_broken_pipe(error) {
         DONE
     } else {
         FAILED
     }
+}
+
+/// What the library refuses for what it is was wrong on the command line already.
+fn is_argument(error: &ringbus::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidTopic { .. }
+            | ErrorKind::InvalidFilter { .. }
+            | ErrorKind::InvalidAddress { .. }
+            | ErrorKind::InvalidArgument { .. }
+            | ErrorKind::ForeignLocator { .. }
+            | ErrorKind::InconsistentPolicy { .. }
+            | ErrorKind::UnsupportedPolicy { .. }
+    )
 }
 
 /// Only of standard output: a connection that broke is wrapped in an error of the library's.
@@ -88,5 +104,13 @@ mod tests {
         assert_eq!(code(&anyhow!("failed")), 1);
         assert_eq!(code(&io::Error::from(io::ErrorKind::NotFound).into()), 1);
         assert_eq!(code(&io::Error::from(io::ErrorKind::BrokenPipe).into()), 0);
+    }
+
+    #[test]
+    fn an_argument_that_the_library_refuses_is_wrong_usage() {
+        let topic = ringbus::Topic::new("a/+").unwrap_err();
+        assert_eq!(code(&topic.into()), 2);
+        let broker = ringbus::Error::from(ErrorKind::AddressInUse { address: "tcp://127.0.0.1:1".into() });
+        assert_eq!(code(&anyhow::Error::from(broker).context("node")), 1);
     }
 }

@@ -3,9 +3,20 @@
 //! Results go to standard output with `writeln!`, whose error is returned: `println!` would panic when the reader of a
 //! pipe is gone.
 
+mod connect;
 mod demo;
+mod duration;
+mod events;
 mod failure;
+mod members;
+mod node;
+mod payload;
 mod place;
+mod publish;
+mod quality;
+mod source;
+mod stop;
+mod subscribe;
 
 use std::io;
 use std::process::ExitCode;
@@ -14,14 +25,24 @@ use anyhow::Context;
 use clap::{ArgAction, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+const EXAMPLES: &str = "\
+Try first:
+  ringbus demo
+
+Then, each in a terminal of its own:
+  ringbus node --name n1
+  ringbus sub --node 127.0.0.1:5556 'weather/#'
+  ringbus pub --node 127.0.0.1:5556 weather/98101 12.5
+
+'ringbus COMMAND --help' explains a command, with examples.";
+
 /// Publish, subscribe and find each other, over ZeroMQ or MQTT, without a central server.
 ///
 /// Results go to standard output, errors and logs to standard error.
 /// Exit codes: 0 done, 1 failed, 2 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "ringbus", version, arg_required_else_help = true)]
-#[command(after_help = "Try first:\n  ringbus demo\n  ringbus place --nodes a,b,c my-key\n\n\
-                        'ringbus COMMAND --help' explains a command, with examples.")]
+#[command(after_help = EXAMPLES)]
 struct Cli {
     /// Log to standard error; -vv and -vvv tell more (RUST_LOG overrides it)
     #[arg(short, long, global = true, action = ArgAction::Count, display_order = 100)]
@@ -36,16 +57,20 @@ enum Command {
     Demo(demo::Args),
     #[command(hide = true)]
     DemoParty(demo::PartyArgs),
+    Node(node::Args),
+    Pub(publish::Args),
+    Sub(subscribe::Args),
+    Members(members::Args),
     Place(place::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
-    failure::exit_code(run(cli.command))
+    failure::exit_code(run(cli.command, cli.verbose > 0))
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command, verbose: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -54,6 +79,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         match command {
             Command::Demo(args) => demo::run(args).await,
             Command::DemoParty(args) => demo::run_party(args).await,
+            Command::Node(args) => node::run(args).await,
+            Command::Pub(args) => publish::run(args, verbose).await,
+            Command::Sub(args) => subscribe::run(args, verbose).await,
+            Command::Members(args) => members::run(args).await,
             Command::Place(args) => place::run(args),
         }
     })

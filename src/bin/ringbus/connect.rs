@@ -1,0 +1,237 @@
+//! The options that choose a transport at run time, and the session that they open.
+
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "zmq")]
+mod zmq;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use ringbus::transport::{BoxTransport, Locator};
+use ringbus::{Dht, Session};
+
+use crate::failure::Usage;
+
+/// How long goodbyes may take when a session is closed.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A session over whichever transport was chosen.
+pub(crate) type AnySession = Session<BoxTransport>;
+
+/// The transports that this program was built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Brokerless ZeroMQ.
+    #[cfg(feature = "zmq")]
+    Zmq,
+    /// Any MQTT broker.
+    #[cfg(feature = "mqtt")]
+    Mqtt,
+}
+
+/// Which transport, and where.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Options {
+    /// How to talk: zmq connects the programs to each other, mqtt goes through a broker [default: zmq]
+    #[arg(long, value_name = "TRANSPORT", value_parser = kinds())]
+    transport: Option<Kind>,
+
+    /// zmq: listen at this address [default: a free port of the host from which the others are reached]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+
+    /// zmq: publish at this port of the same host [default: a free one]
+    #[arg(long, value_name = "PORT")]
+    out_port: Option<u16>,
+
+    /// zmq: tell others to connect to this host; needed with --listen '*:PORT'
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+
+    /// mqtt: the broker [default: mqtt://127.0.0.1:1883]
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
+}
+
+/// What a subcommand knows about the session that it wants.
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(
+    not(all(feature = "zmq", feature = "mqtt")),
+    allow(dead_code, reason = "each transport takes what concerns it")
+)]
+pub(crate) struct Endpoint<'a> {
+    /// The name at an MQTT broker.
+    pub(crate) name: Option<&'a str>,
+    /// Where ZeroMQ listens if nothing else was asked for.
+    pub(crate) listen: Option<&'a str>,
+    /// Whom the session is going to talk to.
+    pub(crate) towards: Option<&'a Locator>,
+}
+
+/// Who else is there; for programs that publish or subscribe.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Client {
+    #[command(flatten)]
+    options: Options,
+
+    /// Find the others through a ring: any of its nodes, as HOST:PORT (zmq) or by name (mqtt)
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    node: Vec<String>,
+
+    /// zmq: connect to this program without any ring; it was started with --listen HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    peer: Vec<String>,
+
+    /// mqtt: this session's name at the broker [default: a random one]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// A session, and its access to a ring if there is one.
+pub(crate) struct Link {
+    pub(crate) session: AnySession,
+    pub(crate) dht: Option<Dht<BoxTransport>>,
+}
+
+impl Options {
+    /// The transport to use.
+    ///
+    /// # Errors
+    /// [`Usage`] if the program was built without any, or if options of another one were given.
+    pub(crate) fn kind(&self) -> Result<Kind, Usage> {
+        let kind = self.transport.or_else(Kind::first).ok_or_else(|| {
+            Usage::new("this ringbus was built without a transport: build it with --features zmq or mqtt")
+        })?;
+        match kind.foreign(self).into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Usage::new(format!(
+                "{option} does not go with --transport {}: leave it out",
+                kind.name()
+            ))),
+            None => Ok(kind),
+        }
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`Usage`] and the transport's: an address in use, a broker that is not there.
+    pub(crate) async fn open(&self, endpoint: Endpoint<'_>) -> Result<AnySession> {
+        let transport = self.kind()?.transport(self, endpoint)?;
+        Ok(Session::open(transport).await?)
+    }
+}
+
+impl Client {
+    /// Opens a session and gets to know everybody who was named.
+    ///
+    /// # Errors
+    /// As for [`Options::open`]; [`Usage`] for addresses that make no sense.
+    pub(crate) async fn open(&self) -> Result<Link> {
+        let kind = self.options.kind()?;
+        let nodes = kind.locators(&self.node)?;
+        let peers = kind.peers(self)?;
+        let towards = nodes.first().or(peers.first());
+        let endpoint = Endpoint { name: self.name.as_deref(), listen: None, towards };
+        let session = self.options.open(endpoint).await?;
+        for peer in &peers {
+            session.attach(peer).await?;
+        }
+        let dht = (!nodes.is_empty()).then(|| session.dht(nodes));
+        Ok(Link { session, dht })
+    }
+
+    /// Whether a ring was named.
+    pub(crate) fn has_ring(&self) -> bool {
+        !self.node.is_empty()
+    }
+}
+
+impl Link {
+    /// Says goodbye. Returns how many messages the transport could not deliver.
+    pub(crate) async fn close(self) -> Result<usize> {
+        Ok(self.session.close(GOODBYE).await?.messages)
+    }
+}
+
+#[cfg_attr(
+    not(any(feature = "zmq", feature = "mqtt")),
+    allow(unused_variables, reason = "without a transport there is no value of this type")
+)]
+impl Kind {
+    /// Reads what a user calls a node: its locator, or the part that distinguishes it.
+    pub(crate) fn locators(self, texts: &[String]) -> Result<Vec<Locator>> {
+        texts.iter().map(|text| self.locator(text)).collect()
+    }
+
+    fn locator(self, text: &str) -> Result<Locator> {
+        match self {
+            #[cfg(feature = "zmq")]
+            Self::Zmq => zmq::locator(text),
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt => mqtt::locator(text),
+        }
+    }
+
+    /// Whom to connect to without a ring.
+    fn peers(self, client: &Client) -> Result<Vec<Locator>> {
+        match self {
+            #[cfg(feature = "zmq")]
+            Self::Zmq => zmq::peers(client),
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt => mqtt::peers(client),
+        }
+    }
+
+    fn transport(self, options: &Options, endpoint: Endpoint<'_>) -> Result<BoxTransport> {
+        match self {
+            #[cfg(feature = "zmq")]
+            Self::Zmq => Ok(BoxTransport::new(zmq::transport(options, endpoint)?)),
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt => Ok(BoxTransport::new(mqtt::transport(options, endpoint))),
+        }
+    }
+
+    /// The options that belong to another transport, and whether they were given.
+    fn foreign(self, options: &Options) -> Vec<(&'static str, bool)> {
+        match self {
+            #[cfg(feature = "zmq")]
+            Self::Zmq => zmq::foreign(options),
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt => mqtt::foreign(options),
+        }
+    }
+
+    fn first() -> Option<Self> {
+        ["zmq", "mqtt"].into_iter().find_map(|name| Self::built_in(name).ok())
+    }
+
+    fn built_in(name: &str) -> Result<Self, String> {
+        match name {
+            #[cfg(feature = "zmq")]
+            "zmq" => Ok(Self::Zmq),
+            #[cfg(feature = "mqtt")]
+            "mqtt" => Ok(Self::Mqtt),
+            name => Err(format!("this ringbus was built without {name}: build it with --features {name}")),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "zmq")]
+            Self::Zmq => "zmq",
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt => "mqtt",
+        }
+    }
+}
+
+/// Help shows what is built in; what is not is known all the same, so that the error can say so.
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let zmq = PossibleValue::new("zmq").hide(!cfg!(feature = "zmq"));
+    let mqtt = PossibleValue::new("mqtt").hide(!cfg!(feature = "mqtt"));
+    PossibleValuesParser::new([zmq, mqtt]).try_map(|name| Kind::built_in(&name))
+}

@@ -1,0 +1,77 @@
+//! ZeroMQ from the options.
+
+use anyhow::Result;
+use ringbus::transport::{Locator, ZmqTransport};
+
+use super::{Client, Endpoint, Kind, Options};
+use crate::failure::Usage;
+
+/// The ports of a node that was told nothing else: into it, and out of it.
+const PORTS: (&str, u16) = (":5556", 5550);
+
+const EXPECTED: &str = "write HOST:PORT, for instance 127.0.0.1:5556, or tcp://HOST:PORT";
+
+pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<ZmqTransport, Usage> {
+    let listen = options.listen.as_deref().or(endpoint.listen);
+    let mut transport = match (listen, endpoint.towards) {
+        (Some(listen), _) => {
+            check_reachable(listen, options)?;
+            ZmqTransport::new(format!("tcp://{}", without_scheme(listen)?))
+        }
+        (None, Some(peer)) => ZmqTransport::towards(peer.as_str()),
+        (None, None) => ZmqTransport::ephemeral(),
+    };
+    // The two well-known ports belong together; whoever chooses another address gets a free one beside it.
+    let usual = listen.is_some_and(|listen| listen.ends_with(PORTS.0)).then_some(PORTS.1);
+    if let Some(port) = options.out_port.or(usual) {
+        transport = transport.out_port(port);
+    }
+    if let Some(host) = &options.advertise {
+        transport = transport.advertise(host);
+    }
+    Ok(transport)
+}
+
+pub(super) fn locator(text: &str) -> Result<Locator> {
+    let address = without_scheme(text)?;
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(port)) if port > 0 => Ok(Locator::new(format!("zmq+tcp://{address}"))?),
+        _ => Err(Usage::new(format!("invalid address {text:?}: {EXPECTED}")).into()),
+    }
+}
+
+pub(super) fn peers(client: &Client) -> Result<Vec<Locator>> {
+    if client.name.is_some() {
+        return Err(Usage::new("--name does not go with --transport zmq: leave it out").into());
+    }
+    if client.node.is_empty() && client.peer.is_empty() && client.options.listen.is_none() {
+        let message = "nobody is named, and nobody can find this program: give --node of a ring, \
+                       --peer HOST:PORT, or --listen HOST:PORT for others to connect to";
+        return Err(Usage::new(message).into());
+    }
+    Kind::Zmq.locators(&client.peer)
+}
+
+pub(super) fn foreign(options: &Options) -> Vec<(&'static str, bool)> {
+    vec![("--broker", options.broker.is_some())]
+}
+
+fn without_scheme(text: &str) -> Result<&str, Usage> {
+    match text.split_once("://") {
+        None => Ok(text),
+        Some(("tcp" | "zmq+tcp", address)) => Ok(address),
+        Some((scheme, _)) => Err(Usage::new(format!("unknown scheme {scheme:?} in {text:?}: {EXPECTED}"))),
+    }
+}
+
+fn check_reachable(listen: &str, options: &Options) -> Result<(), Usage> {
+    let everywhere = ["*:", "0.0.0.0:", "[::]:"]
+        .iter()
+        .any(|host| without_scheme(listen).is_ok_and(|address| address.starts_with(host)));
+    if everywhere && options.advertise.is_none() {
+        let message = "means all interfaces, which nobody can connect to: add --advertise HOST";
+        return Err(Usage::new(format!("--listen {listen} {message}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! `ringbus pub`: publish values on a topic.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use ringbus::transport::BoxTransport;
+use ringbus::{Publisher, Topic};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+
+use crate::connect::{Client, Link};
+use crate::payload::{Format, Payload};
+use crate::quality::Offer;
+use crate::source::Source;
+use crate::stop::Stop;
+use crate::{duration, events};
+
+const EXAMPLES: &str = "\
+Examples:
+  ringbus pub --node 127.0.0.1:5556 weather/98101 12.5 12.7
+      through a ring: finds the subscribers to weather/98101, waits for the first, publishes two values
+  sensor | ringbus pub --node 127.0.0.1:5556 --wait 2 weather/98101
+      a value a line, as they come, once two subscribers are there
+  ringbus pub --node 127.0.0.1:5556 --transient-local --keep-last 10 --keep weather/98101 12.5
+      for late joiners too: stays until Ctrl-C
+  ringbus pub --node 127.0.0.1:5556 --exclusive 10 --lease 2s --interval 1s weather/98101 < readings
+      heard in place of weaker publishers of the topic as long as it lives
+  ringbus pub --listen 127.0.0.1:7000 weather/98101 12.5
+      without a ring: ringbus sub --peer 127.0.0.1:7000 weather/98101 connects to it
+  ringbus pub --transport mqtt --plain weather/98101 12.5
+      over MQTT, readable by any MQTT program
+
+It ends when every matched reliable subscriber has acknowledged everything.";
+
+/// How long the subscribers may take to acknowledge what was published when Ctrl-C was pressed.
+const PATIENCE_AFTER_STOP: Duration = Duration::from_secs(5);
+
+/// Publish values, or lines from standard input, on a topic
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The topic: levels separated by '/', as in weather/98101
+    topic: String,
+
+    /// The values; without any, they are read from standard input, one a line
+    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
+    values: Vec<String>,
+
+    /// How values are encoded; subscribers must expect the same
+    #[arg(long, value_enum, default_value_t)]
+    encoding: Format,
+
+    /// Publish for programs that know nothing of ringbus: values alone, without matching, history and repair. Over zmq,
+    /// subscribers that are not connected yet miss them
+    #[arg(long, conflicts_with_all = [
+        "node", "wait", "keep", "reliable", "best_effort", "keep_last", "keep_all",
+        "transient_local", "durability", "lease", "exclusive",
+    ])]
+    plain: bool,
+
+    /// Wait for so many subscribers first [default: 1; 0 with --transient-local]
+    #[arg(long, value_name = "N")]
+    wait: Option<usize>,
+
+    /// How long to wait for subscribers, and for their acknowledgements at the end
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    timeout: Duration,
+
+    /// Leave this much time between two values
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "rate")]
+    interval: Option<Duration>,
+
+    /// Publish so many values a second, on average
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    rate: Option<f64>,
+
+    /// Stay after the last value, for late joiners, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+
+    /// Tell on standard error who matches, leaves and takes over (as -v does); mismatches and losses are always told
+    #[arg(long)]
+    events: bool,
+
+    #[command(flatten)]
+    quality: Offer,
+
+    #[command(flatten)]
+    client: Client,
+}
+
+/// Publishes until the values end or it is told to stop.
+pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
+    let topic = Topic::new(&args.topic)?;
+    let offered = args.quality.offered()?;
+    // Before anything is opened: what is wrong with the values is said at once.
+    let source = Source::new(args.encoding, args.values.clone())?;
+    let link = args.client.open().await?;
+    let mut builder = link.session.publisher(&topic).qos(offered).encoding(args.encoding.into());
+    if args.plain {
+        builder = builder.plain();
+    }
+    if let Some(dht) = &link.dht {
+        builder = builder.dht(dht);
+    }
+    let outcome = match builder.build().await {
+        Ok(publisher) => {
+            events::print(publisher.events(), args.events || verbose);
+            publish_all(publisher, source, &args, args.events || verbose).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    close(link, outcome, args.plain).await
+}
+
+/// A framed publisher has flushed before; a plain one learns from the transport what did not arrive.
+async fn close(link: Link, outcome: Result<()>, plain: bool) -> Result<()> {
+    let undelivered = link.close().await;
+    outcome?;
+    match undelivered? {
+        count if plain && count > 0 => {
+            Err(anyhow!("{count} values were not delivered: is the other side there?"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn publish_all(
+    publisher: Publisher<Payload, BoxTransport>,
+    mut source: Source,
+    args: &Args,
+    verbose: bool,
+) -> Result<()> {
+    let mut stop = Stop::listen()?;
+    tokio::select! {
+        outcome = wait_for_subscribers(&publisher, args) => outcome?,
+        () = stop.requested() => return Err(anyhow!("stopped while waiting for subscribers: nothing was published")),
+    }
+    let mut stopped = tokio::select! {
+        outcome = publish_source(&publisher, &mut source, args) => {
+            outcome?;
+            false
+        }
+        () = stop.requested() => true,
+    };
+    if args.keep && !stopped {
+        if verbose {
+            let topic = publisher.topic();
+            events::say(&format!("{topic}: everything is published, staying for late joiners until Ctrl-C"));
+        }
+        stop.requested().await;
+        stopped = true;
+    }
+    let (what, count) = (publisher.topic().clone(), publisher.subscribers());
+    tokio::select! {
+        biased;
+        closed = publisher.close(args.timeout) => closed.with_context(|| {
+            format!("{what}: {count} subscribers matched, not all of them acknowledged everything")
+        })?,
+        () = patience_ends(&mut stop, stopped) => {
+            return Err(anyhow!("stopped before the subscribers of {what} acknowledged everything"));
+        }
+    }
+    match source.left() {
+        0 => Ok(()),
+        left => Err(anyhow!("stopped before {left} values were published on {what}")),
+    }
+}
+
+/// Ctrl-C ends a pipeline's input and this program at once: only the second says that waiting is to end too.
+async fn patience_ends(stop: &mut Stop, stopped: bool) {
+    if !stopped {
+        stop.requested().await;
+    }
+    tokio::select! {
+        () = stop.requested() => {}
+        () = tokio::time::sleep(PATIENCE_AFTER_STOP) => {}
+    }
+}
+
+async fn wait_for_subscribers(publisher: &Publisher<Payload, BoxTransport>, args: &Args) -> Result<()> {
+    let wanted = args.wait.unwrap_or(usize::from(!args.plain && !args.quality.is_for_late_joiners()));
+    match timeout(args.timeout, publisher.matched(wanted)).await {
+        Ok(matched) => Ok(matched?),
+        Err(_) => {
+            let (found, topic, after) = (publisher.subscribers(), publisher.topic(), args.timeout);
+            Err(anyhow!(
+                "{found} of {wanted} subscribers matched {topic} within {after:?}: \
+                 start one with ringbus sub, or publish for nobody with --wait 0"
+            ))
+        }
+    }
+}
+
+async fn publish_source(
+    publisher: &Publisher<Payload, BoxTransport>,
+    source: &mut Source,
+    args: &Args,
+) -> Result<()> {
+    let mut pace = pace(args);
+    while let Some(value) = source.next().await? {
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
+        publisher.publish(&value).await?;
+    }
+    Ok(())
+}
+
+fn pace(args: &Args) -> Option<Interval> {
+    let (period, missed) = match (args.interval, args.rate) {
+        (Some(interval), _) => (interval, MissedTickBehavior::Delay),
+        // The timer is coarse: several values may fall into one of its steps.
+        (None, Some(rate)) => (Duration::from_secs_f64(rate.recip()), MissedTickBehavior::Burst),
+        (None, None) => return None,
+    };
+    if period.is_zero() {
+        return None;
+    }
+    let mut pace = interval_at(Instant::now(), period);
+    pace.set_missed_tick_behavior(missed);
+    Some(pace)
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("give a number of values a second, from 0.001 to 1000000000".to_owned()),
+    }
+}
