@@ -12,9 +12,10 @@ pub mod topic;
 pub mod transport;
 pub mod wire;
 
-pub use dht::HashRing;
+pub use dht::{Dht, DhtNode, HashRing, NodeIndex};
 pub use error::{Error, ErrorKind, Result};
 pub use message::{Encoding, EntityId, Sample, SampleInfo, SessionId};
+pub use pubsub::{Publisher, Subscriber};
 pub use session::{Session, SessionOptions};
 pub use time::Timestamp;
 pub use topic::{Topic, TopicFilter};

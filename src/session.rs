@@ -1,28 +1,35 @@
 //! One transport, one identity, one driver loop. The session knows neither publishers nor ring nodes: they register
 //! as [`Service`]s.
 
+mod attachments;
 mod driver;
 mod outbox;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
+
+use bytes::Bytes;
 
 use crate::error::{ErrorKind, Result};
 use crate::message::{EntityId, SessionId};
 use crate::time::{Clock, Mono};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{
-    Capabilities, Event, Locator, OpenOptions, Outbound, Transport, TransportTx, Undelivered,
+    Capabilities, Destination, Event, Locator, OpenOptions, Outbound, Transport, TransportTx, Undelivered,
 };
 use crate::wire::Room;
 
+use attachments::{Attachments, Holder};
 use outbox::Outbox;
+
+/// The most messages of a session to itself that wait for its driver.
+const LOOPBACK: usize = 8192;
 
 /// One endpoint on one transport: the root of publishers, subscribers and ring nodes.
 ///
@@ -72,19 +79,23 @@ impl<T: Transport> Session<T> {
         let (tx, rx) = transport.open(options.transport).await?;
         let (outbox, outbox_task) = outbox::new(tx.clone());
         let (stop, stopped) = watch::channel(false);
+        let (loopback, looped_back) = mpsc::channel(LOOPBACK);
         let core = Arc::new(SessionCore {
             id: SessionId(rand::random()),
             clock: Clock::start(),
             tx,
             outbox,
+            loopback,
+            attachments: Attachments::default(),
             services: RwLock::default(),
             shared: Mutex::default(),
             subscriptions: tokio::sync::Mutex::default(),
             entities: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
             wake: Notify::new(),
         });
         tokio::spawn(outbox_task.run(stopped.clone()));
-        tokio::spawn(driver::run(core.clone(), rx, stopped));
+        tokio::spawn(driver::run(core.clone(), rx, looped_back, stopped));
         Ok(Self { core, handle: Arc::new(Handle { stop }) })
     }
 
@@ -108,15 +119,15 @@ impl<T: Transport> Session<T> {
     /// # Errors
     /// [`ErrorKind::ForeignLocator`], [`ErrorKind::InvalidAddress`], [`ErrorKind::Closed`].
     pub async fn attach(&self, peer: &Locator) -> Result<()> {
-        self.core.tx.attach(peer).await
+        self.core.attachments.attach(&self.core.tx, Holder::User, peer).await
     }
 
-    /// Lets go of a peer.
+    /// Lets go of a peer, unless a ring has introduced it to a publisher or subscriber that is still alive.
     ///
     /// # Errors
     /// [`ErrorKind::ForeignLocator`], [`ErrorKind::Closed`].
     pub async fn detach(&self, peer: &Locator) -> Result<()> {
-        self.core.tx.detach(peer).await
+        self.core.attachments.detach(&self.core.tx, Holder::User, peer).await
     }
 
     /// Says goodbye for every publisher, subscriber and node of this session, flushes until the deadline and
@@ -131,6 +142,7 @@ impl<T: Transport> Session<T> {
         }
         self.core.outbox.drained(deadline).await;
         let left = deadline.saturating_sub(self.core.clock.now() - started);
+        self.core.closed.store(true, Ordering::Release);
         let undelivered = self.core.tx.close(left).await;
         self.handle.stop.send_replace(true);
         undelivered
@@ -166,7 +178,7 @@ impl Drop for Handle {
 /// A part of the library that takes a session's messages. Called by the driver: it must not block.
 pub(crate) trait Service: Send + Sync + 'static {
     /// A message on a topic.
-    fn on_topic(&self, _now: Mono, _topic: &Topic, _payload: &bytes::Bytes) {}
+    fn on_topic(&self, _now: Mono, _topic: &Topic, _payload: &Bytes) {}
 
     /// A control message of this service's room, or a data frame, sent to this session alone.
     fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
@@ -187,10 +199,13 @@ pub(crate) struct SessionCore<Tx> {
     pub(crate) clock: Clock,
     pub(crate) tx: Tx,
     outbox: Outbox,
+    loopback: mpsc::Sender<Bytes>,
+    attachments: Attachments,
     services: RwLock<HashMap<Room, Arc<dyn Service>>>,
     shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     subscriptions: tokio::sync::Mutex<HashMap<TopicFilter, usize>>,
     entities: AtomicU32,
+    closed: AtomicBool,
     wake: Notify,
 }
 
@@ -210,8 +225,9 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// Sends a room's messages to a service from now on.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] if the room is taken.
+    /// [`ErrorKind::InvalidArgument`] if the room is taken, [`ErrorKind::Closed`].
     pub(crate) fn register(&self, room: Room, service: Arc<dyn Service>) -> Result<()> {
+        self.check_open()?;
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         if services.contains_key(&room) {
             return Err(ErrorKind::InvalidArgument {
@@ -240,11 +256,32 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// Hands a control message over: at once if the transport takes it, through the bounded outbox if it is busy. The
     /// protocols repeat what matters, so what does not fit is dropped and counted.
     pub(crate) fn post(&self, outbound: Outbound) {
-        self.outbox.post(&self.tx, outbound);
+        match outbound.to {
+            Destination::Peer(peer) if peer == *self.tx.local() => self.post_to_self(outbound.payload),
+            _ => self.outbox.post(&self.tx, outbound),
+        }
+    }
+
+    /// Attaches to a peer on behalf of a part of the library.
+    pub(crate) async fn attach(&self, by: EntityId, peer: &Locator) -> Result<()> {
+        self.attachments.attach(&self.tx, Holder::Entity(by), peer).await
+    }
+
+    /// Ends [`attach`](Self::attach).
+    pub(crate) async fn detach(&self, by: EntityId, peer: &Locator) -> Result<()> {
+        self.attachments.detach(&self.tx, Holder::Entity(by), peer).await
+    }
+
+    /// A node and a client may share a session.
+    fn post_to_self(&self, payload: Bytes) {
+        if self.loopback.try_send(payload).is_err() {
+            metrics::counter!("ringbus_control_dropped_total", "cause" => "loopback full").increment(1);
+        }
     }
 
     /// Subscribes once for all who ask for the same filter. Says whether the subscription is new.
     pub(crate) async fn subscribe(&self, filter: &TopicFilter) -> Result<bool> {
+        self.check_open()?;
         let mut subscriptions = self.subscriptions.lock().await;
         let new = !subscriptions.contains_key(filter);
         if new {
@@ -266,6 +303,18 @@ impl<Tx: TransportTx> SessionCore<Tx> {
         Ok(())
     }
 
+    /// Fails once the session is closed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`].
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(ErrorKind::Closed { what: "session" }.into())
+        } else {
+            Ok(())
+        }
+    }
+
     fn service(&self, room: Room) -> Option<Arc<dyn Service>> {
         self.services.read().unwrap_or_else(PoisonError::into_inner).get(&room).cloned()
     }
@@ -276,6 +325,7 @@ impl<Tx: TransportTx> SessionCore<Tx> {
 
     /// Services hold the session's core: without this the two would keep each other alive.
     fn forget_services(&self) {
+        self.closed.store(true, Ordering::Release);
         self.services.write().unwrap_or_else(PoisonError::into_inner).clear();
         lock(&self.shared).clear();
     }

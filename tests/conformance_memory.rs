@@ -1,6 +1,6 @@
 //! The conformance suite over the memory network, plain and erased.
 
-use ringbus::transport::conformance::{BadAddress, Harness, TAKEN};
+use ringbus::transport::conformance::{self, BadAddress, Harness, TAKEN};
 use ringbus::transport::memory::Network;
 use ringbus::transport::{BoxTransport, MemoryTransport};
 
@@ -80,4 +80,10 @@ mod slow {
     ringbus::transport_conformance!(Memory(
         Network::seeded(1).with_delay(Duration::from_micros(10)..=Duration::from_millis(2))
     ));
+}
+
+/// The checks do not get into each other's way on a network that they share.
+#[tokio::test]
+async fn the_whole_suite_on_one_network() {
+    assert_eq!(conformance::run(&Memory(Network::new())).await, Ok(()));
 }

@@ -71,7 +71,10 @@ fn golden() -> Vec<(&'static str, Bytes)> {
             .bytes()
             .clone(),
         ),
-        ("data-long-payload", build(Encoding::Raw, u64::MAX - 2, &[(i64::MIN, &long), (0, &long)]).bytes().clone()),
+        (
+            "data-long-payload",
+            build(Encoding::Raw, u64::MAX - 2, &[(i64::MIN, &long), (0, &long)]).bytes().clone(),
+        ),
         ("control", encode_control(Room::DhtClient, &body).unwrap()),
     ]
 }

@@ -1,5 +1,19 @@
 //! Placement, membership, registry.
 
+pub mod client;
+pub mod client_core;
+pub mod core;
 pub mod hash_ring;
+pub mod member;
+pub mod membership;
+pub mod message;
+pub mod node;
+mod parts;
+pub mod record;
+pub mod registry;
+pub mod relay;
+pub mod ring_view;
 
+pub use client::Dht;
 pub use hash_ring::{HashRing, NodeIndex};
+pub use node::{DhtNode, DhtNodeBuilder, NodeEvent};

@@ -6,10 +6,9 @@ use std::pin::Pin;
 use super::events::Events;
 use super::via::Route;
 use crate::error::Result;
-use crate::message::EntityId;
+use crate::message::{Encoding, EntityId};
 use crate::qos::{Offered, Requested};
 use crate::topic::{Topic, TopicFilter};
-use crate::transport::Locator;
 
 /// A future without a name, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -40,12 +39,14 @@ pub struct Offer {
     pub topic: Topic,
     /// What it offers.
     pub qos: Offered,
+    /// How its samples are encoded.
+    pub encoding: Encoding,
     /// Where to tell it what happens.
     pub events: Events,
 }
 
 /// What there is to announce of a subscriber.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// Which subscriber.
     pub id: EntityId,
@@ -57,6 +58,6 @@ pub struct Request {
     pub route: Route,
     /// Where to tell it what happens.
     pub events: Events,
-    /// To be called when a session is known to be gone: its publishers are not waited for any longer.
-    pub session_gone: std::sync::Arc<dyn Fn(&Locator) + Send + Sync>,
+    /// How its samples are encoded.
+    pub encoding: Encoding,
 }

@@ -1,6 +1,6 @@
 //! What publishers and subscribers hear about each other.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,6 +12,9 @@ use crate::topic::Topic;
 
 /// The most events that wait unread; the oldest give way, and are counted.
 pub const EVENT_QUEUE: usize = 1024;
+
+/// How many peers and topics are remembered so that nothing is told twice.
+const MAX_TOLD: usize = 65_536;
 
 /// Something happened between this publisher or subscriber and a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +102,33 @@ struct Queue {
     events: VecDeque<MatchEvent>,
     overflowed: u64,
     closed: bool,
+    /// What was last told of each peer.
+    told: HashMap<EntityId, MatchEvent>,
+    /// Who was last said to be heard on each topic.
+    heard: HashMap<Topic, EntityId>,
+}
+
+impl Queue {
+    fn is_news(&mut self, event: &MatchEvent) -> bool {
+        use MatchEvent::{Departed, Matched, Mismatched, Takeover};
+        if self.told.len() + self.heard.len() >= MAX_TOLD {
+            self.told.clear();
+            self.heard.clear();
+        }
+        match event {
+            Takeover { topic, to, .. } => self.heard.insert(topic.clone(), *to) != Some(*to),
+            Matched { peer, .. } | Mismatched { peer, .. } | Departed { peer, .. } => {
+                let before = self.told.insert(*peer, event.clone());
+                match (before, event) {
+                    // How a peer went is told by whoever notices first.
+                    (Some(Departed { .. }), Departed { .. }) => false,
+                    (Some(before), event) => before != *event,
+                    (None, _) => true,
+                }
+            }
+            _ => true,
+        }
+    }
 }
 
 impl Events {
@@ -135,8 +165,12 @@ impl Events {
         self.lock().overflowed
     }
 
+    /// Adds an event. What both the data path and a registry tell is told once.
     pub(crate) fn push(&self, event: MatchEvent) {
         let mut queue = self.lock();
+        if !queue.is_news(&event) {
+            return;
+        }
         if queue.events.len() == EVENT_QUEUE {
             queue.events.pop_front();
             queue.overflowed += 1;

@@ -53,7 +53,11 @@ struct Timers {
 
 impl<Tx: TransportTx> Hub<Tx> {
     /// The session's hub; the first call registers it.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed).
     pub(crate) fn of(core: &Arc<SessionCore<Tx>>) -> Result<Arc<Self>> {
+        core.check_open()?;
         let mut new = None;
         let hub = core.shared(|| {
             let hub = Arc::new(Self {

@@ -302,7 +302,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         }
         hub.add_writer(writer).await?;
         if let Some(discovery) = self.discovery {
-            let offer = Offer { id, topic, qos: self.offered, events: publisher.events() };
+            let (qos, encoding, events) = (self.offered, self.encoding, publisher.events());
+            let offer = Offer { id, topic, qos, encoding, events };
             publisher.announcement = Some(discovery.offer(offer).await?);
         }
         Ok(publisher)

@@ -17,7 +17,7 @@ use crate::message::{EntityId, Sample};
 use crate::session::lock;
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
-use crate::transport::{Locator, TransportTx};
+use crate::transport::TransportTx;
 use crate::wire::DataFrame;
 
 pub(super) struct ReaderEndpoint {
@@ -166,13 +166,6 @@ impl ReaderEndpoint {
     pub(super) fn on_timeout<Tx: TransportTx>(&self, hub: &Hub<Tx>, now: Mono) {
         let mut core = lock(&self.core);
         core.on_timeout(now);
-        self.run_actions(hub, core);
-    }
-
-    /// Forgets the writers of a session that is known to be gone.
-    pub(super) fn on_session_gone<Tx: TransportTx>(&self, hub: &Hub<Tx>, locator: &Locator) {
-        let mut core = lock(&self.core);
-        core.on_session_gone(hub.core.clock.now(), locator);
         self.run_actions(hub, core);
     }
 

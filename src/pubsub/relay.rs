@@ -45,7 +45,7 @@ impl Relay {
         let id = core.new_entity();
         let reader = ReaderEndpoint::new(id, TopicFilter::from(topic), false, ReaderCore::relay(id, QUEUE));
         let reader = Arc::new(reader);
-        let relayed = via::relay_topic(topic)?;
+        let relayed = via::via_topic(topic)?;
         hub.add_reader(reader.clone()).await?;
         let worker = Worker { session: session.clone(), hub, reader, relayed, writers: HashMap::new() };
         Ok(Self { task: tokio::spawn(worker.run()) })

@@ -263,13 +263,7 @@ impl<M, T: Transport> SubscriberBuilder<M, T> {
         hub.add_reader(reader.clone()).await?;
         if let Some(discovery) = self.discovery {
             let (qos, route, events) = (self.requested, self.route, subscriber.events());
-            let weak = Arc::downgrade(&reader);
-            let session_gone = Arc::new(move |locator: &crate::transport::Locator| {
-                if let Some(reader) = weak.upgrade() {
-                    reader.on_session_gone(&*hub, locator);
-                }
-            });
-            let request = Request { id, filter, qos, route, events, session_gone };
+            let request = Request { id, filter, qos, route, encoding: self.encoding, events };
             subscriber.announcement = Some(discovery.request(request).await?);
         }
         Ok(subscriber)

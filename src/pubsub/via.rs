@@ -1,27 +1,11 @@
 //! The topics under which ring nodes relay: `@ringbus/via/` and the topic itself.
 
+pub use crate::dht::record::Route;
+pub(crate) use crate::dht::relay::via_topic;
 use crate::error::Result;
 use crate::topic::{Topic, TopicFilter};
 
 const PREFIX: &str = "@ringbus/via/";
-
-/// How samples travel from publishers to a subscriber.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
-pub enum Route {
-    /// From the publishers themselves; a registry only introduces the two.
-    #[default]
-    Direct,
-    /// Through the ring node that is responsible for the topic.
-    ViaNode,
-}
-
-/// The topic under which a node relays `topic`.
-///
-/// # Errors
-/// [`InvalidTopic`](crate::ErrorKind::InvalidTopic) if the prefix makes it too long.
-pub(crate) fn relay_topic(topic: &Topic) -> Result<Topic> {
-    Topic::new(format!("{PREFIX}{topic}"))
-}
 
 /// The filter that a subscriber on this route hands to the transport.
 ///
@@ -55,7 +39,7 @@ mod tests {
     #[test]
     fn relayed_topics_are_told_apart_and_translated_back() {
         let topic = Topic::new("weather/98101").unwrap();
-        let relayed = relay_topic(&topic).unwrap();
+        let relayed = via_topic(&topic).unwrap();
         assert!(relayed.is_reserved());
         assert_eq!(user_topic(&relayed), topic);
         assert_eq!(user_topic(&topic), topic);

@@ -4,15 +4,15 @@ use crate::message::EntityId;
 
 /// A live writer that has published to the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Who.
-    pub writer: EntityId,
+    pub(crate) writer: EntityId,
     /// The strength that it offers.
-    pub strength: i32,
+    pub(crate) strength: i32,
 }
 
 /// The writer that is heard: the strongest; of equals the one with the greater id, so that every reader decides alike.
-pub fn owner(candidates: impl IntoIterator<Item = Candidate>) -> Option<EntityId> {
+pub(crate) fn owner(candidates: impl IntoIterator<Item = Candidate>) -> Option<EntityId> {
     candidates.into_iter().max_by_key(|candidate| (candidate.strength, candidate.writer)).map(|c| c.writer)
 }
 

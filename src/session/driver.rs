@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
 
 use super::SessionCore;
 use crate::time::{Mono, earliest};
-use crate::transport::{Event, Origin, TransportRx, TransportTx};
+use crate::transport::{Event, Locator, Origin, TransportRx, TransportTx};
 use crate::wire::{Frame, Room};
 
 /// Events taken from the transport in one go.
@@ -18,6 +19,7 @@ const BATCH: usize = 256;
 pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
     core: Arc<SessionCore<Tx>>,
     mut rx: Rx,
+    mut looped_back: mpsc::Receiver<Bytes>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut events = Vec::with_capacity(BATCH);
@@ -39,6 +41,7 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
                     break;
                 }
             },
+            Some(payload) = looped_back.recv() => directed(&core, &core.tx.local().clone(), payload),
             () = core.wake.notified() => {}
             () = sleep => {}
         }
@@ -62,22 +65,7 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, event: Event) {
                 service.on_topic(now, &topic, &payload);
             }
         }
-        Event::Message { from: Origin::Peer(peer), payload } => match Frame::parse(payload) {
-            Ok(frame) => {
-                let room = match &frame {
-                    Frame::Data(_) => Room::PubSub,
-                    Frame::Control { room, .. } => *room,
-                };
-                match core.service(room) {
-                    Some(service) => service.on_directed(now, &peer, frame),
-                    None => drop_frame("no service", &peer),
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%peer, %error, "dropped a frame");
-                drop_frame("malformed", &peer);
-            }
-        },
+        Event::Message { from: Origin::Peer(peer), payload } => directed(core, &peer, payload),
         event => {
             if let Event::Lagged(messages) = &event {
                 metrics::counter!("ringbus_transport_lagged_total").increment(*messages);
@@ -90,7 +78,27 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, event: Event) {
     }
 }
 
-fn drop_frame(cause: &'static str, peer: &crate::transport::Locator) {
+/// A message for this session alone.
+fn directed<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload: Bytes) {
+    match Frame::parse(payload) {
+        Ok(frame) => {
+            let room = match &frame {
+                Frame::Data(_) => Room::PubSub,
+                Frame::Control { room, .. } => *room,
+            };
+            match core.service(room) {
+                Some(service) => service.on_directed(core.clock.now(), peer, frame),
+                None => drop_frame("no service", peer),
+            }
+        }
+        Err(error) => {
+            tracing::debug!(%peer, %error, "dropped a frame");
+            drop_frame("malformed", peer);
+        }
+    }
+}
+
+fn drop_frame(cause: &'static str, peer: &Locator) {
     tracing::debug!(%peer, cause, "dropped a directed frame");
     metrics::counter!("ringbus_frames_dropped_total", "cause" => cause).increment(1);
 }

@@ -1,6 +1,6 @@
 //! What the integration tests share.
 
-#![allow(dead_code, reason = "each test crate uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
 
 use std::future::Future;
 use std::time::Duration;
@@ -43,4 +43,20 @@ pub async fn open<H: Harness>(harness: &H, name: &str) -> Session<H::Transport> 
 /// Makes two sessions known to each other; over a broker there is nothing to do.
 pub async fn connect<T: Transport>(a: &Session<T>, b: &Session<T>) {
     a.attach(b.local()).await.expect("the peer's locator is good");
+}
+
+/// One memory network of its own for each test.
+#[derive(Default)]
+pub struct Memory(pub ringbus::transport::memory::Network);
+
+impl Harness for Memory {
+    type Transport = ringbus::transport::MemoryTransport;
+
+    fn endpoint(&self, name: &str) -> Self::Transport {
+        ringbus::transport::MemoryTransport::new(&self.0, name)
+    }
+
+    fn bad_addresses(&self) -> Vec<ringbus::transport::conformance::BadAddress<Self::Transport>> {
+        Vec::new()
+    }
 }

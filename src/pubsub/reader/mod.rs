@@ -263,13 +263,6 @@ impl ReaderCore {
         true
     }
 
-    /// Forgets the writers of a session that is known to be gone.
-    pub(super) fn on_session_gone(&mut self, now: Mono, locator: &Locator) {
-        let gone: Vec<_> =
-            self.writers.iter().filter(|(_, proxy)| proxy.locator == *locator).map(|(id, _)| *id).collect();
-        gone.into_iter().for_each(|writer| self.remove_writer(now, writer, Departure::LeaseExpired));
-    }
-
     /// Says goodbye to every writer.
     pub(super) fn leave(&mut self) {
         for (writer, proxy) in self.writers.drain() {

@@ -1,0 +1,234 @@
+//! The ring's client: the async shell around [`ClientCore`].
+
+mod discovery;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+
+use self::discovery::Introductions;
+use super::client_core::{Answer, ClientAction, ClientConfig, ClientCore, MatchEvent};
+use super::member::Member;
+use super::message::{Message, Offers, RequestId};
+use crate::error::{ErrorKind, Result};
+use crate::message::EntityId;
+use crate::pubsub::Discovery;
+use crate::qos::Requested;
+use crate::session::{Service, Session, SessionCore, lock};
+use crate::time::Mono;
+use crate::topic::TopicFilter;
+use crate::transport::{Event, Locator, Outbound, Transport, TransportTx};
+use crate::wire::{self, Frame, Room};
+
+/// A session's access to a ring, through any of its nodes. Clones are one client.
+///
+/// Give it to publishers and subscribers with [`dht`](crate::pubsub::PublisherBuilder::dht): they are registered, find
+/// each other, and stay registered through the loss of any node.
+pub struct Dht<T: Transport> {
+    shell: Arc<ClientShell<T::Tx>>,
+    session: Session<T>,
+}
+
+impl<T: Transport> Session<T> {
+    /// This session's access to a ring of which these nodes are members. A second call adds further nodes to ask.
+    /// Nothing is sent until something is asked; what is wrong with a node's address is said then.
+    pub fn dht(&self, nodes: impl IntoIterator<Item = Locator>) -> Dht<T> {
+        Dht { shell: ClientShell::of(self.core(), nodes), session: self.clone() }
+    }
+}
+
+impl<T: Transport> Dht<T> {
+    /// Who is on the ring, sorted by name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] or [`ErrorKind::Unreachable`], naming the nodes that were asked.
+    pub async fn members(&self) -> Result<Vec<Member>> {
+        match self.shell.ask(|core, now| core.members(now)).await? {
+            Answer::Members(members) => Ok(members),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The offers on every topic under a filter; judged against `requested` where one is given.
+    ///
+    /// # Errors
+    /// As for [`members`](Self::members). A filter with wildcards asks every member; those that did not answer are named in
+    /// [`Offers::unanswered`].
+    pub async fn lookup(&self, filter: &TopicFilter, requested: Option<&Requested>) -> Result<Offers> {
+        match self.shell.ask(|core, now| core.lookup(now, filter.clone(), requested.cloned())).await? {
+            Answer::Offers(offers) => Ok(offers),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The nodes that this client would ask now, the best first.
+    pub fn known_nodes(&self) -> Vec<Locator> {
+        lock(&self.shell.state).core.known_nodes()
+    }
+
+    /// This client as publishers' and subscribers' way to find each other.
+    pub fn discovery(&self) -> Arc<dyn Discovery> {
+        Arc::new(self.clone())
+    }
+}
+
+impl<T: Transport> Clone for Dht<T> {
+    fn clone(&self) -> Self {
+        Self { shell: self.shell.clone(), session: self.session.clone() }
+    }
+}
+
+impl<T: Transport> fmt::Debug for Dht<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dht").field("nodes", &self.known_nodes()).finish()
+    }
+}
+
+pub(super) struct ClientShell<Tx> {
+    session: Arc<SessionCore<Tx>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    core: ClientCore,
+    waiting: HashMap<RequestId, oneshot::Sender<Result<Answer>>>,
+    introductions: Introductions,
+    /// A node that was named although this transport cannot reach it.
+    foreign: Option<Locator>,
+}
+
+impl<Tx: TransportTx> ClientShell<Tx> {
+    fn of(session: &Arc<SessionCore<Tx>>, nodes: impl IntoIterator<Item = Locator>) -> Arc<Self> {
+        let mut new = None;
+        let shell = session.shared(|| {
+            let state = State {
+                core: ClientCore::new(ClientConfig::default(), Vec::new()),
+                waiting: HashMap::new(),
+                introductions: Introductions::default(),
+                foreign: None,
+            };
+            let shell = Arc::new(Self { session: session.clone(), state: Mutex::new(state) });
+            new = Some(shell.clone());
+            shell
+        });
+        if let Some(new) = new
+            && let Err(error) = session.register(Room::DhtClient, new)
+        {
+            // Asking says so again, to whom it concerns.
+            tracing::debug!(%error, "a ring client on a closed session");
+        }
+        let scheme = session.tx.local().scheme();
+        let (own, mut foreign): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|node| node.scheme() == scheme);
+        let mut state = lock(&shell.state);
+        state.core.add_seeds(own);
+        state.foreign = state.foreign.take().or(foreign.pop());
+        drop(state);
+        shell
+    }
+
+    /// Asks something and waits for the answer. A cancelled call is still answered, to nobody.
+    async fn ask(&self, ask: impl FnOnce(&mut ClientCore, Mono) -> RequestId) -> Result<Answer> {
+        self.session.check_open()?;
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = lock(&self.state);
+            if let Some(foreign) = &state.foreign {
+                let expected = self.session.tx.capabilities().name;
+                return Err(ErrorKind::ForeignLocator { locator: foreign.to_string(), expected }.into());
+            }
+            let request = ask(&mut state.core, self.session.clock.now());
+            state.waiting.insert(request, sender);
+            self.run_actions(&mut state);
+        }
+        self.session.wake();
+        receiver.await.unwrap_or_else(|_| Err(ErrorKind::Closed { what: "ring client" }.into()))
+    }
+
+    fn run_actions(&self, state: &mut State) {
+        while let Some(action) = state.core.poll_action() {
+            match action {
+                ClientAction::Send { to, message } => match wire::encode_control(Room::DhtNode, &message) {
+                    Ok(payload) => self.session.post(Outbound::peer(to, payload)),
+                    Err(error) => tracing::warn!(%to, %error, "could not encode a message"),
+                },
+                ClientAction::Complete { request, result } => {
+                    if let Some(waiting) = state.waiting.remove(&request) {
+                        drop(waiting.send(result));
+                    }
+                }
+                ClientAction::Event { registration, event } => self.introduce(state, registration, event),
+            }
+        }
+    }
+
+    fn introduce(&self, state: &mut State, registration: EntityId, event: MatchEvent) {
+        tracing::debug!(%registration, ?event, "registry");
+        let now = self.session.clock.now();
+        state.introductions.on_event(now, registration, event);
+        self.connect(state);
+    }
+
+    /// Lets the session follow what the introductions ask for.
+    fn connect(&self, state: &mut State) {
+        for change in state.introductions.changes() {
+            let session = self.session.clone();
+            tokio::spawn(async move {
+                let outcome = match &change.attach {
+                    true => session.attach(change.by, &change.peer).await,
+                    false => session.detach(change.by, &change.peer).await,
+                };
+                if let Err(error) = outcome {
+                    tracing::warn!(peer = %change.peer, %error, "could not follow the registry");
+                }
+            });
+        }
+    }
+}
+
+impl<Tx: TransportTx> Service for ClientShell<Tx> {
+    fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
+        let Frame::Control { body, .. } = frame else { return };
+        match wire::decode_body::<Message>(&body) {
+            Ok(message) => {
+                let mut state = lock(&self.state);
+                state.core.handle(now, from, message);
+                self.run_actions(&mut state);
+            }
+            Err(error) => {
+                tracing::debug!(%from, %error, "dropped a message");
+                metrics::counter!("ringbus_frames_dropped_total", "cause" => "malformed").increment(1);
+            }
+        }
+    }
+
+    fn on_event(&self, now: Mono, event: &Event) {
+        if let Event::PeerDown(peer) = event {
+            let mut state = lock(&self.state);
+            state.core.peer_down(now, peer);
+            self.run_actions(&mut state);
+        }
+    }
+
+    fn on_timeout(&self, now: Mono) -> Option<Mono> {
+        let mut state = lock(&self.state);
+        if state.core.poll_timeout().is_some_and(|at| at <= now) {
+            state.core.handle_timeout(now);
+        }
+        self.run_actions(&mut state);
+        state.introductions.handle_timeout(now);
+        self.connect(&mut state);
+        crate::time::earliest(state.core.poll_timeout(), state.introductions.poll_timeout())
+    }
+
+    fn on_close(&self, _now: Mono) {
+        // Dropping the senders tells those who wait.
+        lock(&self.state).waiting.clear();
+    }
+}
+
+fn unexpected() -> crate::Error {
+    ErrorKind::Malformed { what: "answer of a ring node", reason: "it answers another question" }.into()
+}

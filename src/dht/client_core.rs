@@ -1,0 +1,453 @@
+//! The client's side of the ring, as a core: registrations that are kept alive, lookups, and the events that pushes
+//! from the responsible nodes stand for.
+//!
+//! A request goes to one node after another until one answers. A registration is renewed at the node that is
+//! responsible for it; a renewal carries the whole registration, so any node can take it up where another has lost it.
+
+mod calls;
+mod nodes;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::EntityId;
+use crate::qos::Requested;
+use crate::time::{Mono, earliest};
+use crate::topic::{Topic, TopicFilter};
+use crate::transport::Locator;
+
+use self::calls::{Call, Calls, Purpose};
+use self::nodes::Nodes;
+pub use self::watch::MatchEvent;
+use self::watch::Watch;
+use super::member::Member;
+use super::message::{
+    MatchEntry, Matches, Message, Offers, Refusal, Reply, ReplyBody, Request, RequestBody, RequestId, Stored,
+};
+use super::record::{Interest, Rank, Record, Registration};
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// How long one node's answer is waited for before the next is asked.
+    pub attempt: Duration,
+    /// How long a request may take in all.
+    pub deadline: Duration,
+    /// The longest pause between two renewals, however long the lease is.
+    pub longest_renewal: Duration,
+}
+
+impl Default for ClientConfig {
+    /// 500 ms for each node, five seconds in all, a renewal at least every 20 seconds.
+    fn default() -> Self {
+        Self {
+            attempt: Duration::from_millis(500),
+            deadline: Duration::from_secs(5),
+            longest_renewal: Duration::from_secs(20),
+        }
+    }
+}
+
+/// What a client wants done.
+#[derive(Debug)]
+pub enum ClientAction {
+    /// Send a message.
+    Send {
+        /// Where to.
+        to: Locator,
+        /// What.
+        message: Message,
+    },
+    /// A request has been answered, or has failed.
+    Complete {
+        /// Its number.
+        request: RequestId,
+        /// The answer.
+        result: Result<Answer>,
+    },
+    /// Something happened to a registration.
+    Event {
+        /// Which.
+        registration: EntityId,
+        /// What.
+        event: MatchEvent,
+    },
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The registration is held by a majority of its replica set, and will be kept alive.
+    Registered(Stored),
+    /// The registration is withdrawn.
+    Unregistered,
+    /// What a lookup found; `found` is not limited to one part here.
+    Offers(Offers),
+    /// The members of the ring, sorted by name.
+    Members(Vec<Member>),
+}
+
+/// One registration that is kept alive.
+#[derive(Debug)]
+struct Entry {
+    record: Record,
+    responsible: Option<Member>,
+    /// When the next renewal is due; `None` while a call is under way.
+    renew_at: Option<Mono>,
+    call: Option<RequestId>,
+    lease: Duration,
+    /// Whether the ring has accepted it: from then on it is never given up.
+    established: bool,
+    watch: Watch,
+}
+
+/// The client's side of one session.
+#[derive(Debug)]
+pub struct ClientCore {
+    config: ClientConfig,
+    nodes: Nodes,
+    calls: Calls,
+    entries: BTreeMap<EntityId, Entry>,
+    actions: VecDeque<ClientAction>,
+}
+
+impl ClientCore {
+    /// A client that knows these nodes, and will learn others.
+    pub fn new(config: ClientConfig, seeds: Vec<Locator>) -> Self {
+        Self {
+            config,
+            nodes: Nodes::new(seeds),
+            calls: Calls::default(),
+            entries: BTreeMap::new(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Further nodes to ask.
+    pub fn add_seeds(&mut self, seeds: impl IntoIterator<Item = Locator>) {
+        self.nodes.add_seeds(seeds);
+    }
+
+    /// Registers an offer or a request and keeps it alive; with an identity that is registered already, changes it.
+    ///
+    /// Completes with [`Answer::Registered`]. If it fails the registration is forgotten, unless it had been accepted
+    /// before: then the change is still being tried.
+    pub fn register(&mut self, now: Mono, registration: Registration) -> RequestId {
+        let id = registration.id;
+        let lease = registration.lease;
+        let entry = self.entries.entry(id).or_insert_with(|| Entry {
+            record: Record {
+                rank: Rank { version: 0, withdrawn: false },
+                registration: registration.clone(),
+            },
+            responsible: None,
+            renew_at: None,
+            call: None,
+            lease,
+            established: false,
+            watch: Watch::default(),
+        });
+        entry.record.registration = registration;
+        self.put(now, id, Some(self.config.deadline))
+    }
+
+    /// Withdraws a registration. No event of it is reported from now on. Completes with [`Answer::Unregistered`], also
+    /// if it was not registered.
+    pub fn unregister(&mut self, now: Mono, id: EntityId) -> RequestId {
+        match self.entries.get_mut(&id) {
+            Some(entry) => {
+                entry.record.rank.withdrawn = true;
+                self.put(now, id, Some(self.config.deadline))
+            }
+            None => {
+                let request = self.calls.insert(Call::new(now, Purpose::Ask, RequestBody::Members, None));
+                self.complete(request, Ok(Answer::Unregistered));
+                request
+            }
+        }
+    }
+
+    /// Looks offers up; judges them against `requested` where one is given. Completes with [`Answer::Offers`].
+    pub fn lookup(&mut self, now: Mono, filter: TopicFilter, requested: Option<Requested>) -> RequestId {
+        self.ask(now, RequestBody::Lookup { filter, requested: requested.map(Box::new) })
+    }
+
+    /// Asks who is on the ring. Completes with [`Answer::Members`].
+    pub fn members(&mut self, now: Mono) -> RequestId {
+        self.ask(now, RequestBody::Members)
+    }
+
+    /// Takes a message of a node.
+    pub fn handle(&mut self, now: Mono, from: &Locator, message: Message) {
+        match message {
+            Message::Reply(reply) => self.handle_reply(now, from, reply),
+            Message::Matches(matches) => self.handle_matches(now, matches),
+            _ => metrics::counter!("ringbus_client_unexpected_total").increment(1),
+        }
+    }
+
+    /// The transport lost a peer: what it was asked is asked of another at once.
+    pub fn peer_down(&mut self, now: Mono, peer: &Locator) {
+        self.nodes.failed(peer);
+        for call in self.calls.by_id.values_mut().filter(|call| call.at.as_ref() == Some(peer)) {
+            call.next_attempt = now;
+        }
+        for entry in self.entries.values_mut() {
+            if entry.renew_at.is_some()
+                && entry.responsible.as_ref().is_some_and(|node| node.locator == *peer)
+            {
+                entry.renew_at = Some(now);
+            }
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        let due = |entry: &Entry| entry.renew_at.is_some_and(|at| at <= now);
+        let renewals: Vec<EntityId> =
+            self.entries.iter().filter(|(_, entry)| due(entry)).map(|(id, _)| *id).collect();
+        for id in renewals {
+            self.put(now, id, None);
+        }
+        for request in self.calls.due(now) {
+            self.advance(now, request);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<ClientAction> {
+        self.actions.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        let renewal = self.entries.values().filter_map(|entry| entry.renew_at).min();
+        earliest(renewal, self.calls.next())
+    }
+
+    /// The present counterparts of a registration, by topic, mismatched ones included.
+    pub fn matches(&self, id: EntityId) -> impl Iterator<Item = (&Topic, &MatchEntry)> {
+        self.entries.get(&id).into_iter().flat_map(|entry| entry.watch.entries())
+    }
+
+    /// The node that is responsible for a topic of a registration, as far as the client knows.
+    pub fn responsible(&self, id: EntityId, topic: &Topic) -> Option<&Member> {
+        let entry = self.entries.get(&id)?;
+        entry.watch.responsible(topic).or_else(|| {
+            entry.responsible.as_ref().filter(|_| !entry.record.registration.interest.is_everywhere())
+        })
+    }
+
+    /// The nodes that can be asked, the best first.
+    pub fn known_nodes(&self) -> Vec<Locator> {
+        self.nodes.known()
+    }
+
+    fn ask(&mut self, now: Mono, body: RequestBody) -> RequestId {
+        let request = self.calls.insert(Call::new(now, Purpose::Ask, body, Some(self.config.deadline)));
+        self.advance(now, request);
+        request
+    }
+
+    /// Sends the present state of a registration under its next version.
+    fn put(&mut self, now: Mono, id: EntityId, deadline: Option<Duration>) -> RequestId {
+        let Some(entry) = self.entries.get_mut(&id) else { return 0 };
+        entry.record.rank.version += 1;
+        entry.renew_at = None;
+        let mut call = Call::new(now, Purpose::Put(id), RequestBody::Put(entry.record.clone()), deadline);
+        call.preferred = entry.responsible.as_ref().map(|node| node.locator.clone());
+        let request = self.calls.insert(call);
+        // What the user waits for is answered by the later version as well, so its call is left to end by itself.
+        let earlier = entry.call.replace(request);
+        if let Some(earlier) = earlier
+            && self.calls.by_id.get(&earlier).is_some_and(|call| call.deadline.is_none())
+        {
+            self.calls.by_id.remove(&earlier);
+        }
+        self.advance(now, request);
+        request
+    }
+
+    /// Ends a call whose time is over; asks the next node where the last one did not answer.
+    fn advance(&mut self, now: Mono, request: RequestId) {
+        let Some(call) = self.calls.by_id.get_mut(&request) else { return };
+        if let Some((deadline, after)) = call.deadline
+            && deadline <= now
+        {
+            let failure = call.failure(after, &self.nodes.known());
+            return self.fail(now, request, failure);
+        }
+        if let Some(silent) = call.at.take() {
+            self.nodes.failed(&silent);
+        }
+        let mut next = self.nodes.pick(call.preferred.as_ref(), &call.tried);
+        if next.is_none() && !call.tried.is_empty() {
+            call.begin_round();
+            next = self.nodes.pick(call.preferred.as_ref(), &call.tried);
+        }
+        let Some(to) = next else {
+            let reason = "no ring node is known: name at least one".into();
+            return self.fail(
+                now,
+                request,
+                ErrorKind::Unreachable { address: "the ring".into(), reason }.into(),
+            );
+        };
+        call.begin_attempt(now, to.clone(), self.config.attempt);
+        let message = Message::Request(Request { id: request, body: call.body.clone() });
+        self.actions.push_back(ClientAction::Send { to, message });
+    }
+
+    fn fail(&mut self, now: Mono, request: RequestId, error: Error) {
+        let Some(call) = self.calls.by_id.remove(&request) else { return };
+        if let Purpose::Put(id) = call.purpose
+            && let Some(entry) = self.entries.get_mut(&id)
+            && entry.call == Some(request)
+        {
+            entry.call = None;
+            if entry.established && entry.record.is_live() {
+                entry.renew_at = Some(now + self.config.attempt);
+            } else {
+                self.entries.remove(&id);
+            }
+        }
+        if call.deadline.is_some() {
+            self.complete(request, Err(error));
+        }
+    }
+
+    fn handle_reply(&mut self, now: Mono, from: &Locator, reply: Reply) {
+        let Some(call) = self.calls.by_id.get_mut(&reply.id) else { return };
+        let Some(bodies) = call.take(from, reply.part, reply.parts, reply.body) else { return };
+        self.nodes.answered(from);
+        let (mut offers, mut members) = (None, None);
+        for body in bodies {
+            match body {
+                ReplyBody::Stored(stored) => return self.handle_stored(now, from, reply.id, stored),
+                ReplyBody::Refused(refusal) => return self.handle_refusal(now, reply.id, refusal),
+                ReplyBody::Offers(part) => {
+                    let whole = offers.get_or_insert_with(|| Offers { found: Vec::new(), ..part.clone() });
+                    whole.found.extend(part.found);
+                }
+                ReplyBody::Members(part) => members.get_or_insert_with(Vec::new).extend(part),
+            }
+        }
+        let answer = match (offers, members) {
+            (Some(offers), _) => Answer::Offers(offers),
+            (None, Some(members)) => {
+                self.nodes.learn(&members);
+                Answer::Members(members)
+            }
+            (None, None) => return,
+        };
+        // A put is answered by `Stored` alone; whoever answers it otherwise has not understood it.
+        if self.calls.by_id.get(&reply.id).is_some_and(|call| call.purpose == Purpose::Ask) {
+            self.calls.by_id.remove(&reply.id);
+            self.complete(reply.id, Ok(answer));
+        }
+    }
+
+    fn handle_stored(&mut self, now: Mono, from: &Locator, request: RequestId, stored: Stored) {
+        self.nodes.learn(&stored.members);
+        self.nodes.learn([&stored.responsible]);
+        let Some(call) = self.calls.by_id.remove(&request) else { return };
+        let Purpose::Put(id) = call.purpose else { return };
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.call == Some(request)) else {
+            // A later version is under way; what this one was for is done all the same.
+            return self.report_stored(&call, request, stored);
+        };
+        entry.call = None;
+        if !entry.record.is_live() {
+            self.entries.remove(&id);
+            return self.report_stored(&call, request, stored);
+        }
+        entry.established = true;
+        entry.lease = stored.lease;
+        let moved = entry.responsible.as_ref().is_none_or(|known| known.name != stored.responsible.name);
+        entry.responsible = Some(stored.responsible.clone());
+        let pause = (stored.lease / 3).min(self.config.longest_renewal);
+        // The responsible node pushes to this session: make its acquaintance before it has to.
+        let meet = moved && *from != stored.responsible.locator;
+        entry.renew_at = Some(if meet { now } else { now + pause });
+        let mut events = Vec::new();
+        if let Some(topic) = entry.record.registration.interest.topic() {
+            events.extend(entry.watch.set_responsible(&topic, &stored.responsible));
+        } else {
+            events.extend(entry.watch.drop_unconfirmed(now, pause * 4 + self.config.deadline));
+        }
+        self.report_stored(&call, request, stored);
+        self.report(id, events);
+        if meet {
+            self.put(now, id, None);
+        }
+    }
+
+    fn report_stored(&mut self, call: &Call, request: RequestId, stored: Stored) {
+        if call.deadline.is_some() {
+            let withdrawn = matches!(&call.body, RequestBody::Put(record) if !record.is_live());
+            let answer = if withdrawn { Answer::Unregistered } else { Answer::Registered(stored) };
+            self.complete(request, Ok(answer));
+        }
+    }
+
+    fn handle_refusal(&mut self, now: Mono, request: RequestId, refusal: Refusal) {
+        let Some(call) = self.calls.by_id.get_mut(&request) else { return };
+        if refusal.is_transient() || call.deadline.is_none() {
+            // The node is alive: give the ring a moment rather than ask everyone at once.
+            call.refused = true;
+            call.at = None;
+            call.next_attempt = now + self.config.attempt / 4;
+            return;
+        }
+        let error = match refusal {
+            Refusal::Full { limit } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                ErrorKind::Full { what: "the responsible node's registry", limit }
+            }
+            Refusal::TooLarge { size, limit } => ErrorKind::PayloadTooLarge {
+                size: usize::try_from(size).unwrap_or(usize::MAX),
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            },
+            Refusal::TooManyHops | Refusal::Unavailable => return,
+        };
+        self.fail(now, request, error.into());
+    }
+
+    fn handle_matches(&mut self, now: Mono, matches: Matches) {
+        let id = matches.registration;
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.record.is_live()) else {
+            // A push that crossed our withdrawal, or one for an earlier life of this address.
+            metrics::counter!("ringbus_client_stray_pushes_total").increment(1);
+            return;
+        };
+        if !concerns(&entry.record.registration.interest, &matches.topic) {
+            metrics::counter!("ringbus_client_stray_pushes_total").increment(1);
+            return;
+        }
+        if !entry.record.registration.interest.is_everywhere() {
+            entry.responsible = Some(matches.responsible.clone());
+        }
+        self.nodes.learn([&matches.responsible]);
+        let events = entry.watch.handle(now, matches);
+        self.report(id, events);
+    }
+
+    fn report(&mut self, registration: EntityId, events: Vec<MatchEvent>) {
+        self.actions.extend(events.into_iter().map(|event| ClientAction::Event { registration, event }));
+    }
+
+    fn complete(&mut self, request: RequestId, result: Result<Answer>) {
+        self.calls.by_id.remove(&request);
+        self.actions.push_back(ClientAction::Complete { request, result });
+    }
+}
+
+fn concerns(interest: &Interest, topic: &Topic) -> bool {
+    match interest {
+        Interest::Offer { topic: own, .. } => own == topic,
+        Interest::Request { filter, .. } => filter.matches(topic),
+    }
+}

@@ -1,0 +1,146 @@
+//! Requests on their way: to one node after another until one answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::dht::message::{ReplyBody, RequestBody, RequestId};
+use crate::dht::parts::Assembly;
+use crate::error::{Error, ErrorKind};
+use crate::message::EntityId;
+use crate::time::Mono;
+use crate::transport::Locator;
+
+/// The longest wait for one node's answer.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(4);
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A registration, its renewal or its end.
+    Put(EntityId),
+    /// A lookup, or the list of members.
+    Ask,
+}
+
+/// One request and its attempts.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) purpose: Purpose,
+    pub(super) body: RequestBody,
+    /// Whom to ask first in each round.
+    pub(super) preferred: Option<Locator>,
+    /// When the user is told that it failed, and how long it has had then; `None` for renewals, which never give up.
+    pub(super) deadline: Option<(Mono, Duration)>,
+    /// The node that is being asked.
+    pub(super) at: Option<Locator>,
+    /// Those that were asked in this round.
+    pub(super) tried: Vec<Locator>,
+    /// When the next is asked.
+    pub(super) next_attempt: Mono,
+    /// Whether any node has answered, if only to say that it could not.
+    pub(super) refused: bool,
+    rounds: u32,
+    assembly: Assembly<ReplyBody>,
+}
+
+impl Call {
+    pub(super) fn new(now: Mono, purpose: Purpose, body: RequestBody, deadline: Option<Duration>) -> Self {
+        Self {
+            purpose,
+            body,
+            preferred: None,
+            deadline: deadline.map(|after| (now + after, after)),
+            at: None,
+            tried: Vec::new(),
+            next_attempt: now,
+            refused: false,
+            rounds: 0,
+            assembly: Assembly::default(),
+        }
+    }
+
+    /// The next node is being asked.
+    pub(super) fn begin_attempt(&mut self, now: Mono, node: Locator, patience: Duration) {
+        let patience = patience.saturating_mul(1 << self.rounds.min(8)).min(LONGEST_ATTEMPT.max(patience));
+        self.next_attempt = now + patience;
+        self.tried.push(node.clone());
+        self.at = Some(node);
+        self.assembly = Assembly::default();
+    }
+
+    /// All nodes were asked: the next round waits longer for each.
+    pub(super) fn begin_round(&mut self) {
+        self.rounds += 1;
+        self.tried.clear();
+    }
+
+    /// Takes part of an answer; all of it when this was the last.
+    pub(super) fn take(
+        &mut self,
+        from: &Locator,
+        part: u16,
+        parts: u16,
+        body: ReplyBody,
+    ) -> Option<Vec<ReplyBody>> {
+        // A late answer in one part is as good as a timely one, but parts of two answers must not mix.
+        if parts == 1 {
+            return (part == 0).then(|| vec![body]);
+        }
+        if self.at.as_ref() != Some(from) {
+            return None;
+        }
+        self.assembly.insert(part, parts, body)
+    }
+
+    /// What the user is told when the deadline has passed.
+    pub(super) fn failure(&self, after: Duration, known: &[Locator]) -> Error {
+        let asked = known.iter().map(Locator::as_str).collect::<Vec<_>>().join(", ");
+        if self.refused {
+            ErrorKind::Timeout { what: format!("{} at {asked}", self.what()), after }.into()
+        } else {
+            let reason =
+                format!("no ring node answered {} within {after:?}: is one running there?", self.what());
+            ErrorKind::Unreachable { address: asked, reason }.into()
+        }
+    }
+
+    fn what(&self) -> String {
+        match &self.body {
+            RequestBody::Put(record) => {
+                let verb = if record.is_live() { "registering" } else { "unregistering" };
+                format!("{verb} {:?}", record.registration.interest.key())
+            }
+            RequestBody::Lookup { filter, .. } => format!("the lookup of {filter:?}"),
+            RequestBody::Members => "the list of members".into(),
+        }
+    }
+}
+
+/// All calls by number.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    pub(super) by_id: BTreeMap<RequestId, Call>,
+    count: RequestId,
+}
+
+impl Calls {
+    pub(super) fn insert(&mut self, call: Call) -> RequestId {
+        self.count += 1;
+        self.by_id.insert(self.count, call);
+        self.count
+    }
+
+    /// The calls that have to be looked at.
+    pub(super) fn due(&self, now: Mono) -> Vec<RequestId> {
+        let due = |call: &Call| due_at(call) <= now;
+        self.by_id.iter().filter(|(_, call)| due(call)).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn next(&self) -> Option<Mono> {
+        self.by_id.values().map(due_at).min()
+    }
+}
+
+fn due_at(call: &Call) -> Mono {
+    call.deadline.map_or(call.next_attempt, |(deadline, _)| deadline.min(call.next_attempt))
+}

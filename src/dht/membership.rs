@@ -1,0 +1,405 @@
+//! Who is on the ring: SWIM (crate foca) as a core without I/O and without a clock.
+//!
+//! Around foca this file adds what a ring of named nodes needs: joining through an address whose name is not known yet,
+//! a departure that every member hears at once, one rule for two nodes that claim one name, and the search for members
+//! that were lost, so that a healed partition becomes one ring again.
+
+mod contacts;
+mod inspect;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::time::Duration;
+
+use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec, State};
+use foca_rand::SeedableRng;
+use foca_rand::rngs::SmallRng;
+
+use crate::time::{Mono, earliest};
+use crate::transport::Locator;
+
+use self::contacts::Contacts;
+use self::timers::Timers;
+use super::member::{Member, NodeName};
+use super::message::{MAX_MESSAGE_LEN, MembershipMessage};
+
+/// The longest SWIM packet, in bytes.
+const MAX_PACKET: usize = 16 * 1024;
+
+const _: () = assert!(MAX_PACKET < MAX_MESSAGE_LEN);
+
+/// The timings of failure detection.
+#[derive(Debug, Clone)]
+pub struct MembershipConfig {
+    /// How often each node probes one other.
+    pub probe_period: Duration,
+    /// How long the answer to a direct probe is waited for before others are asked to probe.
+    pub probe_timeout: Duration,
+    /// How long a suspected node has to object before it is given up.
+    pub suspicion: Duration,
+    /// The longest pause between two attempts to reach seeds and lost members.
+    pub rejoin_pause: Duration,
+    /// For how long a lost member is looked for.
+    pub forget_after: Duration,
+}
+
+impl Default for MembershipConfig {
+    /// A crash is noticed within three seconds in rings of up to ten nodes: probes every 250 ms, 100 ms for the direct
+    /// answer, one second of suspicion; lost members are looked for every second, for an hour.
+    fn default() -> Self {
+        Self {
+            probe_period: Duration::from_millis(250),
+            probe_timeout: Duration::from_millis(100),
+            suspicion: Duration::from_secs(1),
+            rejoin_pause: Duration::from_secs(1),
+            forget_after: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl MembershipConfig {
+    fn foca(&self) -> foca::Config {
+        const THREE: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+        let every = |frequency, num_members| Some(foca::PeriodicParams { frequency, num_members });
+        foca::Config {
+            probe_period: self.probe_period,
+            probe_rtt: self.probe_timeout,
+            num_indirect_probes: THREE,
+            max_transmissions: const { NonZeroU8::new(10).unwrap() },
+            suspect_to_down_after: self.suspicion,
+            remove_down_after: Some(self.forget_after),
+            max_packet_size: const { NonZeroUsize::new(MAX_PACKET).unwrap() },
+            notify_down_members: true,
+            periodic_announce: every(Duration::from_secs(5), NonZeroUsize::MIN),
+            // `Contacts` does this, also while no member is left.
+            periodic_announce_to_down_members: None,
+            periodic_gossip: every(Duration::from_millis(100), THREE),
+        }
+    }
+}
+
+/// What happened to the membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberEvent {
+    /// A node joined or came back.
+    Up(Member),
+    /// A node was given up: it crashed or cannot be reached.
+    Down(Member),
+    /// A node said that it leaves.
+    Left(Member),
+    /// A node came back under a new generation before it had been given up: what it held may be gone.
+    Restarted {
+        /// The earlier incarnation.
+        from: Member,
+        /// The present one.
+        to: Member,
+    },
+    /// This node had been given up by others and came back under a new generation.
+    Renewed(Member),
+    /// A later node claims this node's name. This node is off the ring and must stop.
+    NameTaken {
+        /// The node that holds the name now.
+        by: Member,
+    },
+}
+
+/// What the shell has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MembershipAction {
+    /// Send a message to a node.
+    Send {
+        /// Where to.
+        to: Locator,
+        /// What.
+        message: MembershipMessage,
+    },
+    /// Something changed.
+    Event(MemberEvent),
+}
+
+/// The membership of one node.
+pub struct Membership {
+    foca: Foca<Member, PostcardCodec, SmallRng, NoCustomBroadcast>,
+    runtime: AccumulatingRuntime<Member>,
+    suspicion: Duration,
+    timers: Timers,
+    contacts: Contacts,
+    active: BTreeMap<NodeName, Member>,
+    /// Members whose end was announced: the event is `Left`, and nobody looks for them.
+    leaving: BTreeSet<NodeName>,
+    /// This node has left, or its name was taken.
+    ended: bool,
+    actions: VecDeque<MembershipAction>,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership")
+            .field("me", self.me())
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Membership {
+    /// A node that knows only itself.
+    pub fn new(me: Member, config: &MembershipConfig, seed: u64) -> Self {
+        let rng = SmallRng::seed_from_u64(seed);
+        Self {
+            foca: Foca::new(me, config.foca(), rng, PostcardCodec),
+            runtime: AccumulatingRuntime::new(),
+            suspicion: config.suspicion,
+            timers: Timers::default(),
+            contacts: Contacts::new(config.rejoin_pause, config.forget_after),
+            active: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            ended: false,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// This node as it presently appears to others.
+    pub fn me(&self) -> &Member {
+        self.foca.identity()
+    }
+
+    /// The other members.
+    pub fn others(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.active.values()
+    }
+
+    /// Whether this node has left the ring, or had to.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Joins through these nodes: each is asked until it is a member, at growing intervals.
+    pub fn join(&mut self, now: Mono, seeds: impl IntoIterator<Item = Locator>) {
+        if !self.ended {
+            self.contacts.add_seeds(now, seeds);
+            self.look_for_contacts(now);
+        }
+    }
+
+    /// Leaves: every member is told.
+    pub fn leave(&mut self, now: Mono) {
+        if self.ended {
+            return;
+        }
+        let me = self.me().clone();
+        for member in self.active.values() {
+            let message = MembershipMessage::Leaving(me.clone());
+            self.actions.push_back(MembershipAction::Send { to: member.locator.clone(), message });
+        }
+        let outcome = self.foca.leave_cluster(&mut self.runtime);
+        self.absorb(now, outcome);
+        self.ended = true;
+    }
+
+    /// Takes a message of another node.
+    pub fn handle(&mut self, now: Mono, message: MembershipMessage) {
+        if self.ended {
+            return;
+        }
+        match message {
+            MembershipMessage::Swim(packet) => self.handle_swim(now, &packet),
+            MembershipMessage::Join(member) => {
+                if self.admit(now, &member) {
+                    let message = MembershipMessage::Welcome(self.me().clone());
+                    self.actions.push_back(MembershipAction::Send { to: member.locator, message });
+                }
+            }
+            MembershipMessage::Welcome(member) => {
+                if self.admit(now, &member) {
+                    self.announce_to(now, member);
+                }
+            }
+            MembershipMessage::NameTaken(by) => {
+                self.meet_namesake(now, &by);
+            }
+            MembershipMessage::Leaving(member) => {
+                if self.active.get(&member.name) == Some(&member) {
+                    self.leaving.insert(member.name.clone());
+                    let down = foca::Member::down(member);
+                    let outcome = self.foca.apply_many([down].into_iter(), true, &mut self.runtime);
+                    self.absorb(now, outcome);
+                }
+            }
+        }
+    }
+
+    /// The transport lost a peer: if it is a member it is suspected at once, and can still object.
+    pub fn peer_down(&mut self, now: Mono, locator: &Locator) {
+        let suspect = self.foca.iter_members().find(|member| member.id().locator == *locator);
+        let Some(suspect) = suspect.filter(|member| member.state() == State::Alive).cloned() else { return };
+        let Some(token) = self.timers.token() else { return };
+        let update = foca::Member::new(suspect.id().clone(), suspect.incarnation(), State::Suspect);
+        let outcome = self.foca.apply_many([update].into_iter(), true, &mut self.runtime);
+        self.absorb(now, outcome);
+        let give_up = foca::Timer::ChangeSuspectToDown {
+            member_id: suspect.id().clone(),
+            incarnation: suspect.incarnation(),
+            token,
+        };
+        self.timers.insert(now + self.suspicion, give_up);
+        let outcome = self.foca.gossip(&mut self.runtime);
+        self.absorb(now, outcome);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        if self.ended {
+            return;
+        }
+        while let Some(timer) = self.timers.pop_due(now) {
+            let outcome = self.foca.handle_timer(timer, &mut self.runtime);
+            self.absorb(now, outcome);
+        }
+        self.look_for_contacts(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<MembershipAction> {
+        self.actions.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        if self.ended { None } else { earliest(self.timers.next(), self.contacts.next()) }
+    }
+
+    fn handle_swim(&mut self, now: Mono, packet: &[u8]) {
+        let Some(seen) = inspect::identities(packet) else {
+            metrics::counter!("ringbus_membership_malformed_total").increment(1);
+            return;
+        };
+        let me = self.me().clone();
+        for member in seen.mentioned.iter().filter(|member| member.name == me.name && **member != me) {
+            self.meet_namesake(now, member);
+            if self.ended {
+                return;
+            }
+        }
+        if !self.admit(now, &seen.source) {
+            return;
+        }
+        let outcome = self.foca.handle_data(packet, &mut self.runtime);
+        self.absorb(now, outcome);
+    }
+
+    /// Whether a sender may be listened to: not if its name, or ours, is claimed twice.
+    fn admit(&mut self, now: Mono, sender: &Member) -> bool {
+        if sender.name == self.me().name {
+            if *sender != *self.me() {
+                self.meet_namesake(now, sender);
+            }
+            return false;
+        }
+        let holder = self.active.get(&sender.name);
+        let holder = holder.filter(|holder| holder.locator != sender.locator);
+        match holder.filter(|holder| holder.keeps_name_against(sender)) {
+            Some(holder) => {
+                let message = MembershipMessage::NameTaken(holder.clone());
+                self.actions.push_back(MembershipAction::Send { to: sender.locator.clone(), message });
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Another identity bears this node's name: an earlier life of this node, or a rival.
+    fn meet_namesake(&mut self, now: Mono, other: &Member) {
+        let me = self.me().clone();
+        if other.name != me.name || *other == me || self.ended {
+            return;
+        }
+        if other.locator == me.locator {
+            // Our own earlier life, from a clock that was ahead: step over it.
+            if other.generation > me.generation {
+                let next = Member { generation: other.generation.saturating_add(1), ..me };
+                let outcome = self.foca.change_identity(next.clone(), &mut self.runtime);
+                self.absorb(now, outcome);
+                self.actions.push_back(MembershipAction::Event(MemberEvent::Renewed(next)));
+                self.contacts.hurry(now);
+            }
+        } else if other.keeps_name_against(&me) {
+            tracing::error!(name = %me.name, by = %other.locator, "another node claims this node's name");
+            self.ended = true;
+            self.actions.push_back(MembershipAction::Event(MemberEvent::NameTaken { by: other.clone() }));
+        } else {
+            let message = MembershipMessage::NameTaken(me);
+            self.actions.push_back(MembershipAction::Send { to: other.locator.clone(), message });
+        }
+    }
+
+    fn announce_to(&mut self, now: Mono, member: Member) {
+        let outcome = self.foca.announce(member, &mut self.runtime);
+        self.absorb(now, outcome);
+    }
+
+    /// Asks seeds and lost members that are not on the ring, if it is time to.
+    fn look_for_contacts(&mut self, now: Mono) {
+        let me = self.foca.identity();
+        let present: BTreeSet<&Locator> =
+            self.active.values().map(|member| &member.locator).chain([&me.locator]).collect();
+        for to in self.contacts.due(now, &present) {
+            let message = MembershipMessage::Join(me.clone());
+            self.actions.push_back(MembershipAction::Send { to, message });
+        }
+    }
+
+    /// Turns what foca wants into timers, actions and events.
+    fn absorb(&mut self, now: Mono, outcome: Result<(), foca::Error>) {
+        if let Err(error) = outcome {
+            // foca's errors leave its state sound: a packet was bad, or a timer came too late.
+            metrics::counter!("ringbus_membership_errors_total").increment(1);
+            tracing::debug!(%error, "membership");
+        }
+        while let Some((to, packet)) = self.runtime.to_send() {
+            let message = MembershipMessage::Swim(packet.to_vec());
+            self.actions.push_back(MembershipAction::Send { to: to.locator, message });
+        }
+        while let Some((after, timer)) = self.runtime.to_schedule() {
+            self.timers.insert(now + after, timer);
+        }
+        let mut changed = false;
+        while let Some(notification) = self.runtime.to_notify() {
+            changed = true;
+            if let foca::OwnedNotification::Rejoin(me) = notification {
+                self.actions.push_back(MembershipAction::Event(MemberEvent::Renewed(me)));
+                self.contacts.hurry(now);
+            }
+        }
+        if changed {
+            self.report_changes(now);
+        }
+    }
+
+    fn report_changes(&mut self, now: Mono) {
+        let present: BTreeMap<NodeName, Member> =
+            self.foca.iter_members().map(|member| (member.id().name.clone(), member.id().clone())).collect();
+        let before = std::mem::replace(&mut self.active, present);
+        for (name, was) in &before {
+            if self.active.contains_key(name) {
+                continue;
+            }
+            let event = if self.leaving.remove(name) {
+                MemberEvent::Left(was.clone())
+            } else {
+                self.contacts.lost(now, was);
+                MemberEvent::Down(was.clone())
+            };
+            self.actions.push_back(MembershipAction::Event(event));
+        }
+        for (name, is) in &self.active {
+            let event = match before.get(name) {
+                Some(was) if was == is => continue,
+                Some(was) => MemberEvent::Restarted { from: was.clone(), to: is.clone() },
+                None => MemberEvent::Up(is.clone()),
+            };
+            self.contacts.found(name);
+            self.actions.push_back(MembershipAction::Event(event));
+        }
+    }
+}

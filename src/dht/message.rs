@@ -1,0 +1,393 @@
+//! What ring nodes and clients say to each other.
+//!
+//! The enums only ever grow at their ends: their variants' numbers are the wire format. Every list has a bound, and a
+//! longer one is sent in parts; [`Message::decode`] checks the size before it decodes anything.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Encoding, EntityId};
+use crate::qos::{Durability, History, Mismatch, Offered, Ownership, Period, Reliability, Requested};
+use crate::topic::{Topic, TopicFilter};
+use crate::transport::Locator;
+
+use super::member::{Member, NodeName};
+use super::record::{Rank, Record, Route};
+
+/// The longest encoded control message, in bytes.
+pub const MAX_MESSAGE_LEN: usize = 256 * 1024;
+
+/// The most entries in one part of a list.
+pub const MAX_PART: usize = 64;
+
+/// The most records in one replication message.
+pub const MAX_SYNC: usize = 32;
+
+/// The most parts of one list.
+pub const MAX_PARTS: u16 = 1024;
+
+/// The number that ties an answer to its request; unique within the asking session.
+pub type RequestId = u64;
+
+/// A control message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// Between nodes: who is on the ring.
+    Membership(MembershipMessage),
+    /// From a client to any node.
+    Request(Request),
+    /// From node to node: a client's request on its way to the owner.
+    Forward(Forward),
+    /// From a node to the client that asked.
+    Reply(Reply),
+    /// From the owner back to the node that the client had asked, which passes it on.
+    ReplyVia(ReplyVia),
+    /// From a responsible node to a client: the present matches of a registration on one topic.
+    Matches(Matches),
+    /// Between nodes: copies of records.
+    Sync(Sync),
+    /// Between nodes: the records are held.
+    SyncAck(SyncAck),
+    /// Between nodes: what offers do you own?
+    Gather(Gather),
+    /// The answer to [`Message::Gather`].
+    Gathered(Gathered),
+}
+
+impl Message {
+    /// Encodes the message.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PayloadTooLarge`] over [`MAX_MESSAGE_LEN`].
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let bytes = postcard::to_stdvec(self).map_err(|source| {
+            Error::with_source(ErrorKind::Encode { type_name: "Message", encoding: "postcard" }, source)
+        })?;
+        if bytes.len() > MAX_MESSAGE_LEN {
+            return Err(ErrorKind::PayloadTooLarge { size: bytes.len(), limit: MAX_MESSAGE_LEN }.into());
+        }
+        Ok(bytes)
+    }
+
+    /// Decodes a message; never panics, and allocates in proportion to the bytes at hand.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PayloadTooLarge`] over [`MAX_MESSAGE_LEN`], [`ErrorKind::Malformed`] if the bytes are no message
+    /// or something follows it.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > MAX_MESSAGE_LEN {
+            return Err(ErrorKind::PayloadTooLarge { size: bytes.len(), limit: MAX_MESSAGE_LEN }.into());
+        }
+        let malformed = |reason| ErrorKind::Malformed { what: "control message", reason };
+        match postcard::take_from_bytes(bytes) {
+            Ok((message, [])) => Ok(message),
+            Ok(_) => Err(malformed("something follows the message").into()),
+            Err(source) => Err(Error::with_source(malformed("it does not decode"), source)),
+        }
+    }
+}
+
+/// Membership traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MembershipMessage {
+    /// A packet of the SWIM protocol, in foca's own format.
+    Swim(Vec<u8>),
+    /// The sender would like to meet the receiver, whose name it does not know yet.
+    Join(Member),
+    /// The answer to `Join`: who the receiver is.
+    Welcome(Member),
+    /// The receiver's name belongs to this later node: the receiver must stop.
+    NameTaken(Member),
+    /// The sender leaves the ring now.
+    Leaving(Member),
+}
+
+/// What a client asks of any node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Comes back in the answer.
+    pub id: RequestId,
+    /// What is asked.
+    pub body: RequestBody,
+}
+
+/// The requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum RequestBody {
+    /// Store a registration, renew it, change it, or withdraw it: all are a record of a higher rank.
+    Put(Record),
+    /// Which offers are there?
+    Lookup {
+        /// On which topics.
+        filter: TopicFilter,
+        /// Judge each offer against this request.
+        requested: Option<Box<Requested>>,
+    },
+    /// Which nodes are on the ring?
+    Members,
+}
+
+/// A client's request, passed on towards the owner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The request as it came.
+    pub request: Request,
+    /// Where the client is reached by the entry node.
+    pub client: Locator,
+    /// The node that the client had asked.
+    pub entry: Locator,
+    /// How often the request was passed on.
+    pub hops: u8,
+}
+
+/// An answer, or one part of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The request's number.
+    pub id: RequestId,
+    /// Which part of the answer, from 0.
+    pub part: u16,
+    /// How many parts there are, at least 1.
+    pub parts: u16,
+    /// The answer.
+    pub body: ReplyBody,
+}
+
+/// The answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ReplyBody {
+    /// A majority of the replica set holds the record.
+    Stored(Stored),
+    /// Offers that a lookup has found.
+    Offers(Offers),
+    /// Members of the ring.
+    Members(Vec<Member>),
+    /// Nothing was done.
+    Refused(Refusal),
+}
+
+/// The answer to a `Put`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Which registration.
+    pub registration: EntityId,
+    /// The version that is held.
+    pub version: u64,
+    /// The node that is responsible for it.
+    pub responsible: Member,
+    /// The lease that was granted; renew well before its end.
+    pub lease: Duration,
+    /// Other members that can be asked when the responsible node is gone; at most [`MAX_PART`].
+    pub members: Vec<Member>,
+}
+
+/// Part of the answer to a lookup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offers {
+    /// At most [`MAX_PART`] offers.
+    pub found: Vec<FoundOffer>,
+    /// Members that did not answer in time: their offers are missing. At most [`MAX_PART`].
+    pub unanswered: Vec<NodeName>,
+    /// There was more than one answer may hold.
+    pub truncated: bool,
+}
+
+/// One offer that a lookup has found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundOffer {
+    /// Its topic.
+    pub topic: Topic,
+    /// The publisher.
+    pub id: EntityId,
+    /// The publisher's session.
+    pub locator: Locator,
+    /// How its samples are encoded.
+    pub encoding: Encoding,
+    /// What it offers.
+    pub offered: Offered,
+    /// Whether it satisfies the request of the lookup; `None` if there was none.
+    pub verdict: Option<Verdict>,
+    /// The node that is responsible for the topic.
+    pub responsible: Member,
+}
+
+/// Why a node did not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The node holds as many registrations as it may.
+    Full {
+        /// Its bound.
+        limit: u64,
+    },
+    /// The registration is larger than a node accepts.
+    TooLarge {
+        /// Its encoded size in bytes.
+        size: u64,
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// The members disagreed about the owner for longer than three hops: ask again shortly.
+    TooManyHops,
+    /// The node is too busy, or on its way out: ask another.
+    Unavailable,
+}
+
+impl Refusal {
+    /// Whether asking again, or another node, can help.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::TooManyHops | Self::Unavailable)
+    }
+}
+
+/// An answer on its way through the entry node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplyVia {
+    /// The client.
+    pub client: Locator,
+    /// Its answer.
+    pub reply: Reply,
+}
+
+/// All present matches of one registration on one topic: a state, not a change, so that the next one heals the loss of
+/// this one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Matches {
+    /// Whose matches.
+    pub registration: EntityId,
+    /// On which topic.
+    pub topic: Topic,
+    /// The node that is responsible for the topic.
+    pub responsible: Member,
+    /// Grows with every push of that node.
+    pub revision: u64,
+    /// Which part of the list, from 0.
+    pub part: u16,
+    /// How many parts there are, at least 1.
+    pub parts: u16,
+    /// The strongest exclusive offer that is heard, if there is one.
+    pub owner: Option<EntityId>,
+    /// The other side; at most [`MAX_PART`] in one part.
+    pub entries: Vec<MatchEntry>,
+}
+
+/// One counterpart of a registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchEntry {
+    /// The counterpart.
+    pub peer: EntityId,
+    /// Its session.
+    pub locator: Locator,
+    /// How the offer of the pair encodes its samples; on the offer's side, what the request expects.
+    pub encoding: Encoding,
+    /// How the request of the pair wants its samples.
+    pub route: Route,
+    /// What the counterpart offers or requests, in short.
+    pub qos: QosSummary,
+    /// Whether the two fit.
+    pub verdict: Verdict,
+}
+
+/// Whether an offer satisfies a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It does.
+    Compatible,
+    /// It does not, for these reasons.
+    Incompatible(Mismatch),
+}
+
+impl Verdict {
+    /// Whether the two fit.
+    pub fn is_compatible(&self) -> bool {
+        matches!(self, Self::Compatible)
+    }
+}
+
+/// The policies that a counterpart acts upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QosSummary {
+    /// The offer's strength; 0 for a request.
+    pub strength: i32,
+    /// Shared or exclusive.
+    pub ownership: Ownership,
+    /// What late joiners get.
+    pub durability: Durability,
+    /// Whether samples may be lost.
+    pub reliability: Reliability,
+    /// The depth of history.
+    pub history: History,
+    /// How long the silence of the writer is believed.
+    pub lease: Period,
+}
+
+impl From<&Offered> for QosSummary {
+    fn from(offered: &Offered) -> Self {
+        Self {
+            strength: offered.strength,
+            ownership: offered.ownership,
+            durability: offered.durability,
+            reliability: offered.reliability,
+            history: offered.history,
+            lease: offered.liveliness.lease,
+        }
+    }
+}
+
+impl From<&Requested> for QosSummary {
+    fn from(requested: &Requested) -> Self {
+        Self {
+            strength: 0,
+            ownership: requested.ownership,
+            durability: requested.durability,
+            reliability: requested.reliability,
+            history: requested.history,
+            lease: requested.liveliness.lease,
+        }
+    }
+}
+
+/// Copies of records for another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sync {
+    /// The sender.
+    pub from: Member,
+    /// At most [`MAX_SYNC`] records.
+    pub records: Vec<Record>,
+}
+
+/// What of a [`Sync`] is held now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncAck {
+    /// The holder.
+    pub from: Member,
+    /// Which records, and at which rank.
+    pub held: Vec<(EntityId, Rank)>,
+}
+
+/// A lookup with wildcards, to every member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gather {
+    /// Comes back in the answer.
+    pub query: u64,
+    /// On which topics.
+    pub filter: TopicFilter,
+    /// Judge each offer against this request.
+    pub requested: Option<Box<Requested>>,
+}
+
+/// One part of one member's answer to [`Gather`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gathered {
+    /// The query's number.
+    pub query: u64,
+    /// The member that answers.
+    pub from: NodeName,
+    /// Which part, from 0.
+    pub part: u16,
+    /// How many parts there are, at least 1.
+    pub parts: u16,
+    /// At most [`MAX_PART`] offers of topics that the member owns.
+    pub found: Vec<FoundOffer>,
+}

@@ -1,0 +1,79 @@
+//! Runs the relays that a node's core asks for.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use crate::dht::relay::{RelayCommand, RelayPlan};
+use crate::message::EntityId;
+use crate::pubsub::Relay;
+use crate::session::{Session, lock};
+use crate::topic::Topic;
+use crate::transport::{Locator, Transport};
+
+/// The relays that are wanted now: a state rather than a stream of commands, so that it is bounded by the topics.
+#[derive(Debug, Default)]
+pub(super) struct Plans {
+    wanted: Mutex<BTreeMap<Topic, RelayPlan>>,
+    changed: Notify,
+}
+
+impl Plans {
+    pub(super) fn apply(&self, command: RelayCommand) {
+        let mut wanted = lock(&self.wanted);
+        match command {
+            RelayCommand::Run(plan) => drop(wanted.insert(plan.topic.clone(), plan)),
+            RelayCommand::Stop(topic) => drop(wanted.remove(&topic)),
+        }
+        self.changed.notify_one();
+    }
+
+    pub(super) fn clear(&self) {
+        lock(&self.wanted).clear();
+        self.changed.notify_one();
+    }
+}
+
+/// Starts and stops relays as the plans say, and attaches the session to the publishers concerned.
+pub(super) async fn run_relays<T: Transport>(session: Session<T>, plans: Arc<Plans>) {
+    let me = session.core().new_entity();
+    let mut running: HashMap<Topic, Relay> = HashMap::new();
+    let mut attached: HashSet<Locator> = HashSet::new();
+    loop {
+        let wanted = lock(&plans.wanted).clone();
+        running.retain(|topic, _| wanted.contains_key(topic));
+        for topic in wanted.keys() {
+            if running.contains_key(topic) {
+                continue;
+            }
+            match Relay::start(&session, topic).await {
+                Ok(relay) => drop(running.insert(topic.clone(), relay)),
+                Err(error) => tracing::warn!(%topic, %error, "cannot relay"),
+            }
+        }
+        let sources: HashSet<Locator> =
+            wanted.values().flat_map(|plan| plan.offers.iter().map(|offer| offer.locator.clone())).collect();
+        attach(&session, me, &mut attached, sources).await;
+        plans.changed.notified().await;
+    }
+}
+
+async fn attach<T: Transport>(
+    session: &Session<T>,
+    me: EntityId,
+    attached: &mut HashSet<Locator>,
+    wanted: HashSet<Locator>,
+) {
+    for gone in attached.difference(&wanted) {
+        if let Err(error) = session.core().detach(me, gone).await {
+            tracing::debug!(peer = %gone, %error, "could not detach");
+        }
+    }
+    for new in wanted.difference(attached) {
+        if let Err(error) = session.core().attach(me, new).await {
+            tracing::warn!(peer = %new, %error, "could not attach to a publisher");
+        }
+    }
+    *attached = wanted;
+}

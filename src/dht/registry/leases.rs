@@ -1,0 +1,34 @@
+//! For how long records are believed.
+
+use std::time::Duration;
+
+use crate::dht::record::Record;
+
+/// The shortest lease that is granted.
+pub const MIN_LEASE: Duration = Duration::from_millis(200);
+
+/// The longest lease that is granted.
+pub const MAX_LEASE: Duration = Duration::from_secs(3600);
+
+/// How long the end of a registration is remembered, so that a late copy cannot bring it back.
+const REMEMBER_END: Duration = Duration::from_secs(60);
+
+/// How much longer than the responsible node the others believe a record: its end is theirs to hear, not to decide.
+const REPLICA_SLACK: Duration = Duration::from_secs(5);
+
+/// The lease that is granted to one that was asked for.
+pub(crate) fn clamp(lease: Duration) -> Duration {
+    lease.clamp(MIN_LEASE, MAX_LEASE)
+}
+
+/// How long a record that was just stored or renewed, or whose keeper has just changed, lasts.
+pub(super) fn lifetime(record: &Record, as_owner: bool) -> Duration {
+    let lease = clamp(record.registration.lease);
+    if !record.is_live() {
+        REMEMBER_END
+    } else if as_owner {
+        lease
+    } else {
+        lease * 2 + REPLICA_SLACK
+    }
+}

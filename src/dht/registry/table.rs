@@ -1,0 +1,139 @@
+//! The records that a node holds, by identity, by topic, and by the time at which they end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::dht::member::NodeName;
+use crate::dht::record::{Interest, Rank, Record};
+use crate::message::EntityId;
+use crate::time::Mono;
+use crate::topic::Topic;
+
+/// A record and what is known of its copies.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) record: Record,
+    /// The rank at which other nodes of its replica set are known to hold it.
+    pub(super) copies: BTreeMap<NodeName, Rank>,
+    /// When it ends.
+    pub(super) until: Mono,
+}
+
+/// The offers and exact requests of one topic.
+#[derive(Debug, Default)]
+pub(super) struct OnTopic {
+    pub(super) offers: BTreeSet<EntityId>,
+    pub(super) requests: BTreeSet<EntityId>,
+}
+
+/// All records of a node. Only live ones are found by topic.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    records: BTreeMap<EntityId, Held>,
+    topics: BTreeMap<Topic, OnTopic>,
+    wildcards: BTreeSet<EntityId>,
+    ends: BTreeSet<(Mono, EntityId)>,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn ids(&self) -> Vec<EntityId> {
+        self.records.keys().copied().collect()
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values().map(|held| &held.record)
+    }
+
+    pub(super) fn get(&self, id: EntityId) -> Option<&Held> {
+        self.records.get(&id)
+    }
+
+    /// The record, if it takes part in matching.
+    pub(super) fn live(&self, id: EntityId) -> Option<&Record> {
+        self.records.get(&id).map(|held| &held.record).filter(|record| record.is_live())
+    }
+
+    pub(super) fn copies_mut(&mut self, id: EntityId) -> Option<&mut BTreeMap<NodeName, Rank>> {
+        self.records.get_mut(&id).map(|held| &mut held.copies)
+    }
+
+    /// Stores a record in the place of the one of the same identity; what is known of copies stays.
+    pub(super) fn store(&mut self, record: Record, until: Mono) {
+        let id = record.id();
+        let copies = self.remove(id).map(|held| held.copies).unwrap_or_default();
+        if record.is_live() {
+            match &record.registration.interest {
+                Interest::Offer { topic, .. } => {
+                    self.topics.entry(topic.clone()).or_default().offers.insert(id);
+                }
+                Interest::Request { filter, .. } => match filter.as_topic() {
+                    Some(topic) => {
+                        self.topics.entry(topic).or_default().requests.insert(id);
+                    }
+                    None => {
+                        self.wildcards.insert(id);
+                    }
+                },
+            }
+        }
+        self.ends.insert((until, id));
+        self.records.insert(id, Held { record, copies, until });
+    }
+
+    pub(super) fn set_end(&mut self, id: EntityId, until: Mono) {
+        if let Some(held) = self.records.get_mut(&id) {
+            self.ends.remove(&(held.until, id));
+            self.ends.insert((until, id));
+            held.until = until;
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: EntityId) -> Option<Held> {
+        let held = self.records.remove(&id)?;
+        self.ends.remove(&(held.until, id));
+        self.wildcards.remove(&id);
+        if let Some(topic) = held.record.registration.interest.topic()
+            && let Some(on_topic) = self.topics.get_mut(&topic)
+        {
+            on_topic.offers.remove(&id);
+            on_topic.requests.remove(&id);
+            if on_topic.offers.is_empty() && on_topic.requests.is_empty() {
+                self.topics.remove(&topic);
+            }
+        }
+        Some(held)
+    }
+
+    /// The first record whose time has come.
+    pub(super) fn due(&self, now: Mono) -> Option<EntityId> {
+        self.ends.first().filter(|(until, _)| *until <= now).map(|(_, id)| *id)
+    }
+
+    pub(super) fn next_end(&self) -> Option<Mono> {
+        self.ends.first().map(|(until, _)| *until)
+    }
+
+    /// The topics that live offers or exact requests name.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.keys()
+    }
+
+    /// The live offers of a topic.
+    pub(super) fn offers(&self, topic: &Topic) -> impl Iterator<Item = &Record> {
+        let ids = self.topics.get(topic).into_iter().flat_map(|on_topic| &on_topic.offers);
+        ids.filter_map(|id| self.live(*id))
+    }
+
+    /// The live requests that a topic falls under, exact ones and those with wildcards.
+    pub(super) fn requests(&self, topic: &Topic) -> impl Iterator<Item = &Record> {
+        let exact = self.topics.get(topic).into_iter().flat_map(|on_topic| &on_topic.requests);
+        let exact = exact.filter_map(|id| self.live(*id));
+        let wild = self.wildcards.iter().filter_map(|id| self.live(*id)).filter(
+            move |record| matches!(&record.registration.interest, Interest::Request { filter, .. } if filter.matches(topic)),
+        );
+        exact.chain(wild)
+    }
+}
