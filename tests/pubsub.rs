@@ -392,3 +392,7 @@ macro_rules! over {
 }
 
 over!(memory, support::Memory::default());
+#[cfg(feature = "zmq")]
+over!(zmq, support::Zmq);
+#[cfg(feature = "mqtt")]
+over!(mqtt, support::Mqtt::default());

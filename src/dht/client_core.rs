@@ -374,7 +374,7 @@ impl ClientCore {
         entry.renew_at = Some(if meet { now } else { now + pause });
         let mut events = Vec::new();
         if let Some(topic) = entry.record.registration.interest.topic() {
-            events.extend(entry.watch.set_responsible(&topic, &stored.responsible));
+            events.extend(entry.watch.set_responsible(now, &topic, &stored.responsible));
         } else {
             events.extend(entry.watch.drop_unconfirmed(now, pause * 4 + self.config.deadline));
         }

@@ -373,7 +373,7 @@ impl NodeCore {
         let Some(deadline) = self.leaving else { return };
         let alone = self.view.members().len() == 0;
         if alone || self.registry.is_replicated() || deadline <= now {
-            self.membership.leave(now);
+            self.membership.leave();
             while let Some(action) = self.membership.poll_action() {
                 if let MembershipAction::Send { to, message } = action {
                     self.send(to, Message::Membership(message));

@@ -182,8 +182,8 @@ impl Membership {
         }
     }
 
-    /// Leaves: every member is told.
-    pub fn leave(&mut self, now: Mono) {
+    /// Leaves: every member is told, and tells the others.
+    pub fn leave(&mut self) {
         if self.ended {
             return;
         }
@@ -192,8 +192,6 @@ impl Membership {
             let message = MembershipMessage::Leaving(me.clone());
             self.actions.push_back(MembershipAction::Send { to: member.locator.clone(), message });
         }
-        let outcome = self.foca.leave_cluster(&mut self.runtime);
-        self.absorb(now, outcome);
         self.ended = true;
     }
 
@@ -221,7 +219,7 @@ impl Membership {
             MembershipMessage::Leaving(member) => {
                 if self.active.get(&member.name) == Some(&member) {
                     self.leaving.insert(member.name.clone());
-                    let down = foca::Member::down(member);
+                    let down = foca::Member::new(member, inspect::LEFT, State::Down);
                     let outcome = self.foca.apply_many([down].into_iter(), true, &mut self.runtime);
                     self.absorb(now, outcome);
                 }
@@ -253,6 +251,9 @@ impl Membership {
             return;
         }
         while let Some(timer) = self.timers.pop_due(now) {
+            if self.was_refuted(&timer) {
+                continue;
+            }
             let outcome = self.foca.handle_timer(timer, &mut self.runtime);
             self.absorb(now, outcome);
         }
@@ -267,6 +268,18 @@ impl Membership {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
         if self.ended { None } else { earliest(self.timers.next(), self.contacts.next()) }
+    }
+
+    /// Whether a timer would give up a member that has objected meanwhile. foca 2.0 leaves such a member alive, but
+    /// tells it all the same that it was given up.
+    fn was_refuted(&self, timer: &foca::Timer<Member>) -> bool {
+        let foca::Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return false };
+        let mut members = self.foca.iter_members();
+        !members.any(|member| {
+            member.id() == member_id
+                && member.incarnation() == *incarnation
+                && member.state() == State::Suspect
+        })
     }
 
     fn handle_swim(&mut self, now: Mono, packet: &[u8]) {
@@ -284,6 +297,7 @@ impl Membership {
         if !self.admit(now, &seen.source) {
             return;
         }
+        self.leaving.extend(seen.left.into_iter().filter(|name| self.active.contains_key(name)));
         let outcome = self.foca.handle_data(packet, &mut self.runtime);
         self.absorb(now, outcome);
     }
@@ -380,6 +394,7 @@ impl Membership {
         let present: BTreeMap<NodeName, Member> =
             self.foca.iter_members().map(|member| (member.id().name.clone(), member.id().clone())).collect();
         let before = std::mem::replace(&mut self.active, present);
+        let mut newcomers = Vec::new();
         for (name, was) in &before {
             if self.active.contains_key(name) {
                 continue;
@@ -399,7 +414,17 @@ impl Membership {
                 None => MemberEvent::Up(is.clone()),
             };
             self.contacts.found(name);
+            self.leaving.remove(name);
             self.actions.push_back(MembershipAction::Event(event));
+            newcomers.push(is.clone());
+        }
+        // Of two nodes that meet, the later one speaks first: so everyone knows a newcomer at once, rather than by and
+        // by as the gossip spreads.
+        let generation = self.me().generation;
+        for newcomer in newcomers {
+            if newcomer.generation < generation {
+                self.announce_to(now, newcomer);
+            }
         }
     }
 }

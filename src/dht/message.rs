@@ -354,7 +354,16 @@ pub struct Sync {
     /// The sender.
     pub from: Member,
     /// At most [`MAX_SYNC`] records.
-    pub records: Vec<Record>,
+    pub records: Vec<Copied>,
+}
+
+/// A record, and what its sender does with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Copied {
+    /// The record.
+    pub record: Record,
+    /// Whether the sender belongs to the replica set, as it sees the ring, or is handing the record over.
+    pub kept: bool,
 }
 
 /// What of a [`Sync`] is held now.
@@ -362,8 +371,19 @@ pub struct Sync {
 pub struct SyncAck {
     /// The holder.
     pub from: Member,
-    /// Which records, and at which rank.
-    pub held: Vec<(EntityId, Rank)>,
+    /// The records that it has.
+    pub held: Vec<Holding>,
+}
+
+/// That a record has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Which record.
+    pub id: EntityId,
+    /// At which rank it is held.
+    pub rank: Rank,
+    /// Whether the holder belongs to the replica set, as it sees the ring, or will hand the record over.
+    pub kept: bool,
 }
 
 /// A lookup with wildcards, to every member.

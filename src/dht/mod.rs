@@ -13,6 +13,8 @@ pub mod record;
 pub mod registry;
 pub mod relay;
 pub mod ring_view;
+#[cfg(test)]
+mod sim;
 
 pub use client::Dht;
 pub use hash_ring::{HashRing, NodeIndex};

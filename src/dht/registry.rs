@@ -24,12 +24,13 @@ use crate::transport::Locator;
 pub use self::leases::{MAX_LEASE, MIN_LEASE};
 use self::outbox::Outboxes;
 use self::settle::Settle;
-use self::table::Table;
+use self::table::{Copy, Table};
 pub(crate) use self::writes::ReplyTo;
 use self::writes::Writes;
 use super::member::{Member, NodeName};
 use super::message::{
-    FoundOffer, MAX_PART, Message, Refusal, Reply, ReplyBody, ReplyVia, Stored, Sync, SyncAck,
+    Copied, FoundOffer, Holding, MAX_PART, Message, Refusal, Reply, ReplyBody, ReplyVia, Stored, Sync,
+    SyncAck,
 };
 use super::record::{Interest, Rank, Record};
 use super::relay::{RelayCommand, Relays};
@@ -116,15 +117,16 @@ impl Registry {
     /// Takes copies from another node, and acknowledges those that are held now.
     pub(crate) fn sync(&mut self, now: Mono, view: &RingView, sync: Sync) {
         let mut held = Vec::with_capacity(sync.records.len());
-        for record in sync.records {
-            let (id, theirs) = (record.id(), record.rank);
+        for Copied { record, kept } in sync.records {
+            let (id, rank) = (record.id(), record.rank);
             if !self.absorb(now, view, record) {
                 metrics::counter!("ringbus_registry_full_total").increment(1);
                 continue;
             }
-            self.learn_copy(now, &sync.from.name, id, theirs);
+            self.learn_copy(now, view, &sync.from.name, Holding { id, rank, kept });
             if let Some(mine) = self.table.get(id) {
-                held.push((id, mine.record.rank));
+                let kept = self.belongs_here(view, &mine.record);
+                held.push(Holding { id, rank: mine.record.rank, kept });
             }
             self.replicate(view, id);
             self.answer_writes(view, id);
@@ -137,10 +139,10 @@ impl Registry {
 
     /// Learns that another node holds records.
     pub(crate) fn ack(&mut self, now: Mono, view: &RingView, ack: &SyncAck) {
-        for (id, rank) in &ack.held {
-            self.learn_copy(now, &ack.from.name, *id, *rank);
-            self.replicate(view, *id);
-            self.answer_writes(view, *id);
+        for holding in &ack.held {
+            self.learn_copy(now, view, &ack.from.name, *holding);
+            self.replicate(view, holding.id);
+            self.answer_writes(view, holding.id);
         }
         self.work(now, view);
     }
@@ -277,7 +279,8 @@ impl Registry {
         let rank = held.record.rank;
         let mut missing = false;
         for target in targets.iter().filter(|target| target.name != self.me.name) {
-            if held.copies.get(&target.name).is_some_and(|copy| *copy >= rank) {
+            let enough = |copy: &Copy| copy.rank >= rank && (copy.kept || !belongs_here);
+            if held.copies.get(&target.name).is_some_and(enough) {
                 continue;
             }
             if i_am_owner || !belongs_here || target.name == owner.name {
@@ -290,18 +293,29 @@ impl Registry {
         }
     }
 
-    fn learn_copy(&mut self, now: Mono, holder: &NodeName, id: EntityId, rank: Rank) {
-        let Some(mine) = self.table.get(id).map(|held| held.record.rank) else {
-            self.outboxes.done(now, holder, id);
-            return;
-        };
+    fn learn_copy(&mut self, now: Mono, view: &RingView, holder: &NodeName, holding: Holding) {
+        let Holding { id, rank, kept } = holding;
+        let Some(mine) = self.table.get(id) else { return self.outboxes.done(now, holder, id) };
+        let (mine, satisfied) = (mine.record.rank, self.is_satisfied_by(view, &mine.record, kept));
         if let Some(copies) = self.table.copies_mut(id) {
-            let known = copies.entry(holder.clone()).or_insert(rank);
-            *known = rank.max(*known);
-            if *known >= mine {
+            let known = copies.entry(holder.clone()).or_insert(Copy { rank, kept });
+            *known = Copy { rank: rank.max(known.rank), kept };
+            // A copy that is not enough stays under way: it is sent again when the holder has had time to see the ring
+            // as we do.
+            if known.rank >= mine && satisfied {
                 self.outboxes.done(now, holder, id);
             }
         }
+    }
+
+    /// Whether a copy that is kept, or not, is what this node wants of another. The responsible node needs copies that
+    /// stay; for a node that hands a record over it is enough that others have it.
+    fn is_satisfied_by(&self, view: &RingView, record: &Record, kept: bool) -> bool {
+        kept || !self.belongs_here(view, record)
+    }
+
+    fn belongs_here(&self, view: &RingView, record: &Record) -> bool {
+        replica_set(view, record).iter().any(|target| target.name == self.me.name)
     }
 
     fn forget_copies(&mut self, view: &RingView, id: EntityId, restarted: &[NodeName]) {
@@ -336,10 +350,9 @@ impl Registry {
             .iter()
             .map(|target| {
                 if target.name == self.me.name {
-                    Some(held.record.rank)
-                } else {
-                    held.copies.get(&target.name).copied()
+                    return Some(held.record.rank);
                 }
+                held.copies.get(&target.name).filter(|copy| copy.kept).map(|copy| copy.rank)
             })
             .collect();
         // In descending order, the rank that a majority holds stands at the majority's last place.
@@ -369,7 +382,10 @@ impl Registry {
     fn send_batches(&mut self, now: Mono, view: &RingView) {
         for (name, batch) in self.outboxes.due(now) {
             let Some(to) = view.member(&name).map(|member| member.locator.clone()) else { continue };
-            let records = batch.iter().filter_map(|id| self.table.get(*id)).map(|held| held.record.clone());
+            let records = batch.iter().filter_map(|id| self.table.get(*id)).map(|held| Copied {
+                record: held.record.clone(),
+                kept: self.belongs_here(view, &held.record),
+            });
             let sync = Sync { from: self.me.clone(), records: records.collect() };
             self.send(to, Message::Sync(sync));
         }

@@ -108,7 +108,6 @@ impl ReaderQueue {
         self.samples <= self.limits.max_samples / 2 && self.bytes <= self.limits.max_bytes / 2
     }
 
-
     /// Appends; returns how many older samples a keep-last depth pushed out.
     pub(super) fn push(&mut self, chunk: Chunk) -> u64 {
         let added = chunk.samples();

@@ -115,7 +115,7 @@ impl ReaderEndpoint {
         match message {
             Message::Heartbeat(heartbeat) => core.on_heartbeat(now, Timestamp::now(), topic, heartbeat),
             Message::WriterBye { writer, epoch, last } => core.on_bye(now, *writer, *epoch, *last),
-            Message::Replay(replay) => core.on_replay(now, replay),
+            Message::Replay(replay) => core.on_replay(now, Timestamp::now(), replay),
             _ => return,
         }
         self.run_actions(hub, core);

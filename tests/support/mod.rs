@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
 
+#[cfg(feature = "mqtt")]
+pub mod mosquitto;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -37,6 +40,7 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
 
 /// Opens a session at a harness's endpoint.
 pub async fn open<H: Harness>(harness: &H, name: &str) -> Session<H::Transport> {
+    log();
     soon("a session", Session::open(harness.endpoint(name))).await.expect("the endpoint opens")
 }
 
@@ -54,6 +58,54 @@ impl Harness for Memory {
 
     fn endpoint(&self, name: &str) -> Self::Transport {
         ringbus::transport::MemoryTransport::new(&self.0, name)
+    }
+
+    fn bad_addresses(&self) -> Vec<ringbus::transport::conformance::BadAddress<Self::Transport>> {
+        Vec::new()
+    }
+}
+
+/// `RUST_LOG=ringbus=debug cargo test ...` shows what a failing test did.
+pub fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
+
+/// Loopback: each endpoint at a free port.
+#[cfg(feature = "zmq")]
+#[derive(Default)]
+pub struct Zmq;
+
+#[cfg(feature = "zmq")]
+impl Harness for Zmq {
+    type Transport = ringbus::transport::ZmqTransport;
+
+    fn endpoint(&self, _name: &str) -> Self::Transport {
+        ringbus::transport::ZmqTransport::ephemeral()
+    }
+
+    fn bad_addresses(&self) -> Vec<ringbus::transport::conformance::BadAddress<Self::Transport>> {
+        Vec::new()
+    }
+}
+
+/// A Mosquitto of the test's own.
+#[cfg(feature = "mqtt")]
+pub struct Mqtt(pub mosquitto::Mosquitto);
+
+#[cfg(feature = "mqtt")]
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self(mosquitto::Mosquitto::start())
+    }
+}
+
+#[cfg(feature = "mqtt")]
+impl Harness for Mqtt {
+    type Transport = ringbus::transport::MqttTransport;
+
+    fn endpoint(&self, name: &str) -> Self::Transport {
+        ringbus::transport::MqttTransport::new(self.0.url()).client_id(name)
     }
 
     fn bad_addresses(&self) -> Vec<ringbus::transport::conformance::BadAddress<Self::Transport>> {

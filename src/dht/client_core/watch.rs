@@ -118,9 +118,20 @@ impl Watch {
         self.replace(topic, OnTopic { responsible, revision, owner, entries, confirmed: now })
     }
 
-    /// The ring names the responsible node of a topic that is known.
-    pub(super) fn set_responsible(&mut self, topic: &Topic, responsible: &Member) -> Option<MatchEvent> {
-        let known = self.topics.get_mut(topic)?;
+    /// The ring names the responsible node of a topic, perhaps before that node has pushed anything.
+    pub(super) fn set_responsible(
+        &mut self,
+        now: Mono,
+        topic: &Topic,
+        responsible: &Member,
+    ) -> Option<MatchEvent> {
+        let known = self.topics.entry(topic.clone()).or_insert_with(|| OnTopic {
+            responsible: responsible.clone(),
+            revision: 0,
+            owner: None,
+            entries: BTreeMap::new(),
+            confirmed: now,
+        });
         if known.responsible.name == responsible.name {
             return None;
         }

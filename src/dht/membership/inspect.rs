@@ -3,15 +3,20 @@
 use bytes::Buf;
 use foca::{Codec, Header, PostcardCodec, State};
 
-use crate::dht::member::Member;
+use crate::dht::member::{Member, NodeName};
+
+/// The incarnation under which a node that leaves is reported down: no living node gets there, since foca renews its
+/// identity first.
+pub(super) const LEFT: foca::Incarnation = foca::Incarnation::MAX;
 
 /// The identities in one packet.
 pub(super) struct Seen {
     /// The sender.
     pub(super) source: Member,
-    /// The sender and every member that the packet says is alive, or that it says anything of under its sender's
-    /// authority.
+    /// The sender, and every member that the packet says is alive.
     pub(super) mentioned: Vec<Member>,
+    /// Members that the packet says have left.
+    pub(super) left: Vec<NodeName>,
 }
 
 /// Reads a packet; `None` if it is malformed. Allocates in proportion to the packet.
@@ -20,13 +25,16 @@ pub(super) fn identities(packet: &[u8]) -> Option<Seen> {
     let mut rest = packet;
     let header: Header<Member> = codec.decode_header(&mut rest).ok()?;
     let mut mentioned = vec![header.src.clone()];
+    let mut left = Vec::new();
     if rest.len() >= 2 {
         for _ in 0..rest.get_u16() {
             let member: foca::Member<Member> = codec.decode_member(&mut rest).ok()?;
             if member.state() != State::Down {
                 mentioned.push(member.id().clone());
+            } else if member.incarnation() == LEFT {
+                left.push(member.id().name.clone());
             }
         }
     }
-    Some(Seen { source: header.src, mentioned })
+    Some(Seen { source: header.src, mentioned, left })
 }

@@ -8,12 +8,20 @@ use crate::message::EntityId;
 use crate::time::Mono;
 use crate::topic::Topic;
 
+/// What is known of another node's copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copy {
+    pub(super) rank: Rank,
+    /// Whether that node counts itself to the replica set; otherwise it passes the record on and drops it.
+    pub(super) kept: bool,
+}
+
 /// A record and what is known of its copies.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) record: Record,
-    /// The rank at which other nodes of its replica set are known to hold it.
-    pub(super) copies: BTreeMap<NodeName, Rank>,
+    /// The other nodes that have it, as they said last.
+    pub(super) copies: BTreeMap<NodeName, Copy>,
     /// When it ends.
     pub(super) until: Mono,
 }
@@ -56,7 +64,7 @@ impl Table {
         self.records.get(&id).map(|held| &held.record).filter(|record| record.is_live())
     }
 
-    pub(super) fn copies_mut(&mut self, id: EntityId) -> Option<&mut BTreeMap<NodeName, Rank>> {
+    pub(super) fn copies_mut(&mut self, id: EntityId) -> Option<&mut BTreeMap<NodeName, Copy>> {
         self.records.get_mut(&id).map(|held| &mut held.copies)
     }
 

@@ -86,7 +86,7 @@ impl ReaderCore {
         }
     }
 
-    fn drain_held(&mut self, wall: Timestamp, writer: EntityId) {
+    pub(super) fn drain_held(&mut self, wall: Timestamp, writer: EntityId) {
         while let Some(frame) = self.writers.get_mut(&writer).and_then(WriterProxy::take_held) {
             if !self.accept(wall, &frame) {
                 break;

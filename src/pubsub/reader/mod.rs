@@ -203,7 +203,7 @@ impl ReaderCore {
         });
     }
 
-    pub(super) fn on_replay(&mut self, now: Mono, replay: &Replay) {
+    pub(super) fn on_replay(&mut self, now: Mono, wall: Timestamp, replay: &Replay) {
         let Some(proxy) = self.writers.get_mut(&replay.writer) else { return };
         if proxy.epoch != replay.epoch || proxy.replaying != Some(replay.after) || replay.first == 0 {
             return;
@@ -213,6 +213,8 @@ impl ReaderCore {
         proxy.next = replay.first;
         proxy.last = proxy.last.max(replay.last);
         proxy.settled();
+        // What was published while the answer was under way is held already.
+        self.drain_held(wall, replay.writer);
         self.follow(now, replay.writer);
         self.acknowledge_if_due(now, replay.writer);
     }

@@ -1,5 +1,283 @@
-//! MQTT.
+//! MQTT 3.1.1 through any broker.
+//!
+//! A topic is a PUBLISH topic and the payload travels bare, so that programs which know nothing of this library take
+//! part. Reliable messages are sent with QoS 1, others with QoS 0. A directed message goes to the receiver's inbox
+//! topic, `@ringbus/inbox/NAME`, with the sender's name in front; a session announces itself with a retained message on
+//! `@ringbus/presence/NAME`, which its last will clears. Names are client ids; nothing proves them: whoever may publish
+//! at the broker can claim any.
+//!
+//! # What it does beyond the trait
+//! - A message arrives once, however many of the session's filters match: the broker is given filters that do not
+//!   overlap. `a/+` with `+/b` becomes `+/+` there, and what that brings beyond the two is filtered out here: filters
+//!   that cross near their first level cost bandwidth. While such filters come and go, a retained message may be handed
+//!   out again.
+//! - Messages handed over as reliable are repeated, in order and as often as needed, until the broker has acknowledged
+//!   them; a reconnect may thus bring one twice. The others that were being written when a connection broke are counted
+//!   in `ringbus_mqtt_dropped_total{cause="disconnected"}`. While there is no connection, messages wait in the queue.
+//! - A slow reader stops the reading from the broker, not the keep-alive.
+//! - A broker may have a lower limit for messages than [`OpenOptions::max_payload`]; MQTT 3.1.1 cannot ask for it, and
+//!   a broker may answer a larger message by closing the connection. Set both alike.
+//! - Two sessions with one client id throw each other out of the broker; it is logged as a warning.
 
-/// To be built.
-#[derive(Debug)]
-pub struct MqttTransport;
+mod address;
+mod backoff;
+#[cfg(feature = "embedded-broker")]
+mod broker;
+mod connection;
+mod decode;
+mod event_loop;
+mod inbox;
+mod incoming;
+mod overlap;
+mod presence;
+mod rx;
+mod subscribing;
+mod subscriptions;
+mod tx;
+mod window;
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, Publish, QoS};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::address::BrokerAddress;
+#[cfg(feature = "embedded-broker")]
+pub use self::broker::EmbeddedBroker;
+use self::connection::{Connection, ConnectionError};
+use self::event_loop::{Channels, EventLoop, Settings};
+use self::presence::Presence;
+pub use self::rx::MqttRx;
+use self::subscribing::Subscribing;
+pub use self::tx::MqttTx;
+use self::tx::Shared;
+use self::window::Window;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::{MAX_TOPIC_LEN, TopicFilter};
+use crate::transport::{Capabilities, Delivery, OpenOptions, Transport};
+
+/// The longest remaining length that an MQTT packet can state, in bytes.
+const MAX_REMAINING_LEN: usize = 268_435_455;
+
+/// What a PUBLISH may have beside its payload, in bytes: topic, its length, packet id, the name in a directed message.
+const PACKET_OVERHEAD: usize = MAX_TOPIC_LEN + 2 + 2 + inbox::MAX_OVERHEAD;
+
+/// How often a broker that is not there yet is looked for while [`open`](Transport::open) waits.
+const OPEN_RETRY: Duration = Duration::from_millis(100);
+
+/// A session at an MQTT broker, to be.
+///
+/// ```no_run
+/// use ringbus::transport::{MqttTransport, OpenOptions, Transport};
+/// # async fn example() -> ringbus::Result<()> {
+/// let transport = MqttTransport::new("mqtt://127.0.0.1:1883").client_id("node-7");
+/// let (tx, rx) = transport.open(OpenOptions::default()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct MqttTransport {
+    url: String,
+    client_id: String,
+    keep_alive: Duration,
+    credentials: Option<Login>,
+}
+
+impl MqttTransport {
+    /// A session at the broker `mqtt://HOST[:PORT]` (or `tcp://`), port 1883 if none is given, under a random client
+    /// id. Mistakes in the address are reported by [`open`](Transport::open).
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            client_id: format!("ringbus-{:012x}", rand::random::<u64>() >> 16),
+            keep_alive: Duration::from_secs(5),
+            credentials: None,
+        }
+    }
+
+    /// The session's name at the broker: its locator is `mqtt:` and this. 1 to 128 visible ASCII characters other than
+    /// `/`, `+` and `#`; each session needs its own.
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.client_id = id.into();
+        self
+    }
+
+    /// How long either side may be silent before the other takes it for dead, in whole seconds from 1 to 65,535
+    /// (rounded up); five by default. The broker waits half as long again.
+    pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// A user name and password. They travel in clear text.
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some(Login::new(user, password));
+        self
+    }
+
+    fn keep_alive_secs(&self) -> Result<u16> {
+        let rounded_up = self.keep_alive.as_secs() + u64::from(self.keep_alive.subsec_nanos() > 0);
+        match u16::try_from(rounded_up) {
+            Ok(secs) if secs > 0 => Ok(secs),
+            _ => Err(ErrorKind::InvalidArgument {
+                what: "MQTT keep-alive",
+                value: format!("{:?}", self.keep_alive),
+                reason: "use 1 to 65535 seconds".into(),
+            }
+            .into()),
+        }
+    }
+
+    fn hello(&self, keep_alive: u16) -> Connect {
+        Connect {
+            keep_alive,
+            last_will: Some(LastWill::new(presence::topic(&self.client_id), "", QoS::AtLeastOnce, true)),
+            login: self.credentials.clone(),
+            ..Connect::new(&self.client_id)
+        }
+    }
+}
+
+impl fmt::Debug for MqttTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Passwords do not belong into logs.
+        f.debug_struct("MqttTransport")
+            .field("url", &self.url)
+            .field("client_id", &self.client_id)
+            .field("keep_alive", &self.keep_alive)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transport for MqttTransport {
+    type Tx = MqttTx;
+    type Rx = MqttRx;
+
+    /// Waits for a broker that is not there yet, up to [`OpenOptions::connect_timeout`].
+    ///
+    /// # Errors
+    /// Those of the trait, and [`ErrorKind::Transport`] if the broker refuses the connection or the session's own
+    /// subscriptions, [`ErrorKind::InvalidArgument`] for the client id or the keep-alive.
+    async fn open(self, options: OpenOptions) -> Result<(MqttTx, MqttRx)> {
+        let deadline = Instant::now() + options.connect_timeout;
+        let broker = BrokerAddress::parse(&self.url)?;
+        let locator = address::locator(&self.client_id)?;
+        let keep_alive = self.keep_alive_secs()?;
+        let max_payload = options.max_payload.min(MAX_REMAINING_LEN - PACKET_OVERHEAD);
+        let nonce = Bytes::from(format!("{:016x}", rand::random::<u64>()));
+        let settings = Settings {
+            hello: self.hello(keep_alive),
+            keep_alive: Duration::from_secs(keep_alive.into()),
+            connect_timeout: options.connect_timeout,
+            max_packet: max_payload + PACKET_OVERHEAD,
+            max_payload,
+            inbox_topic: inbox::topic(&self.client_id),
+            presence_topic: presence::topic(&self.client_id),
+            nonce: nonce.clone(),
+            broker,
+        };
+        let library = vec![TopicFilter::new(&settings.inbox_topic)?, TopicFilter::new(presence::FILTER)?];
+        let connection = connect(&settings, deadline).await?;
+
+        let queue = options.queue.max(1);
+        let (messages, message_source) = mpsc::channel(queue);
+        let (changes, change_source) = mpsc::channel(tx::CHANGES);
+        let (closes, close_source) = mpsc::channel(1);
+        let (event_sink, events) = mpsc::channel(queue);
+        let (ready, is_ready) = oneshot::channel();
+        let channels = Channels {
+            messages: message_source,
+            changes: change_source,
+            closes: close_source,
+            events: event_sink,
+            ready,
+        };
+        let too_slow =
+            "it accepted the connection and then did not confirm a subscription: is it overloaded?";
+        let too_slow = unreachable(&settings, too_slow);
+        let ended = unreachable(&settings, "it closed the connection at once: see its log");
+        let presence = Presence::new(self.client_id.clone(), nonce);
+        let fence =
+            Publish::from_bytes(&settings.inbox_topic, QoS::AtLeastOnce, inbox::fence(&settings.nonce));
+        let subscribing = Subscribing::new(library, fence);
+        let event_loop = EventLoop::new(settings, channels, Window::new(queue), subscribing, presence);
+        let halves = (
+            MqttTx::new(
+                Shared { client_id: self.client_id, locator, capabilities: capabilities(max_payload) },
+                messages,
+                changes,
+                closes,
+            ),
+            MqttRx::new(events),
+        );
+        tokio::spawn(event_loop.run(connection));
+        // On an error the halves are dropped, which ends the task.
+        timeout_at(deadline, is_ready).await.map_err(|_| too_slow)?.map_err(|_| ended)??;
+        Ok(halves)
+    }
+}
+
+fn capabilities(max_payload: usize) -> Capabilities {
+    Capabilities {
+        name: "mqtt",
+        max_payload,
+        brokered: true,
+        delivery: Delivery::Acknowledged,
+        native_directed: false,
+        retained: true,
+        last_will: true,
+        confirmed_subscriptions: true,
+        interest: false,
+    }
+}
+
+/// Connects, waiting for a broker that is not listening yet.
+async fn connect(settings: &Settings, deadline: Instant) -> Result<Connection> {
+    loop {
+        let attempt = Connection::open(&settings.broker, &settings.hello, settings.max_packet);
+        let error = match timeout_at(deadline, attempt).await {
+            Ok(Ok((connection, _))) => return Ok(connection),
+            Ok(Err(ConnectionError::Io(error))) => error,
+            Ok(Err(ConnectionError::Refused(code))) => return Err(refused(code)),
+            Ok(Err(error)) => {
+                let why = format!("something answers there, but {error}: is it an MQTT broker?");
+                return Err(Error::with_source(unreachable(settings, &why), error));
+            }
+            Err(_) => return Err(unreachable(settings, "no answer: is it an MQTT broker?").into()),
+        };
+        let not_yet = matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+        );
+        if !not_yet || Instant::now() + OPEN_RETRY >= deadline {
+            let port = settings.broker.port;
+            let why = format!("{error}: is a broker listening there? start one with: mosquitto -p {port}");
+            return Err(Error::with_source(unreachable(settings, &why), error));
+        }
+        sleep(OPEN_RETRY).await;
+    }
+}
+
+fn unreachable(settings: &Settings, why: &str) -> ErrorKind {
+    ErrorKind::Unreachable {
+        address: settings.broker.to_string(),
+        reason: format!("{why} (waited up to {:?})", settings.connect_timeout),
+    }
+}
+
+fn refused(code: ConnectReturnCode) -> Error {
+    let reason = match code {
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
+            "the broker refused the credentials: give valid ones with MqttTransport::credentials"
+        }
+        ConnectReturnCode::BadClientId => "the broker refused the client id: choose another",
+        ConnectReturnCode::ServiceUnavailable => "the broker is not available: try again later",
+        _ => "the broker does not accept MQTT 3.1.1",
+    };
+    ErrorKind::Transport { transport: "mqtt", operation: "connect", reason: reason.into() }.into()
+}

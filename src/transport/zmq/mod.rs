@@ -1,5 +1,202 @@
-//! ZeroMQ.
+//! ZeroMQ: sessions that reach each other without a broker.
+//!
+//! | socket | for |
+//! |---|---|
+//! | ROUTER, bound at the session's address | greetings and directed messages of peers; answers go back the same way |
+//! | XPUB, bound beside it | publications; it reports each subscription that reaches it |
+//! | SUB | connected to the XPUB of every peer, and to the own one inside the process |
+//! | a DEALER for each peer | our side of its ROUTER; its routing id is our locator |
+//!
+//! A publication is one frame, `topic 0x00 payload`, so that any ZeroMQ program can subscribe to it by prefix. Directed
+//! messages begin with a kind byte. There is no thread between libzmq and the caller: it is called in the sender's task
+//! and in the receiver's, both woken by the sockets' descriptors.
+//!
+//! A subscriber that does not read holds its publishers up: they get [`Full`](crate::transport::TrySendError::Full) or
+//! wait. One that has not read at all for [`peer_timeout`](ZmqTransport::peer_timeout), with all queues full, is
+//! disconnected; it comes back by itself, and what was queued for it is lost.
+//!
+//! Peers are not authenticated: who can connect can publish and subscribe. Listen on loopback, or on networks whose
+//! hosts are trusted. Two sessions that claim the same locator (two hosts behind NAT that both advertise a private
+//! address) take each other's answers.
 
-/// To be built.
-#[derive(Debug)]
-pub struct ZmqTransport;
+mod address;
+mod control;
+mod dealer;
+mod ffi;
+mod filters;
+mod frames;
+mod incoming;
+mod keeper;
+mod link;
+mod monitor;
+mod outgoing;
+mod peers;
+mod prefix;
+mod reader;
+mod socket;
+mod sockets;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use tokio::runtime::Handle;
+
+use address::{Address, invalid};
+use sockets::{Bound, Setup};
+use state::Session;
+
+use super::{Capabilities, Delivery, OpenOptions, Transport};
+use crate::error::Result;
+
+pub use incoming::ZmqRx;
+pub use outgoing::ZmqTx;
+
+/// A session over ZeroMQ, described by the address that it listens on.
+///
+/// ```no_run
+/// use ringbus::transport::{OpenOptions, Transport, TransportTx, ZmqTransport};
+///
+/// # async fn run() -> ringbus::Result<()> {
+/// let transport = ZmqTransport::new("tcp://127.0.0.1:5556").out_port(5550);
+/// let (tx, rx) = transport.open(OpenOptions::default()).await?;
+/// assert_eq!(tx.local().as_str(), "zmq+tcp://127.0.0.1:5556");
+/// # drop(rx);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ZmqTransport {
+    listen: Listen,
+    publish_at: Option<String>,
+    out_port: u16,
+    advertise: Option<String>,
+    peer_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Listen {
+    At(String),
+    Towards(String),
+}
+
+impl ZmqTransport {
+    /// Listens at `tcp://HOST:PORT` (or `zmq+tcp://HOST:PORT`) for peers; port 0 or `*` means a free one. Publications
+    /// go out at a free port of the same host, unless [`out_port`](Self::out_port) names one.
+    ///
+    /// The address is checked by `open`.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            listen: Listen::At(address.into()),
+            publish_at: None,
+            out_port: 0,
+            advertise: None,
+            peer_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Listens at a free port of 127.0.0.1.
+    pub fn ephemeral() -> Self {
+        Self::new("tcp://127.0.0.1:0")
+    }
+
+    /// Listens at a free port of the local address from which the system reaches `server`: what a client wants that
+    /// knows nothing but a server's address.
+    pub fn towards(server: impl Into<String>) -> Self {
+        Self { listen: Listen::Towards(server.into()), ..Self::ephemeral() }
+    }
+
+    /// Publishes at this address, whose host must be the one that is listened on.
+    pub fn publish_at(mut self, address: impl Into<String>) -> Self {
+        self.publish_at = Some(address.into());
+        self
+    }
+
+    /// Publishes at this port of the host that is listened on; 0, the default, means a free one.
+    pub fn out_port(mut self, port: u16) -> Self {
+        self.out_port = port;
+        self
+    }
+
+    /// The host that peers are told to connect to. It is needed where the session listens on all interfaces.
+    pub fn advertise(mut self, host: impl Into<String>) -> Self {
+        self.advertise = Some(host.into());
+        self
+    }
+
+    /// How long a peer may be silent on a connection, or keep its queues full without reading, before the connection is
+    /// given up; ten seconds by default, a tenth of a second at least. A process that ends is noticed at once.
+    pub fn peer_timeout(mut self, timeout: Duration) -> Self {
+        self.peer_timeout = timeout;
+        self
+    }
+
+    async fn addresses(&self) -> Result<(Address, Address, Address)> {
+        let inbound = match &self.listen {
+            Listen::At(address) => Address::parse(address)?.resolve().await?,
+            Listen::Towards(server) => Address::towards(&Address::parse(server)?.resolve().await?)?,
+        };
+        let outbound = match &self.publish_at {
+            None => inbound.with_port(self.out_port),
+            Some(address) => {
+                let outbound = Address::parse(address)?.resolve().await?;
+                if outbound.host != inbound.host && !(outbound.is_unspecified() && inbound.is_unspecified()) {
+                    return Err(invalid(
+                        address,
+                        "publications go out at the host that is listened on: name that one",
+                    ));
+                }
+                outbound
+            }
+        };
+        let advertised = match &self.advertise {
+            Some(host) => {
+                let advertised = Address { host: host.clone(), port: 0 };
+                address::check_host(host).map_err(|reason| invalid(host, reason))?;
+                if advertised.is_unspecified() {
+                    return Err(invalid(host, "it is the address of every host: advertise one"));
+                }
+                advertised
+            }
+            None if inbound.is_unspecified() => {
+                let reason = "it means all interfaces, which nobody can connect to: add .advertise(\"HOST\")";
+                return Err(invalid(&inbound.endpoint(), reason));
+            }
+            None => inbound.clone(),
+        };
+        Ok((inbound, outbound, advertised))
+    }
+}
+
+impl Transport for ZmqTransport {
+    type Tx = ZmqTx;
+    type Rx = ZmqRx;
+
+    async fn open(self, options: OpenOptions) -> Result<(ZmqTx, ZmqRx)> {
+        let (inbound, outbound, advertised) = self.addresses().await?;
+        let capabilities = Capabilities {
+            name: "zmq+tcp",
+            max_payload: options.max_payload,
+            brokered: false,
+            delivery: Delivery::Queued,
+            native_directed: true,
+            retained: false,
+            last_will: false,
+            confirmed_subscriptions: false,
+            interest: true,
+        };
+        let setup = Setup::new(options, self.peer_timeout, inbound.is_ipv6());
+        let context = ::zmq::Context::new();
+        let bound = Bound::bind(&setup, &context, &inbound, &outbound)?;
+        let local = advertised.with_port(bound.router_port).locator()?;
+        let port = bound.publish_port;
+        let publish = (port, vec![advertised.with_port(port).endpoint(), inbound.with_port(port).endpoint()]);
+        let (runtime, receiver) = (Handle::current(), Arc::new(AtomicWaker::new()));
+        let sockets = setup.sockets(&context, bound, &runtime, &receiver)?;
+        let session = Session::new(setup, capabilities, local, publish, runtime, receiver, sockets, context);
+        let session = Arc::new(session);
+        tokio::spawn(keeper::keep(Arc::downgrade(&session)));
+        Ok((ZmqTx::new(session.clone()), ZmqRx::new(session)))
+    }
+}

@@ -1,0 +1,182 @@
+//! One TCP connection to the broker: the handshake, the two buffers, and which messages are still in them.
+
+use std::collections::VecDeque;
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use rumqttc::mqttbytes::Error as CodecError;
+use rumqttc::{Connect, ConnectReturnCode, Packet, Publish};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::address::BrokerAddress;
+use super::decode::{Decoded, Decoder};
+
+/// Above this many bytes waiting to be written no more messages are encoded.
+const WRITE_HIGH_WATER: usize = 256 * 1024;
+
+/// A buffer that one large message made grow is given back above this size, in bytes.
+const WRITE_KEEP: usize = 1024 * 1024;
+
+/// Why there is no connection, or none any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The other side closed.
+    #[error("the other side closed the connection")]
+    Ended,
+    /// Bytes that are not MQTT 3.1.1.
+    #[error("it does not speak MQTT 3.1.1: {0}")]
+    Protocol(String),
+    /// A CONNACK that says no.
+    #[error("the broker refused the connection: {0:?}")]
+    Refused(ConnectReturnCode),
+    /// Nothing came for longer than the keep-alive time allows.
+    #[error("the broker has been silent for too long")]
+    Silent,
+}
+
+impl From<CodecError> for ConnectionError {
+    fn from(error: CodecError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+/// An established connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    decoder: Decoder,
+    out: BytesMut,
+    /// How many bytes were ever written to the socket.
+    written: u64,
+    /// Where the QoS 0 messages in `out` end, counted as `written` is: nothing else will tell that they went out.
+    unwritten: VecDeque<u64>,
+}
+
+impl Connection {
+    /// Connects and shakes hands. Says, too, whether the broker kept the session's state.
+    pub(super) async fn open(
+        address: &BrokerAddress,
+        hello: &Connect,
+        max_packet: usize,
+    ) -> Result<(Self, bool), ConnectionError> {
+        let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+        stream.set_nodelay(true)?;
+        let mut connection = Self {
+            stream,
+            decoder: Decoder::new(max_packet),
+            out: BytesMut::new(),
+            written: 0,
+            unwritten: VecDeque::new(),
+        };
+        hello.write(&mut connection.out)?;
+        connection.stream.write_all_buf(&mut connection.out).await?;
+        loop {
+            match connection.decoder.next()? {
+                Some(Decoded::Packet(Packet::ConnAck(answer)))
+                    if answer.code == ConnectReturnCode::Success =>
+                {
+                    return Ok((connection, answer.session_present));
+                }
+                Some(Decoded::Packet(Packet::ConnAck(answer))) => {
+                    return Err(ConnectionError::Refused(answer.code));
+                }
+                Some(_) => return Err(ConnectionError::Protocol("its first packet is not a CONNACK".into())),
+                None => {}
+            }
+            if connection.stream.read_buf(connection.decoder.buffer()).await? == 0 {
+                return Err(ConnectionError::Ended);
+            }
+        }
+    }
+
+    /// The next packet of those that were read.
+    pub(super) fn next(&mut self) -> Result<Option<Decoded>, ConnectionError> {
+        Ok(self.decoder.next()?)
+    }
+
+    /// Waits until there may be something to read. Cancel-safe.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Reads what is there, one buffer at most. `false` if nothing was.
+    pub(super) fn read(&mut self) -> Result<bool, ConnectionError> {
+        match self.stream.try_read_buf(self.decoder.buffer()) {
+            Ok(0) => Err(ConnectionError::Ended),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether another message may be encoded.
+    pub(super) fn has_room(&self) -> bool {
+        self.out.len() < WRITE_HIGH_WATER
+    }
+
+    /// Encodes a packet that is no PUBLISH.
+    pub(super) fn send(&mut self, packet: &Packet) -> Result<(), ConnectionError> {
+        packet.write(&mut self.out, usize::MAX)?;
+        Ok(())
+    }
+
+    /// Encodes a message.
+    pub(super) fn publish(&mut self, publish: &Publish) -> Result<(), ConnectionError> {
+        publish.write(&mut self.out)?;
+        if publish.pkid == 0 {
+            self.unwritten.push_back(self.written + self.out.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// How many QoS 0 messages have not been written to the socket entirely.
+    pub(super) fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
+    /// Whether everything encoded was written.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Waits until the socket may take more. Cancel-safe.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        self.stream.writable().await
+    }
+
+    /// Writes as much as the socket takes now.
+    pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
+        while !self.out.is_empty() {
+            match self.stream.try_write(&self.out) {
+                Ok(count) => {
+                    self.out.advance(count);
+                    self.written += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        while self.unwritten.front().is_some_and(|end| *end <= self.written) {
+            self.unwritten.pop_front();
+        }
+        if self.out.is_empty() && self.out.capacity() > WRITE_KEEP {
+            self.out = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    /// Says goodbye and waits until the broker has closed its side, so that it has read everything. A socket closed
+    /// with unread bytes in it would take back what the broker has not read yet.
+    pub(super) async fn disconnect(mut self) -> Result<(), ConnectionError> {
+        self.send(&Packet::Disconnect)?;
+        self.stream.write_all_buf(&mut self.out).await?;
+        self.stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while self.stream.read(&mut rest).await? > 0 {}
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! From bytes to packets, with a limit that does not cost the connection.
+
+use bytes::{Buf, BytesMut};
+use rumqttc::Packet;
+use rumqttc::mqttbytes::Error as CodecError;
+
+/// How much is read from the socket at a time, at least, in bytes.
+const READ_CHUNK: usize = 64 * 1024;
+
+/// What came out of the stream.
+#[derive(Debug, PartialEq)]
+pub(super) enum Decoded {
+    /// A packet within the limit.
+    Packet(Packet),
+    /// A PUBLISH over the limit; its body is being skipped.
+    Oversize {
+        /// What to acknowledge, so that the broker does not wait for it, unless it is QoS 0.
+        packet_id: Option<u16>,
+        /// The packet's remaining length in bytes.
+        size: usize,
+    },
+}
+
+/// The receive buffer and the state of a skip.
+///
+/// rumqttc's own event loop answers a packet over the limit by closing the connection, and a retained one would close
+/// every next connection too. Here its body is read past without being kept.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    buffer: BytesMut,
+    /// The largest remaining length that is accepted, in bytes.
+    limit: usize,
+    /// Bytes of an oversize body that are still to come.
+    skip: usize,
+}
+
+impl Decoder {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::with_capacity(READ_CHUNK), limit, skip: 0 }
+    }
+
+    /// Where to read to. The capacity behind it is bounded by the limit.
+    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        if self.buffer.capacity() == self.buffer.len() {
+            self.buffer.reserve(READ_CHUNK);
+        }
+        &mut self.buffer
+    }
+
+    /// The next packet, or `None` if more bytes are needed.
+    pub(super) fn next(&mut self) -> Result<Option<Decoded>, CodecError> {
+        let skipped = self.skip.min(self.buffer.len());
+        self.buffer.advance(skipped);
+        self.skip -= skipped;
+        if self.skip > 0 {
+            return Ok(None);
+        }
+        match Packet::read(&mut self.buffer, self.limit) {
+            Ok(packet) => Ok(Some(Decoded::Packet(packet))),
+            Err(CodecError::InsufficientBytes(missing)) => {
+                self.buffer.reserve(missing.max(READ_CHUNK));
+                Ok(None)
+            }
+            Err(CodecError::PayloadSizeLimitExceeded(size)) => self.skip_publish(size),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads topic and packet id of the oversize PUBLISH at the front and begins to skip it.
+    fn skip_publish(&mut self, size: usize) -> Result<Option<Decoded>, CodecError> {
+        const PUBLISH: u8 = 3;
+        let first = self.buffer[0];
+        if first >> 4 != PUBLISH {
+            return Err(CodecError::PayloadSizeLimitExceeded(size));
+        }
+        // The codec has read the length already, so its last byte (without the continuation bit) is here.
+        let length_bytes = self.buffer[1..].iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        let header = 1 + length_bytes;
+        let Some(topic_len) = self.u16_at(header) else { return Ok(None) };
+        let mut packet_id = None;
+        if first & 0b0110 != 0 {
+            packet_id = self.u16_at(header + 2 + usize::from(topic_len));
+            if packet_id.is_none() {
+                self.buffer.reserve(READ_CHUNK);
+                return Ok(None);
+            }
+        }
+        if size < 2 + usize::from(topic_len) + 2 {
+            return Err(CodecError::MalformedPacket);
+        }
+        self.skip = header + size;
+        let here = self.skip.min(self.buffer.len());
+        self.buffer.advance(here);
+        self.skip -= here;
+        Ok(Some(Decoded::Oversize { packet_id, size }))
+    }
+
+    fn u16_at(&self, at: usize) -> Option<u16> {
+        let bytes = self.buffer.get(at..at + 2)?;
+        Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use rumqttc::{Publish, QoS};
+
+    use super::*;
+
+    fn publish(topic: &str, size: usize, qos: QoS, packet_id: u16) -> Publish {
+        let mut publish = Publish::from_bytes(topic, qos, Bytes::from(vec![7; size]));
+        publish.pkid = packet_id;
+        publish
+    }
+
+    fn feed(decoder: &mut Decoder, stream: &[u8], step: usize) -> Vec<Decoded> {
+        let mut decoded = Vec::new();
+        for chunk in stream.chunks(step) {
+            decoder.buffer().extend_from_slice(chunk);
+            while let Some(item) = decoder.next().unwrap() {
+                decoded.push(item);
+            }
+        }
+        decoded
+    }
+
+    proptest! {
+        #[test]
+        fn packets_survive_any_split_and_oversize_ones_are_skipped(
+            sizes in prop::collection::vec((0usize..3000, any::<bool>()), 1..12),
+            step in 1usize..700,
+        ) {
+            const LIMIT: usize = 1500;
+            let mut stream = BytesMut::new();
+            let mut expected = Vec::new();
+            for (index, (size, acknowledged)) in sizes.iter().enumerate() {
+                let qos = if *acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                let id = if *acknowledged { index as u16 + 1 } else { 0 };
+                let packet = publish("a/b", *size, qos, id);
+                packet.write(&mut stream).unwrap();
+                let remaining = 2 + 3 + size + if *acknowledged { 2 } else { 0 };
+                expected.push(if remaining > LIMIT {
+                    Decoded::Oversize { packet_id: acknowledged.then_some(id), size: remaining }
+                } else {
+                    Decoded::Packet(Packet::Publish(packet))
+                });
+            }
+            prop_assert_eq!(feed(&mut Decoder::new(LIMIT), &stream, step), expected);
+        }
+
+        #[test]
+        fn garbage_never_panics(stream in prop::collection::vec(any::<u8>(), 0..600), step in 1usize..100) {
+            let mut decoder = Decoder::new(64);
+            for chunk in stream.chunks(step) {
+                decoder.buffer().extend_from_slice(chunk);
+                while let Ok(Some(_)) = decoder.next() {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_skip_keeps_no_bytes() {
+        let mut stream = BytesMut::new();
+        publish("t", 1 << 20, QoS::AtMostOnce, 0).write(&mut stream).unwrap();
+        let mut decoder = Decoder::new(1000);
+        feed(&mut decoder, &stream, 4096);
+        assert!(decoder.buffer.is_empty());
+        assert!(decoder.buffer.capacity() <= 4 * READ_CHUNK, "{}", decoder.buffer.capacity());
+    }
+}

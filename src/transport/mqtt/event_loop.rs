@@ -1,0 +1,482 @@
+//! The task that owns the connection: it reads, writes, pings, reconnects and closes.
+//!
+//! rumqttc brings the packets and their codec; its own event loop is not used. That one forgets the unacknowledged
+//! messages of a clean session when it reconnects, closes the connection over a packet above the limit (a retained one
+//! closes it again and again), stops pinging while the application is slow, and makes a system call for each message.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::{Connect, Packet, Publish, QoS};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+
+use super::address::BrokerAddress;
+use super::backoff::Backoff;
+use super::connection::{Connection, ConnectionError};
+use super::presence::Presence;
+use super::subscribing::Subscribing;
+use super::tx::{ChangeRequest, CloseRequest};
+use super::window::Window;
+use crate::error::Result;
+use crate::transport::{Event, Undelivered};
+
+/// How many events may wait here for room in the receiving half's queue before reading stops.
+const STAGE: usize = 256;
+
+/// How long peers have to announce themselves again after a reconnect: longer than their own back-off, since the
+/// broker may have been restarted under all of them.
+const PRESENCE_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the broker may take to close its side after a DISCONNECT.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What does not change while the session lives.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) broker: BrokerAddress,
+    pub(super) hello: Connect,
+    pub(super) keep_alive: Duration,
+    pub(super) connect_timeout: Duration,
+    /// The largest packet that is accepted, in bytes.
+    pub(super) max_packet: usize,
+    /// The largest payload that is handed out, in bytes.
+    pub(super) max_payload: usize,
+    pub(super) inbox_topic: String,
+    pub(super) presence_topic: String,
+    /// What tells this session from another one with its name.
+    pub(super) nonce: Bytes,
+}
+
+/// The ends of the channels that the halves hold the other ends of.
+#[derive(Debug)]
+pub(super) struct Channels {
+    pub(super) messages: mpsc::Receiver<Publish>,
+    pub(super) changes: mpsc::Receiver<ChangeRequest>,
+    pub(super) closes: mpsc::Receiver<CloseRequest>,
+    pub(super) events: mpsc::Sender<Event>,
+    /// Told once, when the first connection has its subscriptions.
+    pub(super) ready: oneshot::Sender<Result<()>>,
+}
+
+#[derive(Debug)]
+pub(super) struct EventLoop {
+    pub(super) settings: Settings,
+    messages: mpsc::Receiver<Publish>,
+    changes: mpsc::Receiver<ChangeRequest>,
+    halves: Halves,
+    pub(super) ready: Option<oneshot::Sender<Result<()>>>,
+    /// Events on their way to the receiving half.
+    pub(super) staged: VecDeque<Event>,
+    pub(super) window: Window,
+    pub(super) subscribing: Subscribing,
+    pub(super) presence: Presence,
+    pub(super) closing: Option<Closing>,
+    /// When peers that have not come back are given up.
+    pub(super) doubt_until: Option<Instant>,
+    /// What the broker said about the session's state when it last accepted us.
+    pub(super) session_present: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Closing {
+    deadline: Instant,
+    replies: Vec<oneshot::Sender<Undelivered>>,
+    /// Everything handed in was taken from the queue.
+    drained: bool,
+    /// The retained announcement was taken back.
+    cleared: bool,
+    /// QoS 0 messages that a connection took with it while closing.
+    lost: usize,
+}
+
+/// How the two halves make themselves heard.
+#[derive(Debug)]
+struct Halves {
+    closes: mpsc::Receiver<CloseRequest>,
+    events: mpsc::Sender<Event>,
+    tx_gone: bool,
+    rx_gone: bool,
+}
+
+enum Signal {
+    Close(CloseRequest),
+    Gone,
+}
+
+impl EventLoop {
+    pub(super) fn new(
+        settings: Settings,
+        channels: Channels,
+        window: Window,
+        subscribing: Subscribing,
+        presence: Presence,
+    ) -> Self {
+        let Channels { messages, changes, closes, events, ready } = channels;
+        Self {
+            settings,
+            messages,
+            changes,
+            halves: Halves { closes, events, tx_gone: false, rx_gone: false },
+            ready: Some(ready),
+            staged: VecDeque::new(),
+            window,
+            subscribing,
+            presence,
+            closing: None,
+            doubt_until: None,
+            session_present: false,
+        }
+    }
+
+    /// Runs until the session is closed or both halves are dropped.
+    pub(super) async fn run(mut self, first: Connection) {
+        let mut backoff = Backoff::default();
+        let mut link = Some(first);
+        let mut undelivered = Undelivered::default();
+        while let Some(mut connection) = link.take() {
+            let since = Instant::now();
+            match self.serve(&mut connection).await {
+                Ok(()) => {
+                    undelivered = self.finish(connection).await;
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(broker = %self.settings.broker, %error, "lost the connection to the broker");
+                    self.lost(&connection);
+                    backoff.after(since.elapsed());
+                }
+            }
+            drop(connection);
+            link = self.reconnect(&mut backoff).await;
+            if link.is_none() {
+                undelivered = self.undelivered(0);
+            }
+        }
+        self.end(undelivered).await;
+    }
+
+    /// Works with one connection until it is lost (an error) or no longer needed.
+    async fn serve(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
+        self.window.rewind();
+        self.subscribing.restore(link, &mut self.window)?;
+        let mut announced = false;
+        let mut ping = interval(self.settings.keep_alive / 2);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ping.reset();
+        let mut heard = Instant::now();
+        loop {
+            let starved = self.take_in(link)?;
+            if !announced && !self.window.has_repetitions() {
+                self.announce(link)?;
+                announced = true;
+            }
+            self.pump(link)?;
+            link.flush()?;
+            self.hand_over();
+            if self.is_over(link)? {
+                return Ok(());
+            }
+            if !starved && self.has_stage_room() {
+                continue;
+            }
+            let deadline = self.deadline();
+            let takes_messages = link.has_room()
+                && self.window.has_room()
+                && !self.window.has_repetitions()
+                && !self.drained();
+            tokio::select! {
+                readable = link.readable(), if starved => {
+                    readable?;
+                    if link.read()? {
+                        heard = Instant::now();
+                    }
+                }
+                writable = link.writable(), if !link.is_flushed() => writable?,
+                message = self.messages.recv(), if takes_messages => match message {
+                    Some(message) => send(message, link, &mut self.window)?,
+                    None => self.note_drained(),
+                },
+                Some(request) = self.changes.recv(), if self.subscribing.is_idle() => {
+                    self.subscribing.begin(request, link, &mut self.window)?;
+                }
+                _ = ping.tick() => {
+                    if !starved {
+                        heard = Instant::now();
+                    } else if heard.elapsed() > self.settings.keep_alive * 3 / 2 {
+                        return Err(ConnectionError::Silent);
+                    }
+                    if starved {
+                        self.subscribing.tick(link, &mut self.window)?;
+                    }
+                    link.send(&Packet::PingReq)?;
+                }
+                () = until(self.doubt_until) => self.give_up_doubted(),
+                signal = self.halves.signal(!self.staged.is_empty()) => self.note(signal),
+                () = until(deadline) => return Ok(()),
+            }
+        }
+    }
+
+    /// Tries again until there is a connection. `None` if there is none needed any more.
+    async fn reconnect(&mut self, backoff: &mut Backoff) -> Option<Connection> {
+        loop {
+            if !self.is_needed() {
+                return None;
+            }
+            self.meanwhile(sleep(backoff.next())).await?;
+            let Settings { broker, hello, max_packet, connect_timeout, .. } = &self.settings;
+            let (broker, hello) = (broker.clone(), hello.clone());
+            let attempt = timeout(*connect_timeout, {
+                let max_packet = *max_packet;
+                async move { Connection::open(&broker, &hello, max_packet).await }
+            });
+            match self.meanwhile(attempt).await? {
+                Ok(Ok((connection, session_present))) => {
+                    self.session_present = session_present;
+                    return Some(connection);
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "reconnecting to the broker failed"),
+                Err(_) => tracing::debug!("reconnecting to the broker took too long"),
+            }
+        }
+    }
+
+    /// Waits for something while there is no connection. `None` if the session ends meanwhile.
+    async fn meanwhile<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        loop {
+            self.hand_over();
+            let deadline = self.deadline();
+            tokio::select! {
+                output = &mut future => return Some(output),
+                signal = self.halves.signal(!self.staged.is_empty()) => self.note(signal),
+                () = until(deadline) => return None,
+            }
+            if !self.is_needed() {
+                return None;
+            }
+        }
+    }
+
+    /// Encodes what waits, as far as there is room: repetitions first.
+    fn pump(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
+        while link.has_room() {
+            match self.window.next_repetition() {
+                Some(publish) => link.publish(publish)?,
+                None => break,
+            }
+        }
+        if self.window.has_repetitions() {
+            return Ok(());
+        }
+        while link.has_room() && self.window.has_room() {
+            match self.messages.try_recv() {
+                Ok(message) => send(message, link, &mut self.window)?,
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    self.note_drained();
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives events to the receiving half as far as it has room.
+    fn hand_over(&mut self) {
+        if self.halves.rx_gone {
+            self.staged.clear();
+        }
+        while let Some(event) = self.staged.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(event)) = self.halves.events.try_send(event) {
+                self.staged.push_front(event);
+                break;
+            }
+        }
+    }
+
+    /// Whether events may still be added without reading getting ahead of the receiving half. While closing, what is
+    /// read adds none.
+    pub(super) fn has_stage_room(&self) -> bool {
+        self.staged.len() < STAGE || self.closing.is_some()
+    }
+
+    /// The connection has its subscriptions.
+    pub(super) fn is_restored(&mut self, own: Result<()>) {
+        if let Some(ready) = self.ready.take() {
+            // Nobody waits only if `open` was cancelled; then the halves are gone, too.
+            ready.send(own).ok();
+            return;
+        }
+        self.doubt_until = Some(Instant::now() + PRESENCE_GRACE);
+        self.staged.push_back(Event::Reconnected { session_present: self.session_present });
+    }
+
+    fn announce(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
+        if self.closing.is_some() {
+            return Ok(());
+        }
+        let announcement = retained(&self.settings.presence_topic, self.settings.nonce.clone());
+        link.publish(self.window.push(announcement, false))
+    }
+
+    /// Whether nothing is left to do on this connection; takes the announcement back when it is nearly so.
+    fn is_over(&mut self, link: &mut Connection) -> Result<bool, ConnectionError> {
+        let Some(closing) = &mut self.closing else { return Ok(self.halves.both_gone()) };
+        if !closing.drained || !self.window.is_empty() || !link.is_flushed() {
+            return Ok(false);
+        }
+        if closing.cleared {
+            return Ok(true);
+        }
+        closing.cleared = true;
+        link.publish(self.window.push(retained(&self.settings.presence_topic, Bytes::new()), false))?;
+        link.flush()?;
+        Ok(false)
+    }
+
+    /// Whether a lost connection has to come back.
+    fn is_needed(&mut self) -> bool {
+        match &self.closing {
+            Some(closing) => {
+                Instant::now() < closing.deadline
+                    && (!self.messages.is_empty() || self.window.undelivered() > 0)
+            }
+            None => !self.halves.both_gone(),
+        }
+    }
+
+    fn lost(&mut self, link: &Connection) {
+        let lost = link.unwritten();
+        metrics::counter!("ringbus_mqtt_dropped_total", "cause" => "disconnected").increment(lost as u64);
+        if let Some(closing) = &mut self.closing {
+            closing.lost += lost;
+            // The last will has done it.
+            closing.cleared = true;
+        }
+        self.presence.doubt_all();
+        self.doubt_until = None;
+    }
+
+    fn give_up_doubted(&mut self) {
+        self.doubt_until = None;
+        self.presence.drop_doubted(&mut self.staged);
+    }
+
+    fn note(&mut self, signal: Signal) {
+        let Signal::Close(CloseRequest { deadline, reply }) = signal else { return };
+        self.messages.close();
+        // Dropping the requests answers them: closed.
+        self.changes.close();
+        while self.changes.try_recv().is_ok() {}
+        match &mut self.closing {
+            Some(closing) => closing.replies.push(reply),
+            None => {
+                let replies = vec![reply];
+                self.closing = Some(Closing { deadline, replies, drained: false, cleared: false, lost: 0 });
+            }
+        }
+    }
+
+    fn note_drained(&mut self) {
+        if let Some(closing) = &mut self.closing {
+            closing.drained = true;
+        }
+    }
+
+    fn drained(&self) -> bool {
+        self.halves.tx_gone || self.closing.as_ref().is_some_and(|closing| closing.drained)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.closing.as_ref().map(|closing| closing.deadline)
+    }
+
+    fn undelivered(&self, unwritten: usize) -> Undelivered {
+        let lost = self.closing.as_ref().map_or(0, |closing| closing.lost);
+        Undelivered { messages: self.messages.len() + self.window.undelivered() + unwritten + lost }
+    }
+
+    /// Leaves the broker: cleanly if everything is done, else by dropping the connection, which sets off the last will.
+    async fn finish(&mut self, link: Connection) -> Undelivered {
+        let undelivered = self.undelivered(link.unwritten());
+        if self.closing.as_ref().is_some_and(|closing| closing.cleared) && link.is_flushed() {
+            match timeout(GOODBYE, link.disconnect()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "the connection ended before the goodbye"),
+                Err(_) => tracing::debug!("the broker did not answer the goodbye"),
+            }
+        }
+        undelivered
+    }
+
+    /// Answers `close`, and hands out what was received before it for as long as somebody listens.
+    async fn end(mut self, undelivered: Undelivered) {
+        self.changes.close();
+        self.messages.close();
+        for reply in self.closing.take().map(|closing| closing.replies).unwrap_or_default() {
+            reply.send(undelivered).ok();
+        }
+        let Halves { mut closes, events, .. } = self.halves;
+        closes.close();
+        while let Ok(CloseRequest { reply, .. }) = closes.try_recv() {
+            reply.send(undelivered).ok();
+        }
+        for event in self.staged {
+            if events.send(event).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+impl Halves {
+    fn both_gone(&self) -> bool {
+        self.tx_gone && self.rx_gone
+    }
+
+    /// Waits for a wish to close, for the end of a half, or, if `room` is asked for, for room in the receiving half's
+    /// queue. Cancel-safe. The last two need no action but another look.
+    async fn signal(&mut self, room: bool) -> Signal {
+        tokio::select! {
+            request = self.closes.recv(), if !self.tx_gone => match request {
+                Some(request) => Signal::Close(request),
+                None => {
+                    self.tx_gone = true;
+                    Signal::Gone
+                }
+            },
+            () = self.events.closed(), if !self.rx_gone => {
+                self.rx_gone = true;
+                Signal::Gone
+            }
+            Ok(_) = self.events.reserve(), if room && !self.rx_gone => Signal::Gone,
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Encodes a user's message, and keeps it if it is to be acknowledged.
+fn send(message: Publish, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+    if message.qos == QoS::AtMostOnce {
+        link.publish(&message)
+    } else {
+        link.publish(window.push(message, true))
+    }
+}
+
+fn retained(topic: &str, payload: Bytes) -> Publish {
+    let mut publish = Publish::from_bytes(topic, QoS::AtLeastOnce, payload);
+    publish.retain = true;
+    publish
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

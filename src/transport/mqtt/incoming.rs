@@ -1,0 +1,135 @@
+//! What a packet from the broker does.
+
+use rumqttc::{Packet, PubAck, Publish, QoS};
+
+use super::connection::{Connection, ConnectionError};
+use super::decode::Decoded;
+use super::event_loop::EventLoop;
+use super::inbox;
+use super::presence::{self, Refused};
+use crate::topic::Topic;
+use crate::transport::{Event, Origin};
+
+impl EventLoop {
+    /// Handles the packets that were read, as long as there is room for their events. `true` if more must be read
+    /// from the socket before there is another.
+    pub(super) fn take_in(&mut self, link: &mut Connection) -> Result<bool, ConnectionError> {
+        while self.has_stage_room() {
+            match link.next()? {
+                None => return Ok(true),
+                Some(Decoded::Packet(packet)) => self.take_packet(packet, link)?,
+                Some(Decoded::Oversize { packet_id, size }) => {
+                    if let Some(id) = packet_id {
+                        link.send(&Packet::PubAck(PubAck::new(id)))?;
+                    }
+                    self.drop_oversize(size);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn take_packet(&mut self, packet: Packet, link: &mut Connection) -> Result<(), ConnectionError> {
+        match packet {
+            Packet::Publish(publish) => self.take_publish(publish, link)?,
+            Packet::PubAck(ack) => self.window.acknowledge(ack.pkid),
+            Packet::SubAck(ack) => {
+                if let Some(own) = self.subscribing.suback(&ack, link, &mut self.window)? {
+                    self.is_restored(own);
+                }
+            }
+            Packet::UnsubAck(ack) => self.subscribing.unsuback(ack.pkid, link, &mut self.window)?,
+            Packet::PingResp => {}
+            other => return Err(ConnectionError::Protocol(format!("unexpected packet {other:?}"))),
+        }
+        Ok(())
+    }
+
+    fn take_publish(&mut self, publish: Publish, link: &mut Connection) -> Result<(), ConnectionError> {
+        match publish.qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => link.send(&Packet::PubAck(PubAck::new(publish.pkid)))?,
+            QoS::ExactlyOnce => {
+                return Err(ConnectionError::Protocol("QoS 2, which was not subscribed to".into()));
+            }
+        }
+        // What arrives while closing is nobody's any more; it is only read to get at the acknowledgements behind it.
+        if self.closing.is_some() || self.subscribing.is_second_copy(&publish) {
+            return Ok(());
+        }
+        if publish.topic == self.settings.inbox_topic {
+            if self.subscribing.fence(&publish, link, &mut self.window)? {
+                return Ok(());
+            }
+            self.take_directed(&publish);
+        } else if let Some(name) = presence::subject(&publish.topic) {
+            self.take_presence(name, &publish);
+        }
+        let Ok(topic) = Topic::new(&publish.topic) else {
+            dropped("topic");
+            tracing::debug!(len = publish.topic.len(), "dropped a message: its topic is none of ours");
+            return Ok(());
+        };
+        if self.subscribing.wants(&topic) {
+            let from = Origin::Topic(topic);
+            self.stage_message(Event::Message { from, payload: publish.payload });
+        }
+        Ok(())
+    }
+
+    fn take_directed(&mut self, publish: &Publish) {
+        // A retained one would come back with each connection; this library sends none.
+        let decoded = if publish.retain { None } else { inbox::decode(&publish.payload) };
+        match decoded {
+            Some((from, payload)) => {
+                self.stage_message(Event::Message { from: Origin::Peer(from), payload });
+            }
+            None => {
+                dropped("inbox_garbage");
+                tracing::debug!(
+                    size = publish.payload.len(),
+                    "dropped what is no directed message from the inbox"
+                );
+            }
+        }
+    }
+
+    fn take_presence(&mut self, name: &str, publish: &Publish) {
+        let cause = match self.presence.announced(name, &publish.payload, &mut self.staged) {
+            Ok(()) => return,
+            Err(Refused::NameTaken) => {
+                tracing::warn!(
+                    client_id = %name,
+                    "another session uses this client id at the same broker: give each session its own"
+                );
+                "name_taken"
+            }
+            Err(Refused::Malformed) => "presence_garbage",
+            Err(Refused::Full) => "presence_full",
+        };
+        dropped(cause);
+        tracing::debug!(cause, "dropped an announcement");
+    }
+
+    fn stage_message(&mut self, event: Event) {
+        if let Event::Message { payload, .. } = &event
+            && payload.len() > self.settings.max_payload
+        {
+            self.drop_oversize(payload.len());
+            return;
+        }
+        self.staged.push_back(event);
+    }
+
+    fn drop_oversize(&mut self, size: usize) {
+        dropped("oversize");
+        tracing::debug!(size, limit = self.settings.max_payload, "dropped a message over the limit");
+        if self.closing.is_none() {
+            self.staged.push_back(Event::Lagged(1));
+        }
+    }
+}
+
+fn dropped(cause: &'static str) {
+    metrics::counter!("ringbus_mqtt_dropped_total", "cause" => cause).increment(1);
+}

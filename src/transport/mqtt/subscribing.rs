@@ -1,0 +1,370 @@
+//! The subscriptions in force, and the one change to them that is under way.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use rumqttc::{Packet, Publish, QoS, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe};
+use tokio::sync::oneshot;
+
+use super::connection::{Connection, ConnectionError};
+use super::overlap::Transition;
+use super::subscriptions::{Change, Subscriptions};
+use super::tx::ChangeRequest;
+use super::window::Window;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::{Topic, TopicFilter};
+
+/// How many filters one SUBSCRIBE carries after a reconnect.
+const FILTERS_PER_PACKET: usize = 64;
+
+/// What users want, what the broker holds, and the way from the one to the other, a change at a time.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    /// What users want, without wildcards.
+    exact: HashSet<TopicFilter>,
+    /// What users want, with wildcards.
+    wild: BTreeSet<TopicFilter>,
+    /// What the session itself needs, for as long as it lives.
+    library: Vec<TopicFilter>,
+    plan: Subscriptions,
+    transition: Transition,
+    current: Option<Current>,
+    /// Sent to the session's own inbox to mark the end of a transition. The UNSUBACK does not: Mosquitto writes it
+    /// ahead of messages that it has queued before.
+    fence: Publish,
+    /// The SUBSCRIBEs of a new connection that have not been answered.
+    restoring: HashMap<u16, Vec<TopicFilter>>,
+}
+
+#[derive(Debug)]
+struct Current {
+    filter: TopicFilter,
+    wanted: bool,
+    /// Whoever asked; `None` once answered.
+    reply: Option<oneshot::Sender<Result<()>>>,
+    /// To be taken back when it is done: whoever asked has given up.
+    abandoned: bool,
+    /// How often it was found waiting for its fence alone.
+    ticks: u8,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The SUBSCRIBE with this id is out; what is to be unsubscribed after it.
+    Subscribe(u16, Vec<TopicFilter>),
+    /// The UNSUBSCRIBE with this id is out, unless it was answered, and a fence behind it, unless it came back.
+    Unsubscribe { id: Option<u16>, fenced: bool },
+    /// The connection was lost on the way; the next one brings all subscriptions, this one among them.
+    Restore,
+}
+
+impl Subscribing {
+    /// Nothing wanted yet but the session's own filters. `fence` is a message to the session itself.
+    pub(super) fn new(library: Vec<TopicFilter>, fence: Publish) -> Self {
+        let mut plan = Subscriptions::default();
+        for filter in &library {
+            plan.add(filter);
+        }
+        Self {
+            exact: HashSet::new(),
+            wild: BTreeSet::new(),
+            library,
+            plan,
+            transition: Transition::default(),
+            current: None,
+            fence,
+            restoring: HashMap::new(),
+        }
+    }
+
+    /// Whether a user asked for this topic.
+    pub(super) fn wants(&self, topic: &Topic) -> bool {
+        self.exact.contains(&TopicFilter::from(topic)) || self.wild.iter().any(|filter| filter.matches(topic))
+    }
+
+    /// Whether this message was handed out already; see [`Transition`].
+    pub(super) fn is_second_copy(&mut self, publish: &Publish) -> bool {
+        self.transition.is_second_copy(publish)
+    }
+
+    /// Whether a change can be begun: none is under way, and the connection has its subscriptions.
+    pub(super) fn is_idle(&self) -> bool {
+        self.current.is_none() && self.restoring.is_empty()
+    }
+
+    /// Begins a change. Only while [idle](Self::is_idle).
+    pub(super) fn begin(
+        &mut self,
+        request: ChangeRequest,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<(), ConnectionError> {
+        let ChangeRequest { filter, wanted, reply } = request;
+        if reply.is_closed() {
+            return Ok(());
+        }
+        self.start(filter, wanted, Some(reply), link, window)
+    }
+
+    /// Sends every subscription on a new connection.
+    pub(super) fn restore(
+        &mut self,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<(), ConnectionError> {
+        self.transition.end();
+        self.restoring.clear();
+        if let Some(current) = &mut self.current {
+            current.stage = Stage::Restore;
+        }
+        let filters: Vec<_> = self.plan.at_broker().cloned().collect();
+        for chunk in filters.chunks(FILTERS_PER_PACKET) {
+            let id = subscribe(chunk, link, window)?;
+            self.restoring.insert(id, chunk.to_vec());
+        }
+        Ok(())
+    }
+
+    /// Takes a SUBACK. `Some` when it was the last that a new connection waited for: with an error if one of the
+    /// session's own filters was refused.
+    pub(super) fn suback(
+        &mut self,
+        ack: &SubAck,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<Option<Result<()>>, ConnectionError> {
+        if let Some(filters) = self.restoring.remove(&ack.pkid) {
+            return self.restored(&filters, ack, link, window);
+        }
+        let Some(mut current) = self.current.take() else { return Ok(None) };
+        let unsubscribe = match &mut current.stage {
+            Stage::Subscribe(id, unsubscribe) if *id == ack.pkid => std::mem::take(unsubscribe),
+            _ => {
+                self.current = Some(current);
+                return Ok(None);
+            }
+        };
+        if current.wanted {
+            if refusals(ack).next().is_some() {
+                self.refuse(current);
+                return Ok(None);
+            }
+            current.answer();
+        } else if refusals(ack).next().is_some() {
+            tracing::warn!(filter = %current.filter, "the broker refused what is left of an overlapping subscription");
+        }
+        if unsubscribe.is_empty() {
+            self.complete(current, link, window)?;
+        } else {
+            current.stage = self.leave(&unsubscribe, link, window)?;
+            self.current = Some(current);
+        }
+        Ok(None)
+    }
+
+    /// Takes an UNSUBACK.
+    pub(super) fn unsuback(
+        &mut self,
+        ack: u16,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<(), ConnectionError> {
+        if let Some(Current { stage: Stage::Unsubscribe { id, .. }, .. }) = &mut self.current
+            && *id == Some(ack)
+        {
+            *id = None;
+        }
+        self.settle(link, window)
+    }
+
+    /// Takes a message from the session's own inbox, if it is a fence.
+    pub(super) fn fence(
+        &mut self,
+        publish: &Publish,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<bool, ConnectionError> {
+        if publish.payload != self.fence.payload {
+            return Ok(false);
+        }
+        if let Some(Current { stage: Stage::Unsubscribe { fenced, .. }, .. }) = &mut self.current {
+            *fenced = true;
+        }
+        self.settle(link, window)?;
+        Ok(true)
+    }
+
+    /// Half a keep-alive has passed in which everything that came was read. A fence that is not back after two of them
+    /// was dropped by the broker.
+    pub(super) fn tick(&mut self, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if let Stage::Unsubscribe { id: None, fenced } = &mut current.stage {
+            current.ticks += 1;
+            *fenced |= current.ticks > 2;
+        }
+        self.settle(link, window)
+    }
+
+    /// Sends the end of subscriptions, and a fence behind it.
+    fn leave(
+        &self,
+        filters: &[TopicFilter],
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<Stage, ConnectionError> {
+        let id = window.next_id();
+        let topics = filters.iter().map(TopicFilter::to_string).collect();
+        link.send(&Packet::Unsubscribe(Unsubscribe { pkid: id, topics }))?;
+        // Without an overlap there is no transition to end.
+        let fenced = !self.transition.is_under_way();
+        if !fenced {
+            link.publish(window.push(self.fence.clone(), false))?;
+        }
+        Ok(Stage::Unsubscribe { id: Some(id), fenced })
+    }
+
+    /// Ends the change under way if nothing more is to come of it.
+    fn settle(&mut self, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        if let Stage::Unsubscribe { id: None, fenced } = current.stage {
+            if fenced {
+                return self.complete(current, link, window);
+            }
+            current.answer();
+        }
+        self.current = Some(current);
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        filter: TopicFilter,
+        wanted: bool,
+        reply: Option<oneshot::Sender<Result<()>>>,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<(), ConnectionError> {
+        let changes = self.set(&filter, wanted);
+        let change = match (changes, wanted) {
+            (false, _) => Change::default(),
+            (true, true) => self.plan.add(&filter),
+            (true, false) => self.unplan(&filter),
+        };
+        let mut current =
+            Current { filter, wanted, reply, abandoned: false, ticks: 0, stage: Stage::Restore };
+        let Change { subscribe: new, unsubscribe: old, overlaps } = change;
+        current.stage = if !new.is_empty() {
+            self.transition.begin(overlaps, new.clone());
+            Stage::Subscribe(subscribe(&new, link, window)?, old)
+        } else if !old.is_empty() {
+            self.leave(&old, link, window)?
+        } else {
+            return self.complete(current, link, window);
+        };
+        self.current = Some(current);
+        Ok(())
+    }
+
+    fn complete(
+        &mut self,
+        mut current: Current,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<(), ConnectionError> {
+        self.transition.end();
+        current.answer();
+        if current.abandoned {
+            return self.start(current.filter, false, None, link, window);
+        }
+        Ok(())
+    }
+
+    fn restored(
+        &mut self,
+        filters: &[TopicFilter],
+        ack: &SubAck,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<Option<Result<()>>, ConnectionError> {
+        let mut own = Ok(());
+        for refused in refusals(ack).filter_map(|at| filters.get(at)) {
+            tracing::warn!(filter = %refused, "the broker refused a subscription after a reconnect");
+            if self.library.contains(refused) {
+                own = Err(refusal(refused));
+            }
+            if let Some(current) =
+                self.current.take_if(|current| current.wanted && current.filter == *refused)
+            {
+                self.refuse(current);
+            }
+        }
+        if !self.restoring.is_empty() && own.is_ok() {
+            return Ok(None);
+        }
+        if let Some(current) = self.current.take() {
+            self.complete(current, link, window)?;
+        }
+        Ok(Some(own))
+    }
+
+    /// Undoes what a refused subscription has changed here; the broker holds what it held.
+    fn refuse(&mut self, mut current: Current) {
+        self.transition.end();
+        self.set(&current.filter, false);
+        self.unplan(&current.filter);
+        if let Some(reply) = current.reply.take() {
+            // Whoever has given up does not need the answer.
+            reply.send(Err(refusal(&current.filter))).ok();
+        }
+    }
+
+    fn unplan(&mut self, filter: &TopicFilter) -> Change {
+        if self.library.contains(filter) { Change::default() } else { self.plan.remove(filter) }
+    }
+
+    /// Notes what users want. `false` if that was so already.
+    fn set(&mut self, filter: &TopicFilter, wanted: bool) -> bool {
+        match (filter.is_exact(), wanted) {
+            (true, true) => self.exact.insert(filter.clone()),
+            (true, false) => self.exact.remove(filter),
+            (false, true) => self.wild.insert(filter.clone()),
+            (false, false) => self.wild.remove(filter),
+        }
+    }
+}
+
+impl Current {
+    fn answer(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            self.abandoned = reply.send(Ok(())).is_err() && self.wanted;
+        }
+    }
+}
+
+fn subscribe(
+    filters: &[TopicFilter],
+    link: &mut Connection,
+    window: &mut Window,
+) -> Result<u16, ConnectionError> {
+    let filter = |filter: &TopicFilter| SubscribeFilter::new(filter.to_string(), QoS::AtLeastOnce);
+    let mut packet = Subscribe::new_many(filters.iter().map(filter));
+    packet.pkid = window.next_id();
+    let id = packet.pkid;
+    link.send(&Packet::Subscribe(packet))?;
+    Ok(id)
+}
+
+/// Which of a SUBSCRIBE's filters were refused, by position.
+fn refusals(ack: &SubAck) -> impl Iterator<Item = usize> {
+    let refused = |code: &SubscribeReasonCode| *code == SubscribeReasonCode::Failure;
+    ack.return_codes.iter().enumerate().filter(move |(_, code)| refused(code)).map(|(at, _)| at)
+}
+
+fn refusal(filter: &TopicFilter) -> Error {
+    ErrorKind::Transport {
+        transport: "mqtt",
+        operation: "subscribe",
+        reason: format!("the broker refused {filter}: check its access rules for this client"),
+    }
+    .into()
+}

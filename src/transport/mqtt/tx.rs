@@ -1,0 +1,201 @@
+//! The sending half.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::{Publish, QoS};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+
+use super::{address, inbox};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::{Topic, TopicFilter};
+use crate::transport::{
+    Capabilities, Destination, Locator, Outbound, TransportTx, TrySendError, Undelivered,
+};
+
+/// How many subscription changes may wait for the broker.
+pub(super) const CHANGES: usize = 64;
+
+/// How long a subscription may wait for the broker, reconnecting included.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The sending half of an MQTT session.
+#[derive(Debug, Clone)]
+pub struct MqttTx {
+    shared: Arc<Shared>,
+    messages: mpsc::Sender<Publish>,
+    changes: mpsc::Sender<ChangeRequest>,
+    closes: mpsc::Sender<CloseRequest>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) client_id: String,
+    pub(super) locator: Locator,
+    pub(super) capabilities: Capabilities,
+}
+
+/// A subscription to make or to take back.
+#[derive(Debug)]
+pub(super) struct ChangeRequest {
+    pub(super) filter: TopicFilter,
+    pub(super) wanted: bool,
+    pub(super) reply: oneshot::Sender<Result<()>>,
+}
+
+/// A wish to close.
+#[derive(Debug)]
+pub(super) struct CloseRequest {
+    pub(super) deadline: Instant,
+    pub(super) reply: oneshot::Sender<Undelivered>,
+}
+
+impl MqttTx {
+    pub(super) fn new(
+        shared: Shared,
+        messages: mpsc::Sender<Publish>,
+        changes: mpsc::Sender<ChangeRequest>,
+        closes: mpsc::Sender<CloseRequest>,
+    ) -> Self {
+        Self { shared: Arc::new(shared), messages, changes, closes }
+    }
+
+    /// Checks everything that the broker would punish by closing the connection, and builds the PUBLISH.
+    fn publish(&self, outbound: &Outbound) -> Result<Publish> {
+        let limit = self.shared.capabilities.max_payload;
+        let size = outbound.payload.len();
+        if size > limit {
+            return Err(ErrorKind::PayloadTooLarge { size, limit }.into());
+        }
+        let qos = if outbound.reliable { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        Ok(match &outbound.to {
+            Destination::Topic(topic) => {
+                check_characters(topic.as_str()).map_err(|reason| invalid_topic(topic, reason))?;
+                Publish::from_bytes(topic.as_str(), qos, outbound.payload.clone())
+            }
+            Destination::Peer(peer) => {
+                let to = inbox::topic(address::client_id(peer)?);
+                Publish::from_bytes(to, qos, inbox::encode(&self.shared.client_id, &outbound.payload))
+            }
+        })
+    }
+
+    async fn change(&self, filter: &TopicFilter, wanted: bool) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let request = ChangeRequest { filter: filter.clone(), wanted, reply };
+        let answered = timeout(SUBSCRIBE_TIMEOUT, async {
+            self.changes.send(request).await.map_err(|_| closed())?;
+            answer.await.map_err(|_| closed())?
+        });
+        answered.await.unwrap_or_else(|_| {
+            let verb = if wanted { "subscribing to" } else { "unsubscribing from" };
+            Err(ErrorKind::Timeout { what: format!("{verb} {filter}"), after: SUBSCRIBE_TIMEOUT }.into())
+        })
+    }
+}
+
+impl TransportTx for MqttTx {
+    fn capabilities(&self) -> &Capabilities {
+        &self.shared.capabilities
+    }
+
+    fn local(&self) -> &Locator {
+        &self.shared.locator
+    }
+
+    fn try_send(&self, outbound: Outbound) -> Result<(), TrySendError> {
+        let permit = match self.messages.try_reserve() {
+            Ok(permit) => permit,
+            Err(mpsc::error::TrySendError::Full(())) => return Err(TrySendError::Full(outbound)),
+            Err(mpsc::error::TrySendError::Closed(())) => return Err(closed().into()),
+        };
+        permit.send(self.publish(&outbound)?);
+        Ok(())
+    }
+
+    async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
+        while !batch.is_empty() {
+            let reserved = self.messages.reserve().await;
+            // No await below this line: what is taken out of the vector is accepted.
+            let Ok(first) = reserved else {
+                batch.remove(0);
+                return Err(closed());
+            };
+            let mut permit = Some(first);
+            let mut taken = 0;
+            let mut failure = None;
+            while let Some(outbound) = batch.get(taken) {
+                let Some(permit) = permit.take().or_else(|| self.messages.try_reserve().ok()) else { break };
+                taken += 1;
+                match self.publish(outbound) {
+                    Ok(publish) => permit.send(publish),
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
+            batch.drain(..taken);
+            if let Some(error) = failure {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
+        let reason = if filter.as_str().starts_with("$share/") {
+            Err("shared subscriptions are not supported: leave '$share/GROUP/' out")
+        } else {
+            check_characters(filter.as_str())
+        };
+        reason.map_err(|reason| ErrorKind::InvalidFilter { filter: filter.to_string(), reason })?;
+        self.change(filter, true).await
+    }
+
+    async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()> {
+        self.change(filter, false).await
+    }
+
+    async fn attach(&self, peer: &Locator) -> Result<()> {
+        address::client_id(peer)?;
+        if self.messages.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    async fn detach(&self, peer: &Locator) -> Result<()> {
+        peer.expect_scheme(address::SCHEME)?;
+        if self.messages.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<Undelivered> {
+        let (reply, answer) = oneshot::channel();
+        let now = Instant::now();
+        // A deadline beyond the clock's range is none.
+        let deadline = now.checked_add(deadline).unwrap_or(now + Duration::from_secs(86_400 * 365));
+        if self.closes.send(CloseRequest { deadline, reply }).await.is_err() {
+            return Ok(Undelivered::default());
+        }
+        Ok(answer.await.unwrap_or_default())
+    }
+}
+
+fn closed() -> Error {
+    ErrorKind::Closed { what: "the MQTT transport" }.into()
+}
+
+fn invalid_topic(topic: &Topic, reason: &'static str) -> Error {
+    ErrorKind::InvalidTopic { topic: topic.to_string(), reason }.into()
+}
+
+/// Brokers close the connection over these (MQTT 3.1.1, 1.5.3), and a message that is repeated would do it again.
+fn check_characters(name: &str) -> Result<(), &'static str> {
+    let refused = |c: char| {
+        let code = u32::from(c);
+        c.is_control() || (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
+    };
+    if name.chars().any(refused) {
+        return Err("MQTT brokers refuse control characters and Unicode non-characters");
+    }
+    Ok(())
+}

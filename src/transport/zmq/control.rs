@@ -1,0 +1,128 @@
+//! What two sessions say to each other on the directed sockets: a kind byte, then its content.
+//!
+//! | first byte | content |
+//! |---|---|
+//! | `c` | a protocol version, then a [`Control`] in postcard |
+//! | `d` | the payload of a directed message, in the same frame |
+//! | `D` | nothing; the payload is the next frame, so that a large one is sent without copying it |
+
+use serde::{Deserialize, Serialize};
+
+use crate::transport::Locator;
+
+/// A directed message with its payload behind the kind byte.
+pub(super) const DATA: u8 = b'd';
+/// A directed message with its payload in a frame of its own.
+pub(super) const DATA_APART: u8 = b'D';
+const CONTROL: u8 = b'c';
+const VERSION: u8 = 1;
+
+/// No control frame is longer: a greeting holds one locator of at most 255 bytes and three numbers.
+const MAX_CONTROL_LEN: usize = 512;
+
+/// How sessions find and leave each other. Grows at the end only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Control {
+    /// From a DEALER: I attach to you.
+    Hello(Greeting),
+    /// From a ROUTER: you are attached.
+    Welcome(Greeting),
+    /// I go, or let go of you.
+    Bye,
+    /// Nothing but a question to the own ROUTER, whether the peer's connection still stands.
+    Ping,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Greeting {
+    /// The session's address, as it knows it itself.
+    pub(super) locator: Locator,
+    /// Where, on the same host, it publishes.
+    pub(super) publish_port: u16,
+    /// Which incarnation: differs after each start.
+    pub(super) nonce: u64,
+}
+
+impl Control {
+    /// The frame.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // The types hold strings and numbers only: postcard cannot fail on them.
+        let body = postcard::to_allocvec(self).unwrap_or_default();
+        let mut frame = Vec::with_capacity(2 + body.len());
+        frame.extend_from_slice(&[CONTROL, VERSION]);
+        frame.extend_from_slice(&body);
+        frame
+    }
+
+    /// Reads a frame; `None` for anything that is not one.
+    pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+        match frame {
+            [CONTROL, VERSION, body @ ..] if frame.len() <= MAX_CONTROL_LEN => {
+                let (control, rest) = postcard::take_from_bytes(body).ok()?;
+                rest.is_empty().then_some(control)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a frame claims to be a control frame.
+    pub(super) fn is_control(frame: &[u8]) -> bool {
+        frame.first() == Some(&CONTROL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hello() -> Control {
+        let locator = Locator::new("zmq+tcp://127.0.0.1:5556").unwrap();
+        Control::Hello(Greeting { locator, publish_port: 5550, nonce: 7 })
+    }
+
+    #[test]
+    fn controls_come_back() {
+        let Control::Hello(greeting) = hello() else { unreachable!() };
+        for control in [hello(), Control::Welcome(greeting), Control::Bye, Control::Ping] {
+            assert_eq!(Control::decode(&control.encode()), Some(control));
+        }
+    }
+
+    #[test]
+    fn the_frame_is_stable() {
+        let frame = hello().encode();
+        assert_eq!(&frame[..3], [b'c', 1, 0]);
+        assert_eq!(frame[3], 24, "the locator's length");
+        assert_eq!(&frame[4..28], b"zmq+tcp://127.0.0.1:5556");
+        assert_eq!(&frame[28..], [0xae, 0x2b, 7], "port 5550 and nonce 7 as varints");
+        assert_eq!(Control::Bye.encode(), [b'c', 1, 2]);
+    }
+
+    #[test]
+    fn trailing_bytes_other_versions_and_bad_locators_are_refused() {
+        let mut longer = hello().encode();
+        longer.push(0);
+        assert_eq!(Control::decode(&longer), None);
+        assert_eq!(Control::decode(&[b'c', 2, 2]), None);
+        let mut bad = hello().encode();
+        bad[4] = b' ';
+        assert_eq!(Control::decode(&bad), None);
+        let mut padded = Control::Bye.encode();
+        padded.resize(MAX_CONTROL_LEN + 1, 0);
+        assert_eq!(Control::decode(&padded), None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(mut frame in proptest::collection::vec(any::<u8>(), 0..600), headed: bool) {
+            if headed && frame.len() > 1 {
+                frame[..2].copy_from_slice(&[CONTROL, VERSION]);
+            }
+            if let Some(control) = Control::decode(&frame) {
+                prop_assert_eq!(Control::decode(&control.encode()), Some(control));
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What crate `zmq` has no safe call for. The only unsafe code of this transport.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Makes an XPUB answer EAGAIN where it would drop.
+pub(super) fn set_nodrop(socket: &mut ::zmq::Socket) -> ::zmq::Result<()> {
+    let on: c_int = 1;
+    // SAFETY: the socket is open for as long as it is borrowed, and the option is an `int` of the size stated.
+    let rc = unsafe {
+        zmq_sys::zmq_setsockopt(
+            socket.as_mut_ptr(),
+            zmq_sys::ZMQ_XPUB_NODROP as c_int,
+            (&raw const on).cast(),
+            size_of::<c_int>(),
+        )
+    };
+    check(rc)
+}
+
+/// A descriptor of one's own for the socket's readiness.
+///
+/// It outlives the socket, so that the reactor never watches a number that was closed, and perhaps given away again,
+/// behind its back.
+pub(super) fn readiness_fd(socket: &::zmq::Socket) -> io::Result<OwnedFd> {
+    let fd = socket.get_fd().map_err(io::Error::from)?;
+    // SAFETY: libzmq keeps the descriptor open while the socket is, and the socket is borrowed during this call.
+    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+}
+
+/// Registers a descriptor with the current runtime.
+pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned, so it stays open, and the same, until the `AsyncFd` drops it.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Sends a frame without copying it: libzmq holds on to `payload` until it is written.
+pub(super) fn send_shared(socket: &mut ::zmq::Socket, payload: Bytes, flags: i32) -> ::zmq::Result<()> {
+    let (data, len) = (payload.as_ptr(), payload.len());
+    let owner = Box::into_raw(Box::new(payload));
+    let mut message = zmq_sys::zmq_msg_t::default();
+    // SAFETY: `data` and `len` describe the bytes that `owner` keeps alive and unmoved (a `Bytes` does not move what it
+    // points to), libzmq only reads them, and `release` is called once, when it no longer does.
+    let rc = unsafe {
+        zmq_sys::zmq_msg_init_data(&mut message, data.cast_mut().cast(), len, Some(release), owner.cast())
+    };
+    if rc == -1 {
+        let error = last_error();
+        // SAFETY: libzmq did not take the owner, so it is still ours, made by `Box::into_raw` above.
+        drop(unsafe { Box::from_raw(owner) });
+        return Err(error);
+    }
+    // SAFETY: the message is initialised, the socket open.
+    let sent = unsafe { zmq_sys::zmq_msg_send(&mut message, socket.as_mut_ptr(), flags) };
+    if sent == -1 {
+        let error = last_error();
+        // SAFETY: a message that was not sent is still ours; closing it releases the payload.
+        unsafe { zmq_sys::zmq_msg_close(&mut message) };
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Called by libzmq, perhaps on its own thread, when it has no more need of a payload.
+unsafe extern "C" fn release(_data: *mut c_void, owner: *mut c_void) {
+    // SAFETY: `owner` is the box that `send_shared` gave away, and libzmq calls this once. `Bytes` is Send.
+    drop(unsafe { Box::from_raw(owner.cast::<Bytes>()) });
+}
+
+fn check(rc: c_int) -> ::zmq::Result<()> {
+    if rc == -1 { Err(last_error()) } else { Ok(()) }
+}
+
+fn last_error() -> ::zmq::Error {
+    // SAFETY: it reads a thread-local number.
+    ::zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })
+}

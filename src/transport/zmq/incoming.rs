@@ -1,0 +1,101 @@
+//! The receiving half: every socket is read where the caller waits.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep};
+
+use super::keeper::{LATER, SOON};
+use super::reader::Reader;
+use super::state::{Session, closed};
+use crate::error::Result;
+use crate::transport::{Event, TransportRx};
+
+/// The receiving half of a ZeroMQ session.
+#[derive(Debug)]
+pub struct ZmqRx {
+    session: Arc<Session>,
+    reader: Reader,
+    /// When connections are looked after again.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl ZmqRx {
+    pub(super) fn new(session: Arc<Session>) -> Self {
+        Self { session, reader: Reader::default(), timer: Box::pin(tokio::time::sleep(SOON)) }
+    }
+
+    fn poll_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        events: &mut Vec<Event>,
+        max: usize,
+    ) -> Poll<Result<usize>> {
+        let session = &self.session;
+        let _only_reader = session.reading();
+        // Registered before anything is looked at, so that nothing that comes later is missed.
+        session.receiver.register(cx.waker());
+        let ended = session.has_ended();
+        let before = events.len();
+        let full = before.saturating_add(max);
+        take_reports(session, events, full);
+        let mut more = false;
+        if !ended {
+            more |= self.reader.read_links(session, Some(cx));
+            more |= self.reader.read_all(session, Some(cx), events, full);
+            while self.timer.as_mut().poll(cx).is_ready() {
+                let pause = if session.tick() { SOON } else { LATER };
+                self.timer.as_mut().reset(Instant::now() + pause);
+            }
+            if session.is_urgent() && self.timer.deadline() > Instant::now() + SOON {
+                self.timer.as_mut().reset(Instant::now() + SOON);
+                more = true;
+            }
+            take_reports(session, events, full);
+        }
+        match events.len() - before {
+            0 if max == 0 => Poll::Ready(Ok(0)),
+            0 if ended => Poll::Ready(Err(closed().into())),
+            0 => {
+                if more {
+                    // Only what nobody wanted was read so far: let others run, then go on.
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            count => Poll::Ready(Ok(count)),
+        }
+    }
+}
+
+fn take_reports(session: &Session, events: &mut Vec<Event>, full: usize) {
+    let mut waiting = session.events();
+    let count = waiting.len().min(full.saturating_sub(events.len()));
+    events.extend(waiting.drain(..count));
+}
+
+impl TransportRx for ZmqRx {
+    async fn recv_batch(&mut self, events: &mut Vec<Event>, max: usize) -> Result<usize> {
+        let _here = Here::arrive(&self.session);
+        // All that is taken is handed over within the same poll: cancelling between two polls loses nothing.
+        std::future::poll_fn(|cx| self.poll_batch(cx, events, max)).await
+    }
+}
+
+/// Says, while it lives, that the receiving half looks after the session.
+struct Here(Arc<Session>);
+
+impl Here {
+    fn arrive(session: &Arc<Session>) -> Self {
+        session.receiving.store(true, Ordering::SeqCst);
+        Self(session.clone())
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.0.receiving.store(false, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,260 @@
+//! What is known about each peer, and by which connection it is spoken to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dealer::Dealer;
+use crate::transport::Locator;
+
+/// The most peers that are remembered. Strangers beyond them are refused.
+pub(super) const MAX_PEERS: usize = 4096;
+
+/// The most DEALERs that were opened for a message rather than by `attach`: with their monitors they stay clear of
+/// libzmq's 1,023 sockets for a context.
+pub(super) const MAX_DIALLED: usize = 128;
+
+/// A peer whose feed has not connected by then is behind NAT, or something is: it is up without it.
+const FEED_GRACE: Duration = Duration::from_secs(1);
+
+/// The connection that directed messages to a peer take. It is kept while it works, so that they stay in order.
+#[derive(Debug, Clone)]
+pub(super) enum Route {
+    /// The peer's own connection to our ROUTER.
+    Router,
+    /// Our DEALER.
+    Dealer(Arc<Dealer>),
+}
+
+/// The peer's publications: what our SUB is connected to.
+#[derive(Debug, Clone)]
+pub(super) struct Feed {
+    pub(super) endpoint: String,
+    pub(super) connected: bool,
+    pub(super) ever_connected: bool,
+    /// When it was connected to, or lost.
+    pub(super) since: Instant,
+    /// libzmq is trying by itself.
+    pub(super) retrying: bool,
+}
+
+impl Feed {
+    pub(super) fn new(endpoint: String) -> Self {
+        Self { endpoint, connected: false, ever_connected: false, since: Instant::now(), retrying: true }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.connected || (!self.ever_connected && self.since.elapsed() >= FEED_GRACE)
+    }
+}
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// `attach` asked for it.
+    pub(super) wanted: bool,
+    /// It has greeted our ROUTER, under this locator, and its connection stands.
+    pub(super) accepted: Option<Locator>,
+    /// It has answered our greeting and our connection stands.
+    pub(super) welcomed: bool,
+    pub(super) dealer: Option<Arc<Dealer>>,
+    pub(super) greeted: Option<Instant>,
+    pub(super) feed: Option<Feed>,
+    pub(super) route: Option<Route>,
+    /// What was last reported.
+    pub(super) up: bool,
+    pub(super) was_up: bool,
+    /// When a peer that nobody here asked for was last seen.
+    pub(super) seen: Instant,
+}
+
+/// What to tell about a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transition {
+    Up { again: bool },
+    Down,
+}
+
+impl Peer {
+    pub(super) fn new() -> Self {
+        Self {
+            wanted: false,
+            accepted: None,
+            welcomed: false,
+            dealer: None,
+            greeted: None,
+            feed: None,
+            route: None,
+            up: false,
+            was_up: false,
+            seen: Instant::now(),
+        }
+    }
+
+    /// Compares what is with what was reported.
+    pub(super) fn transition(&mut self) -> Option<Transition> {
+        let linked = self.accepted.is_some() || (self.wanted && self.welcomed);
+        // A feed that was up and is lost means trouble; one that never came up is waited for a little.
+        let up = linked && self.feed.as_ref().is_none_or(Feed::is_settled);
+        if up == self.up {
+            return None;
+        }
+        self.up = up;
+        if !up {
+            return Some(Transition::Down);
+        }
+        let again = std::mem::replace(&mut self.was_up, true);
+        Some(Transition::Up { again })
+    }
+
+    /// Whether something is to be looked at again soon.
+    pub(super) fn is_unsettled(&self) -> bool {
+        ((self.wanted || self.accepted.is_some()) && !self.up)
+            || self.feed.as_ref().is_some_and(|f| !f.connected)
+    }
+}
+
+/// All peers, by the locator under which this session knows them.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    by_locator: HashMap<Locator, Peer>,
+    /// A peer's own locator, where it was attached under another.
+    aliases: HashMap<Locator, Locator>,
+}
+
+impl Peers {
+    /// The locator under which a peer is known.
+    pub(super) fn canonical(&self, locator: &Locator) -> Locator {
+        self.aliases.get(locator).unwrap_or(locator).clone()
+    }
+
+    pub(super) fn get_mut(&mut self, locator: &Locator) -> Option<&mut Peer> {
+        let known = self.aliases.get(locator).unwrap_or(locator);
+        self.by_locator.get_mut(known)
+    }
+
+    /// The peer, made if it is new; `None` if there are too many.
+    pub(super) fn get_or_insert(&mut self, locator: &Locator) -> Option<&mut Peer> {
+        let known = self.canonical(locator);
+        if !self.by_locator.contains_key(&known) {
+            self.make_room();
+            if self.by_locator.len() >= MAX_PEERS {
+                return None;
+            }
+        }
+        Some(self.by_locator.entry(known).or_insert_with(Peer::new))
+    }
+
+    /// `own` and `known` are the same peer. What was noted under `own` joins the rest.
+    pub(super) fn alias(&mut self, own: Locator, known: &Locator) -> Option<Peer> {
+        let stray = self.by_locator.remove(&own);
+        self.aliases.retain(|_, to| to != known);
+        self.aliases.insert(own, known.clone());
+        stray
+    }
+
+    pub(super) fn remove(&mut self, locator: &Locator) -> Option<Peer> {
+        let known = self.canonical(locator);
+        self.aliases.retain(|_, to| *to != known);
+        self.by_locator.remove(&known)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Locator, &mut Peer)> {
+        self.by_locator.iter_mut()
+    }
+
+    pub(super) fn locators(&self) -> Vec<Locator> {
+        self.by_locator.keys().cloned().collect()
+    }
+
+    /// Every DEALER that is open.
+    pub(super) fn dealers(&self) -> Vec<Arc<Dealer>> {
+        self.by_locator.values().filter_map(|peer| peer.dealer.clone()).collect()
+    }
+
+    /// Whether another peer than `except` publishes at `endpoint`.
+    pub(super) fn shares_feed(&self, endpoint: &str, except: &Locator) -> bool {
+        self.by_locator.iter().any(|(locator, peer)| {
+            locator != except && peer.feed.as_ref().is_some_and(|feed| feed.endpoint == endpoint)
+        })
+    }
+
+    /// The DEALER to give up, so that another may be dialled: the one that has been silent for the longest.
+    pub(super) fn surplus_dealer(&self) -> Option<Locator> {
+        let dialled = || self.by_locator.iter().filter(|(_, peer)| !peer.wanted && peer.dealer.is_some());
+        if dialled().count() < MAX_DIALLED {
+            return None;
+        }
+        dialled()
+            .min_by_key(|(_, peer)| peer.dealer.as_ref().map(|dealer| dealer.last_used()))
+            .map(|(locator, _)| locator.clone())
+    }
+
+    /// Forgets peers that are no more than a name, if the table is full.
+    fn make_room(&mut self) {
+        if self.by_locator.len() >= MAX_PEERS {
+            self.by_locator.retain(|_, peer| peer.wanted || peer.accepted.is_some() || peer.dealer.is_some());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locator(port: u16) -> Locator {
+        Locator::new(format!("zmq+tcp://127.0.0.1:{port}")).unwrap()
+    }
+
+    #[test]
+    fn a_peer_is_up_when_both_directions_are() {
+        let mut peer = Peer::new();
+        peer.wanted = true;
+        assert_eq!(peer.transition(), None);
+        peer.welcomed = true;
+        peer.feed = Some(Feed::new("tcp://127.0.0.1:1".into()));
+        assert_eq!(peer.transition(), None, "its feed may still come");
+        let feed = peer.feed.as_mut().unwrap();
+        (feed.connected, feed.ever_connected) = (true, true);
+        assert_eq!(peer.transition(), Some(Transition::Up { again: false }));
+        assert_eq!(peer.transition(), None);
+        peer.feed.as_mut().unwrap().connected = false;
+        assert_eq!(peer.transition(), Some(Transition::Down));
+        peer.feed.as_mut().unwrap().connected = true;
+        assert_eq!(peer.transition(), Some(Transition::Up { again: true }));
+    }
+
+    #[test]
+    fn a_feed_that_cannot_be_reached_is_waited_for_a_little_only() {
+        let mut peer = Peer::new();
+        peer.accepted = Some(locator(9));
+        peer.feed = Some(Feed::new("tcp://10.255.255.1:1".into()));
+        assert_eq!(peer.transition(), None);
+        peer.feed.as_mut().unwrap().since -= FEED_GRACE;
+        assert_eq!(peer.transition(), Some(Transition::Up { again: false }));
+    }
+
+    #[test]
+    fn aliases_lead_to_one_peer() {
+        let mut peers = Peers::default();
+        peers.get_or_insert(&locator(1)).unwrap().wanted = true;
+        peers.get_or_insert(&locator(2)).unwrap().accepted = Some(locator(9));
+        assert!(peers.alias(locator(2), &locator(1)).is_some_and(|stray| stray.accepted.is_some()));
+        assert!(peers.get_mut(&locator(2)).unwrap().wanted);
+        assert_eq!(peers.locators(), [locator(1)]);
+        assert!(peers.remove(&locator(2)).is_some());
+        assert_eq!(peers.canonical(&locator(2)), locator(2));
+    }
+
+    #[test]
+    fn strangers_cannot_grow_the_table_without_bound() {
+        let mut peers = Peers::default();
+        for i in 0..MAX_PEERS {
+            peers.get_or_insert(&Locator::new(format!("zmq+tcp://h{i}:1")).unwrap()).unwrap().accepted =
+                Some(locator(9));
+        }
+        assert!(peers.get_or_insert(&locator(1)).is_none());
+        peers.get_mut(&Locator::new("zmq+tcp://h7:1").unwrap()).unwrap().accepted = None;
+        assert!(peers.get_or_insert(&locator(1)).is_some());
+    }
+}

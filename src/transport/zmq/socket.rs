@@ -1,0 +1,216 @@
+//! One libzmq socket, driven from tokio without a thread of its own.
+//!
+//! ZMQ_FD is edge-triggered, and any call on a socket may take the edge that somebody else waits for. Hence:
+//! - readiness is cleared *before* the socket is tried, never after;
+//! - who has tried looks at ZMQ_EVENTS and wakes the other side: a sender the receiver if there is something to read,
+//!   the receiver, and who sends without waiting, a waiting sender;
+//! - a drain that stops before EAGAIN says so, and the next one begins without waiting.
+
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::task::AtomicWaker;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::ffi;
+
+/// Who tries to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Somebody who goes away when there is no room.
+    Passing,
+    /// The holder of the [turn](Socket::turn), who waits.
+    Holder,
+}
+
+/// A socket, shared by the receiving half and any number of senders.
+pub(super) struct Socket {
+    readiness: AsyncFd<OwnedFd>,
+    /// `None` once closed.
+    inner: Mutex<Option<::zmq::Socket>>,
+    /// There may be something to read, whatever the descriptor says.
+    pending: AtomicBool,
+    receiver: Arc<AtomicWaker>,
+    /// Somebody else has let libzmq work: a full pipe may have room.
+    progress: Notify,
+    /// Senders wait one at a time, so that they cannot wake each other in circles.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Socket {
+    /// Takes a socket. `runtime` drives its readiness; `receiver` is woken when there is something to read.
+    pub(super) fn new(
+        socket: ::zmq::Socket,
+        runtime: &Handle,
+        receiver: Arc<AtomicWaker>,
+    ) -> std::io::Result<Arc<Self>> {
+        let fd = ffi::readiness_fd(&socket)?;
+        let _context = runtime.enter();
+        Ok(Arc::new(Self {
+            readiness: ffi::watch(fd)?,
+            inner: Mutex::new(Some(socket)),
+            pending: AtomicBool::new(true),
+            receiver,
+            progress: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// Calls libzmq. `None` if the socket is closed.
+    pub(super) fn with<R>(&self, call: impl FnOnce(&mut ::zmq::Socket) -> R) -> Option<R> {
+        let result = self.call(call);
+        self.progress.notify_waiters();
+        result
+    }
+
+    /// Lets `send` try once, and once more if libzmq has not looked at its commands before it said EAGAIN.
+    /// `None` if the socket is closed. `whose` says whether the caller is the one who waits for room.
+    pub(super) fn try_send(
+        &self,
+        whose: Turn,
+        mut send: impl FnMut(&mut ::zmq::Socket) -> ::zmq::Result<()>,
+    ) -> Option<::zmq::Result<()>> {
+        let result = self.call(|socket| match send(socket) {
+            Err(::zmq::Error::EAGAIN) => socket.get_events().and_then(|_| send(socket)),
+            result => result,
+        });
+        // Who waits must not wake itself.
+        if whose == Turn::Passing {
+            self.progress.notify_waiters();
+        }
+        result
+    }
+
+    /// The right to wait for room.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Progress made from now on. Enable it before trying, then [wait](Self::room).
+    pub(super) fn progress(&self) -> Notified<'_> {
+        self.progress.notified()
+    }
+
+    /// Waits until there may be room.
+    pub(super) async fn room(&self, progress: std::pin::Pin<&mut Notified<'_>>) {
+        tokio::select! {
+            () = progress => {}
+            ready = self.readiness.readable() => {
+                // On an error the reactor is gone, and with it this task.
+                if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                }
+            }
+        }
+    }
+
+    /// Hands messages to `sink` until the socket is empty, `sink` breaks or `limit` is reached. `true` if there may be
+    /// more, which the next call finds.
+    ///
+    /// With a context, and if there is no more, the task is registered for it. Without one, nothing is promised to the
+    /// task that is.
+    pub(super) fn read(
+        &self,
+        mut cx: Option<&mut Context<'_>>,
+        limit: usize,
+        mut sink: impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
+    ) -> bool {
+        loop {
+            let mut ready = self.pending.swap(false, Ordering::AcqRel);
+            match cx.as_deref_mut() {
+                // Asking the reactor also registers the task.
+                Some(cx) => {
+                    while let Poll::Ready(Ok(mut guard)) = self.readiness.poll_read_ready(cx) {
+                        guard.clear_ready();
+                        ready = true;
+                    }
+                }
+                None => ready = true,
+            }
+            if !ready {
+                return false;
+            }
+            let more = self.drain(limit, &mut sink);
+            if more {
+                self.pending.store(true, Ordering::Release);
+            }
+            if more || cx.is_none() {
+                return more;
+            }
+        }
+    }
+
+    fn drain(
+        &self,
+        limit: usize,
+        sink: &mut impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
+    ) -> bool {
+        let mut inner = self.lock();
+        let Some(socket) = inner.as_mut() else { return false };
+        let mut more = true;
+        for _ in 0..limit {
+            match socket.recv_msg(::zmq::DONTWAIT) {
+                Ok(message) => {
+                    if sink(socket, message).is_break() {
+                        break;
+                    }
+                }
+                Err(::zmq::Error::EINTR) => {}
+                Err(error) => {
+                    if error != ::zmq::Error::EAGAIN {
+                        tracing::warn!(%error, "zmq: receiving failed");
+                    }
+                    more = false;
+                    break;
+                }
+            }
+        }
+        drop(inner);
+        self.progress.notify_waiters();
+        more
+    }
+
+    /// Whether a message is waiting.
+    pub(super) fn is_readable(&self) -> bool {
+        self.with(|socket| has_input(socket)).unwrap_or(false)
+    }
+
+    /// Takes the socket out, to be dropped where that may take its time. Whoever waits is woken.
+    pub(super) fn take(&self) -> Option<::zmq::Socket> {
+        let socket = self.lock().take();
+        self.progress.notify_waiters();
+        self.receiver.wake();
+        socket
+    }
+
+    fn call<R>(&self, call: impl FnOnce(&mut ::zmq::Socket) -> R) -> Option<R> {
+        let mut inner = self.lock();
+        let socket = inner.as_mut()?;
+        let result = call(socket);
+        if has_input(socket) && !self.pending.swap(true, Ordering::AcqRel) {
+            self.receiver.wake();
+        }
+        Some(result)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<::zmq::Socket>> {
+        // A panic cannot leave libzmq's own state half-changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket").field("open", &self.lock().is_some()).finish_non_exhaustive()
+    }
+}
+
+fn has_input(socket: &::zmq::Socket) -> bool {
+    socket.get_events().is_ok_and(|events| events.contains(::zmq::POLLIN))
+}

@@ -1,0 +1,214 @@
+//! How the sockets of a session are made: their options, with reasons.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use tokio::runtime::Handle;
+
+use super::address::Address;
+use super::ffi;
+use super::monitor::Monitor;
+use super::socket::Socket;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::MAX_TOPIC_LEN;
+use crate::transport::{Locator, OpenOptions};
+
+/// Where the own SUB finds the own XPUB, in the session's own context.
+const OWN_FEED: &str = "inproc://publications";
+
+/// What every socket of a session needs to know.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) options: OpenOptions,
+    pub(super) peer_timeout: Duration,
+    pub(super) ipv6: bool,
+    monitors: AtomicU64,
+}
+
+/// The sockets that a session has from the beginning to its end.
+pub(super) struct Sockets {
+    pub(super) router: Arc<Socket>,
+    pub(super) publisher: Arc<Socket>,
+    pub(super) subscriber: Arc<Socket>,
+    pub(super) feeds: Monitor,
+}
+
+impl Setup {
+    pub(super) fn new(options: OpenOptions, peer_timeout: Duration, ipv6: bool) -> Self {
+        Self { options, peer_timeout, ipv6, monitors: AtomicU64::new(0) }
+    }
+
+    /// Readies the two bound sockets and the SUB.
+    pub(super) fn sockets(
+        &self,
+        context: &::zmq::Context,
+        bound: Bound,
+        runtime: &Handle,
+        receiver: &Arc<AtomicWaker>,
+    ) -> Result<Sockets> {
+        let subscriber = context.socket(::zmq::SUB).map_err(failed("opening a SUB"))?;
+        self.common(&subscriber).map_err(failed("setting up a SUB"))?;
+        // Subscriptions travel through this queue: one that is full loses them silently, for instance all beyond the
+        // thousandth when a connection comes back. It holds nothing else, and no more than there are filters.
+        subscriber.set_sndhwm(0).map_err(failed("setting up a SUB"))?;
+        bound.publisher.bind(OWN_FEED).map_err(failed("binding the own feed"))?;
+        let feeds = self.monitor(context, &subscriber, runtime, receiver)?;
+        subscriber.connect(OWN_FEED).map_err(failed("connecting to the own feed"))?;
+        let ready = |socket| Socket::new(socket, runtime, receiver.clone()).map_err(not_watched);
+        Ok(Sockets {
+            router: ready(bound.router)?,
+            publisher: ready(bound.publisher)?,
+            subscriber: ready(subscriber)?,
+            feeds,
+        })
+    }
+
+    /// A DEALER connected to `address`, with the session's own locator as its routing id.
+    pub(super) fn dealer(
+        &self,
+        context: &::zmq::Context,
+        local: &Locator,
+        address: &Address,
+        runtime: &Handle,
+        receiver: &Arc<AtomicWaker>,
+    ) -> Result<(Arc<Socket>, Monitor)> {
+        let socket = context.socket(::zmq::DEALER).map_err(failed("opening a DEALER"))?;
+        self.common(&socket)
+            .and_then(|()| socket.set_identity(local.as_str().as_bytes()))
+            .and_then(|()| socket.set_ipv6(self.ipv6 || address.is_ipv6()))
+            .map_err(failed("setting up a DEALER"))?;
+        let monitor = self.monitor(context, &socket, runtime, receiver)?;
+        let endpoint = address.endpoint();
+        socket.connect(&endpoint).map_err(|e| {
+            let reason = format!("libzmq cannot connect to it: {e}");
+            Error::with_source(ErrorKind::InvalidAddress { address: endpoint, reason }, e)
+        })?;
+        Ok((Socket::new(socket, runtime, receiver.clone()).map_err(not_watched)?, monitor))
+    }
+
+    fn monitor(
+        &self,
+        context: &::zmq::Context,
+        socket: &::zmq::Socket,
+        runtime: &Handle,
+        receiver: &Arc<AtomicWaker>,
+    ) -> Result<Monitor> {
+        let name = self.monitors.fetch_add(1, Ordering::Relaxed).to_string();
+        Monitor::watch(context, socket, &name, runtime, receiver.clone()).map_err(not_watched)
+    }
+
+    /// The options that all share.
+    fn common(&self, socket: &::zmq::Socket) -> ::zmq::Result<()> {
+        let queue = i32::try_from(self.options.queue.max(1)).unwrap_or(i32::MAX);
+        socket.set_sndhwm(queue)?;
+        socket.set_rcvhwm(queue)?;
+        socket.set_linger(0)?;
+        // libzmq cuts, for good, the connection that a longer message arrives on. So this only bounds what a peer can
+        // make it allocate; what is a little over the limit is dropped here, after it was received.
+        let limit = self.options.max_payload.saturating_mul(2).saturating_add(MAX_TOPIC_LEN + 256);
+        socket.set_maxmsgsize(i64::try_from(limit).unwrap_or(i64::MAX))?;
+        socket.set_ipv6(self.ipv6)?;
+        socket.set_reconnect_ivl(50)?;
+        socket.set_reconnect_ivl_max(1000)?;
+        // Without it a host that is gone holds an attempt for the two minutes of the system.
+        socket.set_connect_timeout(3000)?;
+        let timeout = i32::try_from(self.peer_timeout.as_millis()).unwrap_or(i32::MAX).max(100);
+        socket.set_heartbeat_ivl((timeout / 5).clamp(20, 1000))?;
+        socket.set_heartbeat_timeout(timeout)?;
+        // The option holds tenths of a second in 16 bits.
+        socket.set_heartbeat_ttl(timeout.min(6_553_500))
+    }
+}
+
+/// The two sockets that peers connect to, bound.
+pub(super) struct Bound {
+    pub(super) router: ::zmq::Socket,
+    pub(super) publisher: ::zmq::Socket,
+    pub(super) router_port: u16,
+    pub(super) publish_port: u16,
+}
+
+impl Bound {
+    /// Binds both, before it is known under which locator: that has the port.
+    pub(super) fn bind(
+        setup: &Setup,
+        context: &::zmq::Context,
+        inbound: &Address,
+        outbound: &Address,
+    ) -> Result<Self> {
+        let router = context.socket(::zmq::ROUTER).map_err(failed("opening a ROUTER"))?;
+        setup
+            .common(&router)
+            // A peer that comes back under its own id takes over from its dead connection.
+            .and_then(|()| router.set_router_handover(true))
+            // A message that nobody can take is an error, not silence.
+            .and_then(|()| router.set_router_mandatory(true))
+            .map_err(failed("setting up a ROUTER"))?;
+        let mut publisher = context.socket(::zmq::XPUB).map_err(failed("opening an XPUB"))?;
+        setup
+            .common(&publisher)
+            .and_then(|()| ffi::set_nodrop(&mut publisher))
+            // Each new subscription is reported, not only the first to a prefix.
+            .and_then(|()| publisher.set_xpub_verbose(true))
+            // Only subscriptions come in here: a topic and a few bytes.
+            .and_then(|()| publisher.set_maxmsgsize(MAX_TOPIC_LEN as i64 + 256))
+            .map_err(failed("setting up an XPUB"))?;
+        let router_port = bind(&router, inbound)?;
+        let publish_port = bind(&publisher, outbound)?;
+        Ok(Self { router, publisher, router_port, publish_port })
+    }
+}
+
+/// Binds and says to which port.
+fn bind(socket: &::zmq::Socket, address: &Address) -> Result<u16> {
+    let endpoint = if address.port == 0 { format!("tcp://{}:*", address.host) } else { address.endpoint() };
+    socket.bind(&endpoint).map_err(|e| {
+        let address = endpoint.clone();
+        let kind = match e {
+            ::zmq::Error::EADDRINUSE => ErrorKind::AddressInUse { address },
+            ::zmq::Error::EADDRNOTAVAIL | ::zmq::Error::ENODEV | ::zmq::Error::EINVAL => {
+                let reason = "this machine has no such address: listen on one of its own".into();
+                ErrorKind::InvalidAddress { address, reason }
+            }
+            ::zmq::Error::EACCES => {
+                let reason = "permission denied: choose a port above 1023".into();
+                ErrorKind::InvalidAddress { address, reason }
+            }
+            _ => ErrorKind::Transport {
+                transport: "zmq+tcp",
+                operation: "binding",
+                reason: format!("{endpoint}: {e}"),
+            },
+        };
+        Error::with_source(kind, e)
+    })?;
+    if address.port != 0 {
+        return Ok(address.port);
+    }
+    let bound = socket.get_last_endpoint().map_err(failed("asking for the port"))?.unwrap_or_default();
+    Address::parse(&bound).map(|address| address.port)
+}
+
+/// How long a socket may take, once closed, to write what it holds.
+pub(super) fn set_linger(socket: &::zmq::Socket, linger: Duration) {
+    let millis = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
+    if let Err(error) = socket.set_linger(millis) {
+        tracing::debug!(%error, "zmq: setting the linger time failed");
+    }
+}
+
+/// Turns libzmq's error into ours.
+pub(super) fn failed(operation: &'static str) -> impl Fn(::zmq::Error) -> Error {
+    move |e| {
+        let kind = ErrorKind::Transport { transport: "zmq+tcp", operation, reason: e.to_string() };
+        Error::with_source(kind, e)
+    }
+}
+
+fn not_watched(e: std::io::Error) -> Error {
+    let kind =
+        ErrorKind::Transport { transport: "zmq+tcp", operation: "watching a socket", reason: e.to_string() };
+    Error::with_source(kind, e)
+}

@@ -1,0 +1,604 @@
+//! What the MQTT transport does beyond the contract: brokers that come and go, plain MQTT programs, strangers' garbage.
+#![cfg(feature = "mqtt")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how tests fail")]
+
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use mosquitto::Mosquitto;
+use ringbus::transport::mqtt::{MqttRx, MqttTx};
+use ringbus::transport::{
+    Event, Locator, MqttTransport, OpenOptions, Origin, Outbound, Transport, TransportRx, TransportTx,
+    TrySendError,
+};
+use ringbus::{ErrorKind, Topic, TopicFilter};
+use rumqttc::{
+    ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeFilter, SubscribeReasonCode, UnsubAck,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for something wrong to show, where nothing must happen.
+const QUIET: Duration = Duration::from_millis(300);
+
+struct Session {
+    tx: MqttTx,
+    rx: MqttRx,
+    events: std::collections::VecDeque<Event>,
+}
+
+impl Session {
+    async fn open(url: &str, name: &str) -> Self {
+        Self::open_with(url, name, OpenOptions::default()).await
+    }
+
+    async fn open_with(url: &str, name: &str, options: OpenOptions) -> Self {
+        let transport = MqttTransport::new(url).client_id(name).keep_alive(Duration::from_secs(1));
+        let (tx, rx) = transport.open(options).await.unwrap();
+        Self { tx, rx, events: Default::default() }
+    }
+
+    async fn subscribe(&self, filter: &str) {
+        self.tx.subscribe(&TopicFilter::new(filter).unwrap()).await.unwrap();
+    }
+
+    async fn unsubscribe(&self, filter: &str) {
+        self.tx.unsubscribe(&TopicFilter::new(filter).unwrap()).await.unwrap();
+    }
+
+    async fn publish(&self, name: &str, payload: impl Into<bytes::Bytes>) {
+        let message = Outbound::topic(topic(name), payload).reliable();
+        self.tx.send_batch(&mut vec![message]).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Event {
+        while self.events.is_empty() {
+            let mut batch = Vec::new();
+            timeout(PATIENCE, self.rx.recv_batch(&mut batch, 100)).await.expect("an event").unwrap();
+            self.events.extend(batch);
+        }
+        self.events.pop_front().unwrap()
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        loop {
+            let event = self.next().await;
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    async fn message(&mut self) -> (Origin, String) {
+        match self.until(|event| matches!(event, Event::Message { .. })).await {
+            Event::Message { from, payload } => (from, String::from_utf8_lossy(&payload).into_owned()),
+            _ => unreachable!(),
+        }
+    }
+
+    /// All messages up to the one that says so, which this session sends itself behind them.
+    async fn messages_until_fence(&mut self) -> Vec<String> {
+        let fence = format!("fence-{}", rand::random::<u64>());
+        let own = self.tx.local().clone();
+        self.tx.send_batch(&mut vec![Outbound::peer(own, fence.clone())]).await.unwrap();
+        let mut messages = Vec::new();
+        loop {
+            let (_, text) = self.message().await;
+            if text == fence {
+                return messages;
+            }
+            messages.push(text);
+        }
+    }
+
+    async fn close(self) -> usize {
+        self.tx.close(Duration::from_secs(5)).await.unwrap().messages
+    }
+}
+
+fn topic(name: &str) -> Topic {
+    Topic::new(name).unwrap()
+}
+
+fn peer(name: &str) -> Locator {
+    Locator::new(format!("mqtt:{name}")).unwrap()
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_named_with_what_to_do() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = OpenOptions { connect_timeout: Duration::from_millis(300), ..OpenOptions::default() };
+    let error = MqttTransport::new(format!("tcp://127.0.0.1:{port}")).open(options).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("mqtt://127.0.0.1:{port}")), "{text}");
+    assert!(text.contains(&format!("mosquitto -p {port}")), "{text}");
+}
+
+#[tokio::test]
+async fn a_broker_that_starts_late_is_waited_for() {
+    let mut broker = Mosquitto::start();
+    broker.stop();
+    let opening = tokio::spawn(MqttTransport::new(broker.url()).open(OpenOptions::default()));
+    sleep(Duration::from_millis(300)).await;
+    broker.restart();
+    opening.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_broker_is_said_to_be_none() {
+    let options = OpenOptions { connect_timeout: Duration::from_millis(500), ..OpenOptions::default() };
+    for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"", b"\x90\x03\x00\x01\x00", b"SSH-2.0-x\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        let stranger = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.write_all(answer).unwrap();
+            socket
+        });
+        let error = MqttTransport::new(url).open(options.clone()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }), "{answer:?}: {error}");
+        assert!(error.to_string().contains("MQTT broker?"), "{answer:?}: {error}");
+        stranger.join().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn refused_credentials_are_a_typed_error() {
+    let broker = Mosquitto::start_with("allow_anonymous false");
+    let transport = MqttTransport::new(broker.url()).credentials("someone", "wrong");
+    assert!(!format!("{transport:?}").contains("wrong"));
+    let error = transport.open(OpenOptions::default()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Transport { operation: "connect", .. }), "{error}");
+    assert!(error.to_string().contains("credentials"), "{error}");
+}
+
+/// A broker that refuses every filter below `secret/`, and delivers nothing.
+async fn strict_broker(listener: tokio::net::TcpListener) {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let (mut input, mut output) = (bytes::BytesMut::new(), bytes::BytesMut::new());
+    while socket.read_buf(&mut input).await.unwrap() > 0 {
+        while let Ok(packet) = Packet::read(&mut input, 100_000) {
+            let granted = |filter: &SubscribeFilter| match filter.path.starts_with("secret/") {
+                true => SubscribeReasonCode::Failure,
+                false => SubscribeReasonCode::Success(filter.qos),
+            };
+            let answer = match packet {
+                Packet::Connect(_) => Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)),
+                Packet::Subscribe(s) => {
+                    Packet::SubAck(SubAck::new(s.pkid, s.filters.iter().map(granted).collect()))
+                }
+                Packet::Unsubscribe(unsubscribe) => Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)),
+                Packet::Publish(publish) => Packet::PubAck(PubAck::new(publish.pkid)),
+                Packet::PingReq => Packet::PingResp,
+                _ => return,
+            };
+            answer.write(&mut output, 100_000).unwrap();
+        }
+        socket.write_all_buf(&mut output).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_a_typed_error_and_the_next_one_works() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let broker = tokio::spawn(strict_broker(listener));
+    let session = Session::open(&url, "s").await;
+    session.subscribe("open/a").await;
+    for _ in 0..2 {
+        let error = session.tx.subscribe(&TopicFilter::new("secret/a").unwrap()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Transport { operation: "subscribe", .. }), "{error}");
+        assert!(error.to_string().contains("secret/a"), "{error}");
+    }
+    session.subscribe("open/#").await;
+    // Neither the fence of this change nor the goodbye depends on a broker that delivers.
+    session.unsubscribe("open/#").await;
+    assert_eq!(session.close().await, 0);
+    broker.await.unwrap();
+}
+
+#[tokio::test]
+async fn plain_mqtt_programs_take_part() {
+    let broker = Mosquitto::start();
+    let mut session = Session::open(&broker.url(), "s").await;
+    session.subscribe("weather/+").await;
+    broker.publish(&["-t", "weather/98101", "-m", "rain", "-q", "1"]);
+    assert_eq!(session.message().await, (Origin::Topic(topic("weather/98101")), "rain".into()));
+
+    broker.publish(&["-t", "kept/one", "-m", "last", "-r"]);
+    session.subscribe("kept/+").await;
+    assert_eq!(session.message().await.1, "last");
+    // A covered filter gets its retained messages, too.
+    session.subscribe("kept/one").await;
+    assert_eq!(session.message().await.1, "last");
+
+    let mut reader = broker.subscribe(&["-t", "out/#", "-v", "-C", "1"]);
+    let output = reader.stdout.take().unwrap();
+    let publishing = async {
+        loop {
+            session.publish("out/a", "bare bytes").await;
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let line = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        line
+    });
+    tokio::select! {
+        line = line => assert_eq!(line.unwrap(), "out/a bare bytes\n"),
+        () = publishing => unreachable!(),
+    }
+    reader.wait().unwrap();
+}
+
+#[tokio::test]
+async fn overlapping_filters_bring_each_message_once() {
+    let broker = Mosquitto::start_with("allow_duplicate_messages true");
+    let mut session = Session::open(&broker.url(), "s").await;
+    for filter in ["a/b", "a/+", "+/b", "a/#", "#"] {
+        session.subscribe(filter).await;
+        // Equal messages are messages.
+        session.publish("a/b", "same").await;
+        session.publish("a/b", "same").await;
+        assert_eq!(session.messages_until_fence().await, ["same", "same"], "after {filter}");
+    }
+    for filter in ["#", "a/#", "a/b", "a/+"] {
+        session.unsubscribe(filter).await;
+        session.publish("a/b", "still").await;
+        assert_eq!(session.messages_until_fence().await, ["still"], "without {filter}");
+    }
+    session.unsubscribe("+/b").await;
+    session.publish("a/b", "unheard").await;
+    assert_eq!(session.messages_until_fence().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn changing_overlapping_filters_under_traffic_loses_and_repeats_nothing() {
+    let broker = Mosquitto::start_with("allow_duplicate_messages true");
+    let mut session = Session::open(&broker.url(), "s").await;
+    session.subscribe("a/b").await;
+    let sender = Session::open(&broker.url(), "sender").await;
+    let tx = session.tx.clone();
+    let changing = tokio::spawn(async move {
+        for _ in 0..40 {
+            for filter in ["a/+", "#", "+/b"] {
+                tx.subscribe(&TopicFilter::new(filter).unwrap()).await.unwrap();
+            }
+            for filter in ["#", "a/+", "+/b"] {
+                tx.unsubscribe(&TopicFilter::new(filter).unwrap()).await.unwrap();
+            }
+        }
+    });
+    let sending = tokio::spawn(async move {
+        let mut count = 0;
+        while !changing.is_finished() {
+            sender.publish("a/b", format!("{count}")).await;
+            count += 1;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(sender.close().await, 0);
+        count
+    });
+    let mut received = Vec::new();
+    let mut sending = Some(sending);
+    let count = loop {
+        tokio::select! {
+            message = session.message() => received.push(message.1),
+            count = async { sending.as_mut().unwrap().await } => break count.unwrap(),
+        }
+    };
+    received.extend(session.messages_until_fence().await);
+    assert!(count > 100, "too little traffic: {count}");
+    // The first difference, not thousands of lines.
+    let expected = (0..count).map(|n| n.to_string());
+    let difference = received.iter().zip(expected).enumerate().find(|(_, (got, wanted))| **got != *wanted);
+    assert_eq!(difference, None, "of {count}");
+    assert_eq!(received.len(), count);
+}
+
+#[tokio::test]
+async fn a_wildcard_brings_the_librarys_own_topics_only_if_it_names_them() {
+    let broker = Mosquitto::start();
+    let mut session = Session::open(&broker.url(), "s").await;
+    session.subscribe("#").await;
+    session.subscribe("+/+/+").await;
+    let other = Session::open(&broker.url(), "other").await;
+    other.tx.send_batch(&mut vec![Outbound::peer(peer("s"), "directed")]).await.unwrap();
+    assert_eq!(session.message().await, (Origin::Peer(peer("other")), "directed".into()));
+    assert_eq!(session.messages_until_fence().await, Vec::<String>::new());
+    session.subscribe("@ringbus/presence/other").await;
+    assert_eq!(session.message().await.0, Origin::Topic(topic("@ringbus/presence/other")));
+}
+
+#[tokio::test]
+async fn a_broker_restart_loses_no_reliable_message() {
+    let mut broker = Mosquitto::start();
+    let mut receiver = Session::open(&broker.url(), "receiver").await;
+    receiver.subscribe("t").await;
+    let sender = Session::open(&broker.url(), "sender").await;
+    let before = Session::open(&broker.url(), "watcher").await;
+    const COUNT: usize = 3000;
+    let tx = sender.tx.clone();
+    let sending = tokio::spawn(async move {
+        for n in 0..COUNT {
+            let message = Outbound::topic(topic("t"), n.to_string()).reliable();
+            tx.send_batch(&mut vec![message]).await.unwrap();
+            if n % 100 == 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+    });
+    let mut seen = BTreeSet::new();
+    while seen.len() < 500 {
+        seen.insert(receiver.message().await.1);
+    }
+    broker.stop();
+    // Keeps reading what is on its way. The receiver must be back before the sender, or the broker has nobody to
+    // deliver to: that loss is the receiver's, and known to it by the event.
+    drop(before);
+    broker.restart();
+    let event = receiver.until(|event| {
+        if let Event::Message { payload, .. } = event {
+            assert!(!payload.is_empty());
+        }
+        matches!(event, Event::Reconnected { .. })
+    });
+    assert_eq!(event.await, Event::Reconnected { session_present: false });
+    timeout(PATIENCE, sending).await.unwrap().unwrap();
+    // Everything was acknowledged by the broker in the end.
+    assert_eq!(sender.close().await, 0);
+    let last = (COUNT - 1).to_string();
+    while receiver.message().await.1 != last {}
+}
+
+#[tokio::test]
+async fn what_was_sent_without_a_broker_arrives_when_it_is_back() {
+    let mut broker = Mosquitto::start();
+    let mut session = Session::open(&broker.url(), "s").await;
+    session.subscribe("t").await;
+    broker.stop();
+    for n in 0..10 {
+        session.publish("t", n.to_string()).await;
+    }
+    sleep(Duration::from_millis(200)).await;
+    broker.restart();
+    let mut received = Vec::new();
+    while received.len() < 10 {
+        received.push(session.message().await.1);
+    }
+    assert_eq!(received, (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_subscription_made_without_a_broker_waits_for_it() {
+    let mut broker = Mosquitto::start();
+    let mut session = Session::open(&broker.url(), "s").await;
+    broker.stop();
+    sleep(QUIET).await;
+    let tx = session.tx.clone();
+    let subscribing = tokio::spawn(async move { tx.subscribe(&TopicFilter::new("t").unwrap()).await });
+    sleep(QUIET).await;
+    broker.restart();
+    timeout(PATIENCE, subscribing).await.unwrap().unwrap().unwrap();
+    session.publish("t", "heard").await;
+    assert_eq!(session.message().await.1, "heard");
+}
+
+#[tokio::test]
+async fn without_a_broker_the_queue_fills_and_close_counts() {
+    let mut broker = Mosquitto::start();
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let session = Session::open_with(&broker.url(), "s", options).await;
+    broker.stop();
+    sleep(QUIET).await;
+    let mut accepted = 0;
+    let refused = loop {
+        match session.tx.try_send(Outbound::topic(topic("t"), "x").reliable()) {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted <= 100, "the queue is not bounded");
+    };
+    assert!(matches!(refused, TrySendError::Full(_)), "{refused}");
+    let undelivered = session.tx.close(Duration::from_millis(100)).await.unwrap();
+    assert_eq!(undelivered.messages, accepted);
+}
+
+#[tokio::test]
+async fn peers_hear_of_a_clean_goodbye_a_crash_and_a_restart() {
+    let broker = Mosquitto::start();
+    let mut watcher = Session::open(&broker.url(), "watcher").await;
+    let first = Session::open(&broker.url(), "other").await;
+    assert_eq!(watcher.next().await, Event::PeerUp(peer("other")));
+    assert_eq!(first.close().await, 0);
+    assert_eq!(watcher.next().await, Event::PeerDown(peer("other")));
+
+    let second = Session::open(&broker.url(), "other").await;
+    assert_eq!(watcher.next().await, Event::PeerUp(peer("other")));
+    // Dropped without a goodbye, as a killed process would be.
+    drop(second);
+    assert_eq!(watcher.next().await, Event::PeerDown(peer("other")));
+
+    // A successor that takes the name over while the first is still there.
+    let third = Session::open(&broker.url(), "other").await;
+    assert_eq!(watcher.next().await, Event::PeerUp(peer("other")));
+    broker.publish(&["-t", "@ringbus/presence/other", "-r", "-m", "another-nonce", "-q", "1"]);
+    assert_eq!(watcher.next().await, Event::PeerDown(peer("other")));
+    assert_eq!(watcher.next().await, Event::PeerUp(peer("other")));
+    drop(third);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_survive_a_broker_restart_is_given_up() {
+    let mut broker = Mosquitto::start();
+    let mut watcher = Session::open(&broker.url(), "watcher").await;
+    let stays = Session::open(&broker.url(), "stays").await;
+    let goes = Session::open(&broker.url(), "goes").await;
+    for _ in 0..2 {
+        assert!(matches!(watcher.next().await, Event::PeerUp(_)));
+    }
+    broker.stop();
+    drop(goes);
+    sleep(QUIET).await;
+    broker.restart();
+    assert!(matches!(watcher.next().await, Event::Reconnected { .. }));
+    assert_eq!(watcher.next().await, Event::PeerDown(peer("goes")));
+    drop(stays);
+    assert_eq!(watcher.next().await, Event::PeerDown(peer("stays")));
+}
+
+#[tokio::test]
+async fn garbage_in_the_inbox_disturbs_nobody() {
+    let broker = Mosquitto::start();
+    let inbox = "@ringbus/inbox/s";
+    // Well-formed, but it would come back with each connection.
+    broker.publish(&["-t", inbox, "-m", "\u{1}\u{1}aretained", "-r"]);
+    let mut session = Session::open(&broker.url(), "s").await;
+    session.subscribe("t").await;
+    for garbage in ["", "x", "\u{1}", "\u{1}\u{ff}abc", "\u{2}\u{1}a", "\u{1}\u{1}/payload"] {
+        broker.publish(&["-t", inbox, "-m", garbage]);
+    }
+    broker.publish(&["-t", "@ringbus/presence/x y", "-m", "1", "-r"]);
+    broker.publish(&["-t", "@ringbus/presence/long", "-m", &"n".repeat(1000), "-r"]);
+    broker.publish(&["-t", &format!("t/{}", "x".repeat(2000)), "-m", "1"]);
+    session.publish("t", "undisturbed").await;
+    assert_eq!(session.message().await.1, "undisturbed");
+    assert!(session.events.is_empty());
+}
+
+#[tokio::test]
+async fn a_retained_message_over_the_limit_costs_no_connection() {
+    let broker = Mosquitto::start();
+    let big = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&big, vec![b'x'; 300_000]).unwrap();
+    broker.publish(&["-t", "big", "-r", "-q", "1", "-f", big.path().to_str().unwrap()]);
+    let options = OpenOptions { max_payload: 1000, ..OpenOptions::default() };
+    let mut session = Session::open_with(&broker.url(), "s", options).await;
+    session.subscribe("#").await;
+    assert_eq!(session.next().await, Event::Lagged(1));
+    for n in 0..50 {
+        session.publish("small", n.to_string()).await;
+    }
+    assert_eq!(session.messages_until_fence().await.len(), 50);
+}
+
+#[tokio::test]
+async fn a_slow_reader_keeps_its_connection() {
+    let broker = Mosquitto::start();
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let mut slow = Session::open_with(&broker.url(), "slow", options).await;
+    slow.subscribe("t").await;
+    let sender = Session::open(&broker.url(), "sender").await;
+    for n in 0..2000 {
+        sender.publish("t", n.to_string()).await;
+    }
+    // Much longer than the keep-alive of a second.
+    sleep(Duration::from_secs(4)).await;
+    for n in 0..2000 {
+        match slow.until(|event| !matches!(event, Event::PeerUp(_))).await {
+            Event::Message { payload, .. } => assert_eq!(payload, n.to_string()),
+            other => panic!("{other:?} instead of message {n}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_reader() {
+    let broker = Mosquitto::start();
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let mut slow = Session::open_with(&broker.url(), "slow", options).await;
+    slow.subscribe("t").await;
+    let sender = Session::open(&broker.url(), "sender").await;
+    for n in 0..2000 {
+        sender.publish("t", n.to_string()).await;
+    }
+    assert_eq!(sender.close().await, 0);
+    slow.publish("elsewhere", "last words").await;
+    let undelivered = timeout(PATIENCE, slow.tx.close(PATIENCE * 2)).await.expect("no waiting").unwrap();
+    assert_eq!(undelivered.messages, 0);
+    // What was received before is handed out, in order, and then it is over.
+    let mut next = 0;
+    loop {
+        let mut batch = Vec::new();
+        match slow.rx.recv_batch(&mut batch, 10).await {
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+                break;
+            }
+            Ok(_) => slow.events.extend(batch),
+        }
+        for event in slow.events.drain(..) {
+            if let Event::Message { payload, .. } = event {
+                assert_eq!(payload, next.to_string());
+                next += 1;
+            }
+        }
+    }
+    assert!(next >= 4, "only {next} were handed out");
+}
+
+#[tokio::test]
+async fn a_broker_that_falls_silent_is_left() {
+    // Accepts, greets and confirms, and then reads without a word.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let stranger = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(b"\x20\x02\x00\x00").await.unwrap();
+            // The first SUBSCRIBE has packet id 1 and two filters.
+            socket.write_all(b"\x90\x04\x00\x01\x01\x01").await.unwrap();
+            let mut sink = [0; 1024];
+            while socket.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+        }
+    });
+    let session = Session::open(&url, "s").await;
+    // It comes back a second time only because the first connection was given up.
+    timeout(PATIENCE, async {
+        tokio::join!(stranger, async {
+            sleep(Duration::from_secs(3)).await;
+            drop(session);
+        })
+    })
+    .await
+    .unwrap()
+    .0
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_a_broker_would_punish_is_refused_before() {
+    let broker = Mosquitto::start();
+    let mut session = Session::open(&broker.url(), "s").await;
+    let error = session.tx.try_send(Outbound::topic(topic("a\u{1}b"), "x")).unwrap_err();
+    assert!(
+        matches!(&error, TrySendError::Failed(error) if matches!(error.kind(), ErrorKind::InvalidTopic { .. }))
+    );
+    for filter in ["a\u{7f}b", "$share/group/t"] {
+        let error = session.tx.subscribe(&TopicFilter::new(filter).unwrap()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidFilter { .. }), "{error}");
+    }
+    session.subscribe("t").await;
+    session.publish("t", "fine").await;
+    assert_eq!(session.message().await.1, "fine");
+}
+
+#[tokio::test]
+async fn wrong_names_and_times_are_refused() {
+    for transport in [
+        MqttTransport::new("mqtt://127.0.0.1:1").client_id("a/b"),
+        MqttTransport::new("mqtt://127.0.0.1:1").keep_alive(Duration::ZERO),
+        MqttTransport::new("mqtt://127.0.0.1:1").keep_alive(Duration::from_secs(1 << 20)),
+    ] {
+        let error = transport.open(OpenOptions::default()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }), "{error}");
+    }
+}
