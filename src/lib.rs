@@ -19,3 +19,7 @@ pub use pubsub::{Publisher, Subscriber};
 pub use session::{Session, SessionOptions};
 pub use time::Timestamp;
 pub use topic::{Topic, TopicFilter};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct ReadmeDoctests;
