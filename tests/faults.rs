@@ -2,6 +2,14 @@
 //!
 //! A failing seed is printed; `RINGBUS_SEED=n cargo test --all-features --test faults` runs that one alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "that is how tests fail, their helpers included"
+)]
+
 mod support;
 
 use std::time::Duration;

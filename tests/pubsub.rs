@@ -1,5 +1,7 @@
 //! Publishers and subscribers, the same program over every transport.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
+
 mod support;
 
 use std::time::Duration;

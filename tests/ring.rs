@@ -1,5 +1,7 @@
 //! The ring of event services: register, match, both ways of dissemination, and what happens when parts of it go.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
+
 mod support;
 
 use std::time::Duration;

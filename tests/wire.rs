@@ -1,5 +1,6 @@
 //! The frame format against golden frames and against arbitrary bytes.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
 #![allow(unsafe_code, reason = "a counting allocator is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -43,11 +44,18 @@ fn allocated_by<V>(work: impl FnOnce() -> V) -> (V, usize) {
 
 const WRITER: EntityId = EntityId { session: SessionId(0x0123_4567_89AB_CDEF), entity: 7 };
 
+fn bytes(payload: &[u8]) -> impl FnOnce(&mut Vec<u8>) -> ringbus::Result<()> {
+    |out| {
+        out.extend_from_slice(payload);
+        Ok(())
+    }
+}
+
 fn build(encoding: Encoding, first: u64, samples: &[(i64, &[u8])]) -> DataFrame {
     let mut builder = FrameBuilder::new(encoding, WRITER, 3, first);
     for (source, payload) in samples {
         let (now, source) = (Timestamp::from_secs(1_262_304_000), Timestamp::from_nanos(*source));
-        builder.push(now, source, 1 << 20, |out| Ok(out.extend_from_slice(payload))).unwrap();
+        builder.push(now, source, 1 << 20, bytes(payload)).unwrap();
     }
     builder.take().unwrap()
 }
@@ -139,10 +147,10 @@ fn critical_flags_and_later_versions_are_refused_and_harmless_flags_are_not() {
 fn a_refused_sample_leaves_the_open_frame_as_it_was() {
     let mut builder = FrameBuilder::new(Encoding::Raw, WRITER, 1, 1);
     let now = Timestamp::from_secs(5);
-    builder.push(now, now, 10, |out| Ok(out.extend_from_slice(b"one"))).unwrap();
-    let error = builder.push(now, now, 10, |out| Ok(out.extend_from_slice(&[0; 11]))).unwrap_err();
+    builder.push(now, now, 10, bytes(b"one")).unwrap();
+    let error = builder.push(now, now, 10, bytes(&[0; 11])).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::PayloadTooLarge { size: 11, limit: 10 });
-    builder.push(now, now, 10, |out| Ok(out.extend_from_slice(b"two"))).unwrap();
+    builder.push(now, now, 10, bytes(b"two")).unwrap();
     let payloads: Vec<_> = builder.take().unwrap().samples().map(|sample| sample.payload).collect();
     assert_eq!(payloads, ["one", "two"]);
     assert!(builder.take().is_none());

@@ -59,6 +59,8 @@ pub(crate) struct AckNack {
     /// Whether it is for a node's stand-in rather than for the writer itself: the two share an identity.
     pub(crate) via_node: bool,
     pub(crate) requested: Requested,
+    /// For a node's relay: how many subscribers it stands for at present.
+    pub(crate) stands_for: Option<u32>,
     /// Everything below has been received, or is not wanted.
     pub(crate) next: u64,
     /// Inclusive ranges that are missing, at most [`MAX_RANGES`].
@@ -82,3 +84,85 @@ pub(crate) struct Replay {
 
 /// The most ranges in one [`AckNack`].
 pub(crate) const MAX_RANGES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::SessionId;
+    use crate::wire::{Frame, Room, decode_body, encode_control};
+
+    fn entity(entity: u32) -> EntityId {
+        EntityId { session: SessionId(0x0102_0304_0506_0708), entity }
+    }
+
+    /// One of each message. The bytes are not to change: peers of earlier versions read them.
+    fn golden() -> Vec<(&'static str, Message)> {
+        let heartbeat = Heartbeat {
+            writer: entity(1),
+            epoch: 1,
+            locator: Locator::new("zmq+tcp://127.0.0.1:5556").unwrap(),
+            offered: Offered::reliable().transient_local().exclusive(10),
+            encoding: Encoding::Json,
+            first: 3,
+            last: 300,
+        };
+        let acknack = AckNack {
+            reader: entity(2),
+            writer: entity(1),
+            epoch: 1,
+            via_node: true,
+            requested: Requested::reliable().exclusive(),
+            stands_for: Some(2),
+            next: 7,
+            missing: vec![(7, 9), (12, 300)],
+            replay_after: Some(Timestamp::from_secs(1_262_304_000)),
+        };
+        let after = Timestamp::from_secs(-1);
+        let replay = Replay { reader: entity(2), writer: entity(1), epoch: 1, after, first: 8, last: 300 };
+        vec![
+            ("heartbeat", Message::Heartbeat(heartbeat)),
+            ("writer-bye", Message::WriterBye { writer: entity(1), epoch: 1, last: 300 }),
+            ("acknack", Message::AckNack(acknack)),
+            ("reader-bye", Message::ReaderBye { reader: entity(2), writer: entity(1), via_node: false }),
+            ("replay", Message::Replay(replay)),
+            ("query", Message::Query { filter: TopicFilter::new("weather/+").unwrap() }),
+        ]
+    }
+
+    #[test]
+    fn messages_are_the_golden_ones() {
+        for (name, message) in golden() {
+            let path = format!("{}/tests/vectors/frames/pubsub-{name}.hex", env!("CARGO_MANIFEST_DIR"));
+            let bytes = encode_control(Room::PubSub, &message).unwrap();
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            if std::env::var_os("RINGBUS_WRITE_VECTORS").is_some() {
+                std::fs::write(&path, format!("{hex}\n")).unwrap();
+            }
+            let stored = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!(hex, stored.trim(), "{name}");
+            let Ok(Frame::Control { room: Room::PubSub, body }) = Frame::parse(bytes) else {
+                panic!("{name}")
+            };
+            assert_eq!(decode_body::<Message>(&body).unwrap(), message, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            drop(decode_body::<Message>(&bytes));
+        }
+
+        #[test]
+        fn a_damaged_message_never_panics(which in 0usize..6, at in 0usize..200, value: u8) {
+            let mut bytes = encode_control(Room::PubSub, &golden()[which].1).unwrap().to_vec();
+            let index = at % bytes.len();
+            bytes[index] = value;
+            if let Ok(Frame::Control { body, .. }) = Frame::parse(bytes.into()) {
+                drop(decode_body::<Message>(&body));
+            }
+        }
+    }
+}

@@ -87,7 +87,11 @@ mod tests {
             .map(|count| {
                 for _ in 0..*count {
                     let source = Timestamp::from_secs(builder.next_sequence() as i64 * 10);
-                    builder.push(source, source, 100, |out| Ok(out.push(7))).unwrap();
+                    let payload = |out: &mut Vec<u8>| {
+                        out.push(7);
+                        Ok(())
+                    };
+                    builder.push(source, source, 100, payload).unwrap();
                 }
                 builder.take().unwrap()
             })

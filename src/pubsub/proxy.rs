@@ -44,6 +44,8 @@ pub(super) struct WriterProxy {
     pub(super) blocked: bool,
     /// Samples taken since the last acknowledgement.
     pub(super) unacknowledged: u64,
+    /// For a relay's reader: how many subscribers get this writer's samples through the node.
+    pub(super) stands_for: Option<u32>,
     nack_at: Option<Mono>,
     nack_wait: Duration,
     /// The inclusive range that was last asked for.
@@ -70,6 +72,7 @@ impl WriterProxy {
             passed_over: false,
             blocked: false,
             unacknowledged: 0,
+            stands_for: None,
             nack_at: None,
             nack_wait: FIRST_NACK,
             asked_from: 0,

@@ -45,7 +45,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// when it has arrived. Cancel-safe: a cancelled call has either published the value or not.
     ///
     /// # Errors
-    /// [`ErrorKind::Encode`], [`ErrorKind::PayloadTooLarge`], [`ErrorKind::Closed`]; the value was not published.
+    /// [`ErrorKind::Encode`], [`ErrorKind::PayloadTooLarge`]: the value was not published. [`ErrorKind::Closed`]: nothing
+    /// is published any more.
     pub async fn publish(&self, value: &M) -> Result<()> {
         self.publish_inner(value, None).await
     }

@@ -80,7 +80,8 @@ impl Chunk {
     }
 }
 
-/// The queue. Keep-all refuses when full ([`has_room`](Self::has_room)); keep-last replaces the oldest of the instance.
+/// The queue. Keep-all refuses when full ([`has_room`](Self::has_room)); keep-last replaces the oldest of the instance,
+/// and at the resource limits the oldest of all.
 #[derive(Debug)]
 pub(super) struct ReaderQueue {
     history: History,
@@ -124,7 +125,7 @@ impl ReaderQueue {
         let excess = unread.saturating_sub(u64::from(depth));
         *unread -= excess;
         self.drop_oldest(&topic, excess);
-        excess
+        excess + self.drop_over_limits()
     }
 
     /// Takes the oldest chunk whole.
@@ -148,6 +149,26 @@ impl ReaderQueue {
         }
         self.forget(&sample.info().topic, 1);
         Some(sample)
+    }
+
+    /// Keep-last bounds each instance; this bounds them all together.
+    fn drop_over_limits(&mut self) -> u64 {
+        let mut dropped = 0;
+        while self.samples > 1
+            && (self.samples > self.limits.max_samples || self.bytes > self.limits.max_bytes)
+        {
+            let Some(front) = self.chunks.front_mut() else { break };
+            let (topic, before) = (front.topic.clone(), front.bytes());
+            front.skip_one();
+            self.samples -= 1;
+            self.bytes -= before - front.bytes();
+            if front.samples() == 0 {
+                self.chunks.pop_front();
+            }
+            self.forget(&topic, 1);
+            dropped += 1;
+        }
+        dropped
     }
 
     fn forget(&mut self, topic: &Topic, samples: u64) {

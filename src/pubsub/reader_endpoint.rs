@@ -178,6 +178,18 @@ impl ReaderEndpoint {
         self.events.close();
     }
 
+    /// A relay passes a writer's samples on to so many subscribers.
+    pub(super) fn set_stands_for<Tx: TransportTx>(
+        &self,
+        hub: &Hub<Tx>,
+        writer: EntityId,
+        subscribers: usize,
+    ) {
+        let mut core = lock(&self.core);
+        core.set_stands_for(hub.core.clock.now(), writer, subscribers);
+        self.run_actions(hub, core);
+    }
+
     /// Looks at the state machine.
     pub(super) fn inspect<V>(&self, look: impl FnOnce(&ReaderCore) -> V) -> V {
         look(&lock(&self.core))

@@ -73,6 +73,14 @@ struct StandIn<Tx> {
     strength: i32,
     exclusive: bool,
     has_published: bool,
+    /// Tells the publisher how many subscribers there are behind this node.
+    counter: JoinHandle<()>,
+}
+
+impl<Tx> Drop for StandIn<Tx> {
+    fn drop(&mut self) {
+        self.counter.abort();
+    }
 }
 
 impl<T: Transport> Worker<T> {
@@ -158,7 +166,15 @@ impl<T: Transport> Worker<T> {
         };
         let writer_core = WriterCore::new(core.clock.now(), config);
         let endpoint = Arc::new(WriterEndpoint::new(core.tx.clone(), writer_core));
+        let (hub, reader, mut matched) = (self.hub.clone(), self.reader.clone(), endpoint.matched());
+        let counter = tokio::spawn(async move {
+            while matched.changed().await.is_ok() {
+                let subscribers = *matched.borrow_and_update();
+                reader.set_stands_for(&hub, writer, subscribers);
+            }
+        });
         let stand_in = StandIn {
+            counter,
             endpoint: endpoint.clone(),
             strength: offered.strength,
             exclusive: offered.ownership == Ownership::Exclusive,
@@ -172,7 +188,7 @@ impl<T: Transport> Worker<T> {
     fn retire(&mut self, writer: EntityId, cause: Departure) {
         let Some(stand_in) = self.writers.remove(&writer) else { return };
         tracing::debug!(topic = %self.relayed, %writer, ?cause, "publisher gone");
-        let (hub, endpoint) = (self.hub.clone(), stand_in.endpoint);
+        let (hub, endpoint) = (self.hub.clone(), stand_in.endpoint.clone());
         tokio::spawn(async move {
             let flushed = async {
                 loop {

@@ -63,6 +63,7 @@ pub(super) struct WriterCore {
     /// The number of the next sample that will be sealed.
     sealed_next: u64,
     readers: HashMap<EntityId, ReaderProxy>,
+    matched: usize,
     actions: VecDeque<WriterAction>,
     heartbeat_at: Mono,
     heartbeat_wait: Duration,
@@ -73,6 +74,9 @@ struct ReaderProxy {
     locator: Locator,
     compatible: bool,
     reliable: bool,
+    /// How many subscribers it stands for: itself, or those behind a node's relay.
+    subscribers: usize,
+    relay: bool,
     next: u64,
     last_heard: Mono,
 }
@@ -85,6 +89,7 @@ impl WriterCore {
             history: HistoryCache::default(),
             sealed_next: 1,
             readers: HashMap::new(),
+            matched: 0,
             actions: VecDeque::new(),
             heartbeat_at: now,
             heartbeat_wait,
@@ -96,9 +101,9 @@ impl WriterCore {
         &self.config
     }
 
-    /// Readers that match and have answered.
+    /// Subscribers that match and have answered, those behind a relay included.
     pub(super) fn matched(&self) -> usize {
-        self.readers.values().filter(|reader| reader.compatible).count()
+        self.matched
     }
 
     /// Whether every matched reliable reader has everything that was sealed.
@@ -123,14 +128,17 @@ impl WriterCore {
     /// Appends a sample to the open batch.
     ///
     /// # Errors
-    /// `write`'s, or [`ErrorKind::PayloadTooLarge`]; nothing was appended.
+    /// `write`'s, or [`ErrorKind::PayloadTooLarge`], also if the sample only fits into a frame of its own; nothing was
+    /// appended.
     pub(super) fn push(
         &mut self,
         wall: Timestamp,
         source: Timestamp,
         write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        self.open.push(wall, source, self.config.max_payload, write).map(drop)
+        // A sample that would fit alone may be too much for the open frame.
+        let taken = if self.open.is_empty() { 0 } else { self.open.len() };
+        self.open.push(wall, source, self.config.max_payload.saturating_sub(taken), write).map(drop)
     }
 
     /// Closes the open batch and remembers it; the caller sends it.
@@ -182,6 +190,12 @@ impl WriterCore {
         let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
         reader.last_heard = now;
         reader.locator = from.clone();
+        let subscribers = subscribers(&acknack, reader.compatible);
+        if reader.subscribers != subscribers {
+            reader.subscribers = subscribers;
+            self.count();
+        }
+        let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
         reader.next = reader.next.max(acknack.next.min(self.sealed_next));
         if !reader.compatible {
             return;
@@ -300,20 +314,26 @@ impl WriterCore {
             locator: from.clone(),
             compatible: verdict.is_ok(),
             reliable: acknack.requested.reliability == Reliability::Reliable,
+            subscribers: 0,
+            relay: acknack.stands_for.is_some(),
             next: acknack.next.min(self.sealed_next),
             last_heard: Mono::ZERO,
         };
         self.readers.insert(acknack.reader, proxy);
-        self.actions.push_back(WriterAction::Event(match verdict {
-            Ok(()) => MatchEvent::Matched { topic, peer },
-            Err(mismatch) => MatchEvent::Mismatched { topic, peer, mismatch },
-        }));
+        // Of subscribers behind a relay the registry tells.
+        if acknack.stands_for.is_none() {
+            self.actions.push_back(WriterAction::Event(match verdict {
+                Ok(()) => MatchEvent::Matched { topic, peer },
+                Err(mismatch) => MatchEvent::Mismatched { topic, peer, mismatch },
+            }));
+        }
         true
     }
 
     fn drop_reader(&mut self, reader: EntityId, cause: Departure) {
         if let Some(proxy) = self.readers.remove(&reader) {
-            if proxy.compatible {
+            self.count();
+            if proxy.compatible && !proxy.relay {
                 let topic = self.config.topic.clone();
                 self.actions.push_back(WriterAction::Event(MatchEvent::Departed {
                     topic,
@@ -323,6 +343,10 @@ impl WriterCore {
             }
             self.evict();
         }
+    }
+
+    fn count(&mut self) {
+        self.matched = self.readers.values().map(|reader| reader.subscribers).sum();
     }
 
     fn tell_heartbeat(&mut self, to: &Locator) {
@@ -360,6 +384,11 @@ impl WriterCore {
             self.tell_heartbeat(to);
         }
     }
+}
+
+/// How many subscribers an acknowledgement speaks for.
+fn subscribers(acknack: &AckNack, compatible: bool) -> usize {
+    if compatible { acknack.stands_for.unwrap_or(1) as usize } else { 0 }
 }
 
 /// How often a writer announces itself: three times within its lease, so that one loss is no departure.

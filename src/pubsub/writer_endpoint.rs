@@ -270,9 +270,8 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         if !state.closed {
             hub.schedule(self.key(), state.core.poll_timeout());
         }
-        if !events.is_empty() {
-            self.matched.send_replace(state.core.matched());
-        }
+        let matched = state.core.matched();
+        self.matched.send_if_modified(|known| std::mem::replace(known, matched) != matched);
         drop(state);
         events.into_iter().for_each(|event| self.events.push(event));
     }

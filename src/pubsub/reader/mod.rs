@@ -105,6 +105,13 @@ impl ReaderCore {
         Self { relay: true, ..Self::new(id, false, requested) }
     }
 
+    /// A relay passes a writer's samples on to so many subscribers: the writer counts them.
+    pub(super) fn set_stands_for(&mut self, now: Mono, writer: EntityId, subscribers: usize) {
+        let Some(proxy) = self.writers.get_mut(&writer) else { return };
+        proxy.stands_for = Some(u32::try_from(subscribers).unwrap_or(u32::MAX));
+        self.acknowledge(now, writer);
+    }
+
     /// What is known of a writer.
     pub(super) fn writer(&self, writer: EntityId) -> Option<&WriterProxy> {
         self.writers.get(&writer)
@@ -279,6 +286,7 @@ impl ReaderCore {
         let wants_history = requested.durability >= Durability::TransientLocal;
         let next = start(heartbeat, wants_history, requested.history);
         let mut proxy = WriterProxy::new(now, topic.clone(), heartbeat, verdict.is_ok(), next);
+        proxy.stands_for = self.relay.then_some(0);
         if let Some(left) =
             self.departed.remove(&heartbeat.writer).filter(|left| left.epoch == heartbeat.epoch)
         {
@@ -351,6 +359,7 @@ impl ReaderCore {
             epoch: proxy.epoch,
             via_node: self.via_node,
             requested,
+            stands_for: proxy.stands_for,
             next: proxy.next,
             missing,
             replay_after: proxy.replaying,
