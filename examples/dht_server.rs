@@ -31,6 +31,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    common::log();
     common::exit_code(run(Args::parse()).await)
 }
 

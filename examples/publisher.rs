@@ -53,6 +53,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    common::log();
     common::exit_code(run(Args::parse()).await)
 }
 

@@ -42,6 +42,7 @@ enum Way {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    common::log();
     common::exit_code(run(Args::parse()).await)
 }
 

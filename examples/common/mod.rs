@@ -25,6 +25,12 @@ pub(crate) struct Reading {
     pub(crate) humidity: f64,
 }
 
+/// `RUST_LOG=ringbus=debug` shows on standard error what the library does.
+pub(crate) fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
 /// Reads `IP`, `IP:PORT`, `NAME`, `NAME:PORT` or a whole locator.
 pub(crate) fn locators(servers: &[String], port: u16) -> ringbus::Result<Vec<Locator>> {
     servers.iter().map(|server| Locator::new(address(server, port))).collect()

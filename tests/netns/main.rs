@@ -50,7 +50,7 @@ fn the_weaker_publisher_is_heard_within_a_lease_and_a_second() {
         let first = hear(subscriber, "the weaker publisher", PATIENCE, weak);
         let handover = first.at - killed;
         println!("handed over after {handover:?}");
-        assert!(handover < HANDOVER, "handed over after {handover:?}");
+        assert!(handover < HANDOVER, "handed over after {handover:?}\n{}", subscriber.tail());
         // What the weaker one has sent meanwhile was replayed.
         let last = heard(subscriber).into_iter().rfind(|heard| heard.strength == 10).unwrap();
         let hole = first.made - last.made;
@@ -83,9 +83,10 @@ fn samples_flow_again_within_five_seconds_of_the_loss_of_the_responsible_server(
     hear(&late, "a reading", PATIENCE, |heard| heard.strength == 10);
     // Those that remain leave in good order.
     for (_, server) in &mut weather.servers {
-        assert_eq!(server.terminate(), Some(0));
+        assert_eq!(server.terminate(), Some(0), "{}", server.tail());
     }
-    assert_eq!(weather.strong.terminate(), Some(0));
+    // What the killed server has not acknowledged is waited for in vain.
+    assert!(matches!(weather.strong.terminate(), Some(0 | 1)), "{}", weather.strong.tail());
     hear(&weather.exact, "the weaker publisher", PATIENCE, |heard| {
         heard.made > killed && heard.strength == 5
     });
