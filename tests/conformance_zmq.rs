@@ -1,5 +1,6 @@
 //! The conformance suite over ZeroMQ, plain and erased.
 #![cfg(feature = "zmq")]
+#![allow(clippy::expect_used)] // That is how tests fail, their helpers included.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,21 +15,26 @@ struct Loopback {
 }
 
 impl Loopback {
-    /// A port that was free a moment ago. It is below the range from which the system takes free ports, so that none of
-    /// those can meet it before the endpoint is opened, and processes that run side by side begin at different places.
     fn port(&self, name: &str) -> u16 {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         *ports.entry(name.to_owned()).or_insert_with(free_port)
     }
 }
 
+/// A loopback address of this process alone, so that tests which run side by side in processes of their own cannot meet
+/// at a port.
+fn host() -> String {
+    let [high, mid, low, _] = (std::process::id() << 8).to_be_bytes();
+    format!("127.{}.{mid}.{low}", 64 + high % 63)
+}
+
+/// A port of [`host`] that is free, below the range from which the system takes free ports.
 fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
     loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 10_000 + ((std::process::id().wrapping_mul(97) + step) % 20_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if std::net::TcpListener::bind((host(), port)).is_ok() {
             return port;
         }
     }
@@ -38,7 +44,7 @@ impl Harness for Loopback {
     type Transport = ZmqTransport;
 
     fn endpoint(&self, name: &str) -> ZmqTransport {
-        ZmqTransport::new(format!("tcp://127.0.0.1:{}", self.port(name)))
+        ZmqTransport::new(format!("tcp://{}:{}", host(), self.port(name)))
     }
 
     fn bad_addresses(&self) -> Vec<BadAddress<ZmqTransport>> {
@@ -47,7 +53,7 @@ impl Harness for Loopback {
             BadAddress::in_use("a port that is taken", self.endpoint(TAKEN)),
             BadAddress::in_use(
                 "a port for publications that is taken",
-                ZmqTransport::ephemeral().out_port(self.port(TAKEN)),
+                new(&format!("tcp://{}:0", host())).out_port(self.port(TAKEN)),
             ),
             BadAddress::invalid("an empty address", new("")),
             BadAddress::invalid("an address without a scheme", new("127.0.0.1:5556")),

@@ -1,5 +1,6 @@
 //! What the MQTT transport does beyond the contract: brokers that come and go, plain MQTT programs, strangers' garbage.
 #![cfg(feature = "mqtt")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how tests fail")]
 
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
@@ -16,6 +17,10 @@ use ringbus::transport::{
     TrySendError,
 };
 use ringbus::{ErrorKind, Topic, TopicFilter};
+use rumqttc::{
+    ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeFilter, SubscribeReasonCode, UnsubAck,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,21 +159,49 @@ async fn refused_credentials_are_a_typed_error() {
     assert!(error.to_string().contains("credentials"), "{error}");
 }
 
-#[tokio::test]
-async fn a_refused_subscription_is_a_typed_error_and_changes_nothing() {
-    let acl = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&acl, "topic readwrite @ringbus/#\ntopic readwrite open/#\ntopic deny secret/#\n")
-        .unwrap();
-    let broker = Mosquitto::start_with(&format!("acl_file {}", acl.path().display()));
-    let mut session = Session::open(&broker.url(), "s").await;
-    session.subscribe("open/a").await;
-    // Mosquitto 2.0 grants and then withholds; a denied subscription shows in that nothing comes.
-    let secret = session.tx.subscribe(&TopicFilter::new("secret/a").unwrap()).await;
-    if let Err(error) = &secret {
-        assert!(matches!(error.kind(), ErrorKind::Transport { operation: "subscribe", .. }), "{error}");
+/// A broker that refuses every filter below `secret/`, and delivers nothing.
+async fn strict_broker(listener: tokio::net::TcpListener) {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let (mut input, mut output) = (bytes::BytesMut::new(), bytes::BytesMut::new());
+    while socket.read_buf(&mut input).await.unwrap() > 0 {
+        while let Ok(packet) = Packet::read(&mut input, 100_000) {
+            let granted = |filter: &SubscribeFilter| match filter.path.starts_with("secret/") {
+                true => SubscribeReasonCode::Failure,
+                false => SubscribeReasonCode::Success(filter.qos),
+            };
+            let answer = match packet {
+                Packet::Connect(_) => Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)),
+                Packet::Subscribe(s) => {
+                    Packet::SubAck(SubAck::new(s.pkid, s.filters.iter().map(granted).collect()))
+                }
+                Packet::Unsubscribe(unsubscribe) => Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)),
+                Packet::Publish(publish) => Packet::PubAck(PubAck::new(publish.pkid)),
+                Packet::PingReq => Packet::PingResp,
+                _ => return,
+            };
+            answer.write(&mut output, 100_000).unwrap();
+        }
+        socket.write_all_buf(&mut output).await.unwrap();
     }
-    session.publish("open/a", "1").await;
-    assert_eq!(session.messages_until_fence().await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_a_typed_error_and_the_next_one_works() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let broker = tokio::spawn(strict_broker(listener));
+    let session = Session::open(&url, "s").await;
+    session.subscribe("open/a").await;
+    for _ in 0..2 {
+        let error = session.tx.subscribe(&TopicFilter::new("secret/a").unwrap()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Transport { operation: "subscribe", .. }), "{error}");
+        assert!(error.to_string().contains("secret/a"), "{error}");
+    }
+    session.subscribe("open/#").await;
+    // Neither the fence of this change nor the goodbye depends on a broker that delivers.
+    session.unsubscribe("open/#").await;
+    assert_eq!(session.close().await, 0);
+    broker.await.unwrap();
 }
 
 #[tokio::test]
@@ -267,7 +300,7 @@ async fn changing_overlapping_filters_under_traffic_loses_and_repeats_nothing() 
     // The first difference, not thousands of lines.
     let expected = (0..count).map(|n| n.to_string());
     let difference = received.iter().zip(expected).enumerate().find(|(_, (got, wanted))| **got != *wanted);
-    assert_eq!(difference, None);
+    assert_eq!(difference, None, "of {count}");
     assert_eq!(received.len(), count);
 }
 
@@ -478,12 +511,46 @@ async fn a_slow_reader_keeps_its_connection() {
 }
 
 #[tokio::test]
+async fn closing_does_not_wait_for_a_reader() {
+    let broker = Mosquitto::start();
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let mut slow = Session::open_with(&broker.url(), "slow", options).await;
+    slow.subscribe("t").await;
+    let sender = Session::open(&broker.url(), "sender").await;
+    for n in 0..2000 {
+        sender.publish("t", n.to_string()).await;
+    }
+    assert_eq!(sender.close().await, 0);
+    slow.publish("elsewhere", "last words").await;
+    let undelivered = timeout(PATIENCE, slow.tx.close(PATIENCE * 2)).await.expect("no waiting").unwrap();
+    assert_eq!(undelivered.messages, 0);
+    // What was received before is handed out, in order, and then it is over.
+    let mut next = 0;
+    loop {
+        let mut batch = Vec::new();
+        match slow.rx.recv_batch(&mut batch, 10).await {
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+                break;
+            }
+            Ok(_) => slow.events.extend(batch),
+        }
+        for event in slow.events.drain(..) {
+            if let Event::Message { payload, .. } = event {
+                assert_eq!(payload, next.to_string());
+                next += 1;
+            }
+        }
+    }
+    assert!(next >= 4, "only {next} were handed out");
+}
+
+#[tokio::test]
 async fn a_broker_that_falls_silent_is_left() {
     // Accepts, greets and confirms, and then reads without a word.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("mqtt://{}", listener.local_addr().unwrap());
     let stranger = tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
         for _ in 0..2 {
             let (mut socket, _) = listener.accept().await.unwrap();
             socket.write_all(b"\x20\x02\x00\x00").await.unwrap();
@@ -498,7 +565,7 @@ async fn a_broker_that_falls_silent_is_left() {
     timeout(PATIENCE, async {
         tokio::join!(stranger, async {
             sleep(Duration::from_secs(3)).await;
-            drop(session)
+            drop(session);
         })
     })
     .await

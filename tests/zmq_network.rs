@@ -1,5 +1,6 @@
 //! What is ZeroMQ's own: strangers, restarts, address translation, plain ZeroMQ programs.
 #![cfg(feature = "zmq")]
+#![allow(clippy::unwrap_used, clippy::panic)] // That is how tests fail, their helpers included.
 
 use std::time::{Duration, Instant};
 
@@ -115,13 +116,20 @@ fn filter(text: &str) -> TopicFilter {
     TopicFilter::new(text).unwrap()
 }
 
+/// A loopback address of this process alone, so that tests which run side by side in processes of their own cannot meet
+/// at a port.
+fn host() -> String {
+    let [high, mid, low, _] = (std::process::id() << 8).to_be_bytes();
+    format!("127.{}.{mid}.{low}", 64 + high % 63)
+}
+
+/// A port of [`host`] that is free, below the range from which the system takes free ports.
 fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
     loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 10_000 + ((std::process::id().wrapping_mul(89) + step) % 20_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if std::net::TcpListener::bind((host(), port)).is_ok() {
             return port;
         }
     }
@@ -142,7 +150,7 @@ async fn reopen(transport: &ZmqTransport) -> Node {
 #[tokio::test]
 async fn a_peer_that_comes_back_with_another_port_for_publications_is_heard_again() {
     let (port, mut steady) = (free_port(), Node::open(ZmqTransport::ephemeral()).await);
-    let at = |out| ZmqTransport::new(format!("tcp://127.0.0.1:{port}")).out_port(out);
+    let at = |out| ZmqTransport::new(format!("tcp://{}:{port}", host())).out_port(out);
     let mut other = Node::open(at(free_port())).await;
     steady.subscribe("weather/#").await;
     steady.tx.attach(&other.local()).await.unwrap();
@@ -170,7 +178,7 @@ async fn a_peer_that_comes_back_with_another_port_for_publications_is_heard_agai
 #[tokio::test]
 async fn the_attached_side_follows_a_restarted_attacher() {
     let mut steady = Node::open(ZmqTransport::ephemeral()).await;
-    let at = ZmqTransport::new(format!("tcp://127.0.0.1:{}", free_port()));
+    let at = ZmqTransport::new(format!("tcp://{}:{}", host(), free_port()));
     steady.subscribe("a").await;
     for _ in 0..2 {
         let mut other = reopen(&at).await;
@@ -301,10 +309,10 @@ async fn an_answer_needs_no_attach() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_subscriber_sees_topic_and_payload_in_one_frame() {
     let port = free_port();
-    let mut node = Node::open(ZmqTransport::ephemeral().out_port(port)).await;
+    let mut node = Node::open(ZmqTransport::new(format!("tcp://{}:0", host())).out_port(port)).await;
     let plain = zmq::Context::new().socket(zmq::SUB).unwrap();
     plain.set_rcvtimeo(10_000).unwrap();
-    plain.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
+    plain.connect(&format!("tcp://{}:{port}", host())).unwrap();
     plain.set_subscribe(b"weather/98").unwrap();
     node.interest("weather/#").await;
     node.publish("weather/98101", "21 C");
@@ -314,7 +322,7 @@ async fn a_plain_subscriber_sees_topic_and_payload_in_one_frame() {
 
 #[tokio::test]
 async fn messages_to_a_peer_that_is_not_there_wait_for_it_up_to_the_queue() {
-    let at = ZmqTransport::new(format!("tcp://127.0.0.1:{}", free_port()));
+    let at = ZmqTransport::new(format!("tcp://{}:{}", host(), free_port()));
     let options = OpenOptions { queue: 10, ..OpenOptions::default() };
     let node = Node::open_with(ZmqTransport::ephemeral(), options).await;
     let absent = {
@@ -347,7 +355,7 @@ async fn messages_to_a_peer_that_is_not_there_wait_for_it_up_to_the_queue() {
 #[tokio::test]
 async fn closing_counts_what_nobody_was_there_to_take() {
     let node = Node::open(ZmqTransport::ephemeral()).await;
-    let absent = Locator::new(format!("zmq+tcp://127.0.0.1:{}", free_port())).unwrap();
+    let absent = Locator::new(format!("zmq+tcp://{}:{}", host(), free_port())).unwrap();
     for _ in 0..3 {
         node.tell(&absent, "lost");
     }
@@ -407,6 +415,45 @@ async fn peers_that_attach_to_each_other_hear_each_other_once() {
     assert_eq!(one.message().await.1, "still");
     other.tx.detach(&one.local()).await.unwrap();
     one.down(&other.local()).await;
+    other.publish("a", "to nobody");
+    one.linger(Duration::from_millis(300)).await;
+    assert_eq!(one.messages(), 0, "{:?}", one.events);
+}
+
+#[tokio::test]
+async fn a_subscriber_that_never_reads_cannot_hold_its_publisher_up_for_ever() {
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let transport = || ZmqTransport::ephemeral().peer_timeout(Duration::from_millis(500));
+    let mut publisher = Node::open_with(transport(), options.clone()).await;
+    let mut stuck = Node::open_with(transport(), options).await;
+    stuck.subscribe("a").await;
+    stuck.tx.attach(&publisher.local()).await.unwrap();
+    publisher.up(&stuck.local()).await;
+    publisher.interest("a").await;
+    let outbound = || Outbound::topic(topic("a"), vec![0; 1 << 20]);
+    let mut refused = false;
+    let begun = Instant::now();
+    // More than all the buffers between the two hold, many times over.
+    for _ in 0..100 {
+        refused |= matches!(publisher.tx.try_send(outbound()), Err(TrySendError::Full(_)));
+        tokio::time::timeout(PATIENCE, publisher.tx.send_batch(&mut vec![outbound()]))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert!(refused, "nothing was ever full");
+    assert!(begun.elapsed() >= Duration::from_millis(400), "nobody was waited for");
+    // It comes back as soon as it reads.
+    stuck.linger(Duration::from_millis(500)).await;
+    loop {
+        publisher.publish("a", "well?");
+        stuck.linger(Duration::from_millis(50)).await;
+        let heard = |event: &Event| matches!(event, Event::Message { payload, .. } if payload == "well?");
+        if stuck.events.iter().any(heard) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE * 3, "it never came back");
+    }
 }
 
 #[tokio::test]
@@ -430,6 +477,11 @@ async fn a_peer_attached_by_another_name_is_one_peer() {
     assert_eq!(peer.message().await.1, "by name");
     node.linger(Duration::from_millis(300)).await;
     assert_eq!(node.messages(), 0, "{:?}", node.events);
+    // It was announced under both, and is gone under both.
+    let number = peer.local();
+    peer.close().await;
+    node.down(&name).await;
+    node.down(&number).await;
 }
 
 #[tokio::test]
@@ -448,7 +500,7 @@ async fn attaching_to_oneself_by_another_name_is_harmless() {
 
 #[tokio::test]
 async fn one_may_attach_before_the_peer_is_there() {
-    let at = ZmqTransport::new(format!("tcp://127.0.0.1:{}", free_port()));
+    let at = ZmqTransport::new(format!("tcp://{}:{}", host(), free_port()));
     let mut early = Node::open(ZmqTransport::towards("tcp://127.0.0.1:5556")).await;
     assert!(early.local().as_str().starts_with("zmq+tcp://127.0.0.1:"));
     let late = Node::open(at.clone()).await;
@@ -461,6 +513,35 @@ async fn one_may_attach_before_the_peer_is_there() {
     late.interest("a").await;
     late.publish("a", "now");
     assert_eq!(early.message().await.1, "now");
+}
+
+/// libzmq's heartbeats would abort the process here, sooner or later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_that_dies_and_comes_back_while_its_reader_is_stuck_is_heard_again() {
+    let at = ZmqTransport::new(format!("tcp://{}:{}", host(), free_port()));
+    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
+    let mut reader = Node::open_with(ZmqTransport::ephemeral(), options).await;
+    reader.subscribe("a").await;
+    let mut publisher = Node::open(at.clone()).await;
+    let locator = publisher.local();
+    reader.tx.attach(&locator).await.unwrap();
+    reader.up(&locator).await;
+    for _ in 0..3 {
+        publisher.interest("a").await;
+        // Each of another length, so that the connection dies within a message.
+        let mut outbound = (0..10_000).map(|n| Outbound::topic(topic("a"), vec![0; (1 << 19) + n]));
+        while publisher.tx.try_send(outbound.next().unwrap()).is_ok() {}
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(publisher);
+        publisher = reopen(&at).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        reader.down(&locator).await;
+        reader.up(&locator).await;
+        reader.events.clear();
+    }
+    publisher.interest("a").await;
+    publisher.publish("a", "again");
+    while reader.message().await.1 != "again" {}
 }
 
 /// More senders than there is room for, and a receiver that reads in small sips: nobody is forgotten.
@@ -498,4 +579,41 @@ async fn many_senders_that_wait_for_room_all_get_through() {
     for task in tasks {
         task.await.unwrap().unwrap();
     }
+}
+
+/// A peer that is killed and later let go of must not take the others along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letting_go_of_a_dead_peer_keeps_the_others() {
+    let mut reader = Node::open(ZmqTransport::ephemeral()).await;
+    let (dead, alive) =
+        (Node::open(ZmqTransport::ephemeral()).await, Node::open(ZmqTransport::ephemeral()).await);
+    reader.tx.subscribe(&filter("news")).await.unwrap();
+    for peer in [&dead, &alive] {
+        reader.tx.attach(&peer.local()).await.unwrap();
+        reader.up(&peer.local()).await;
+    }
+    let topic = Topic::new("news").unwrap();
+    let sender = alive.tx.clone();
+    let busy = tokio::spawn(async move {
+        for number in 0u32.. {
+            let news = Outbound::topic(topic.clone(), number.to_le_bytes().to_vec());
+            if sender.send_batch(&mut vec![news]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    reader.message().await;
+    let gone = dead.local();
+    drop(dead);
+    reader.down(&gone).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    reader.tx.detach(&gone).await.unwrap();
+    // Well past every timer of the transport.
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        reader.message().await;
+        reader.events.clear();
+    }
+    busy.abort();
 }

@@ -4,6 +4,7 @@
 //! A request goes to one node after another until one answers. A registration is renewed at the node that is
 //! responsible for it; a renewal carries the whole registration, so any node can take it up where another has lost it.
 
+mod api;
 mod calls;
 mod nodes;
 mod watch;
@@ -18,6 +19,7 @@ use crate::time::{Mono, earliest};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::Locator;
 
+pub use self::api::{Answer, ClientAction, ClientConfig};
 use self::calls::{Call, Calls, Purpose};
 use self::nodes::Nodes;
 pub use self::watch::MatchEvent;
@@ -27,77 +29,15 @@ use super::message::{
     MatchEntry, Matches, Message, Offers, Refusal, Reply, ReplyBody, Request, RequestBody, RequestId, Stored,
 };
 use super::record::{Interest, Rank, Record, Registration};
-
-/// How a client behaves.
-#[derive(Debug, Clone)]
-pub struct ClientConfig {
-    /// How long one node's answer is waited for before the next is asked.
-    pub attempt: Duration,
-    /// How long a request may take in all.
-    pub deadline: Duration,
-    /// The longest pause between two renewals, however long the lease is.
-    pub longest_renewal: Duration,
-}
-
-impl Default for ClientConfig {
-    /// 500 ms for each node, five seconds in all, a renewal at least every 20 seconds.
-    fn default() -> Self {
-        Self {
-            attempt: Duration::from_millis(500),
-            deadline: Duration::from_secs(5),
-            longest_renewal: Duration::from_secs(20),
-        }
-    }
-}
-
-/// What a client wants done.
-#[derive(Debug)]
-pub enum ClientAction {
-    /// Send a message.
-    Send {
-        /// Where to.
-        to: Locator,
-        /// What.
-        message: Message,
-    },
-    /// A request has been answered, or has failed.
-    Complete {
-        /// Its number.
-        request: RequestId,
-        /// The answer.
-        result: Result<Answer>,
-    },
-    /// Something happened to a registration.
-    Event {
-        /// Which.
-        registration: EntityId,
-        /// What.
-        event: MatchEvent,
-    },
-}
-
-/// The answer to a request.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
-    /// The registration is held by a majority of its replica set, and will be kept alive.
-    Registered(Stored),
-    /// The registration is withdrawn.
-    Unregistered,
-    /// What a lookup found; `found` is not limited to one part here.
-    Offers(Offers),
-    /// The members of the ring, sorted by name.
-    Members(Vec<Member>),
-}
+use super::registry::{MAX_LEASE, MIN_LEASE};
+use super::schedule::Schedule;
 
 /// One registration that is kept alive.
 #[derive(Debug)]
 struct Entry {
     record: Record,
     responsible: Option<Member>,
-    /// When the next renewal is due; `None` while a call is under way.
-    renew_at: Option<Mono>,
     call: Option<RequestId>,
-    lease: Duration,
     /// Whether the ring has accepted it: from then on it is never given up.
     established: bool,
     watch: Watch,
@@ -110,6 +50,8 @@ pub struct ClientCore {
     nodes: Nodes,
     calls: Calls,
     entries: BTreeMap<EntityId, Entry>,
+    /// When each registration is due for renewal; none while a call of it is under way.
+    renewals: Schedule<EntityId>,
     actions: VecDeque<ClientAction>,
 }
 
@@ -121,6 +63,7 @@ impl ClientCore {
             nodes: Nodes::new(seeds),
             calls: Calls::default(),
             entries: BTreeMap::new(),
+            renewals: Schedule::default(),
             actions: VecDeque::new(),
         }
     }
@@ -136,16 +79,13 @@ impl ClientCore {
     /// before: then the change is still being tried.
     pub fn register(&mut self, now: Mono, registration: Registration) -> RequestId {
         let id = registration.id;
-        let lease = registration.lease;
         let entry = self.entries.entry(id).or_insert_with(|| Entry {
             record: Record {
                 rank: Rank { version: 0, withdrawn: false },
                 registration: registration.clone(),
             },
             responsible: None,
-            renew_at: None,
             call: None,
-            lease,
             established: false,
             watch: Watch::default(),
         });
@@ -191,14 +131,12 @@ impl ClientCore {
     /// The transport lost a peer: what it was asked is asked of another at once.
     pub fn peer_down(&mut self, now: Mono, peer: &Locator) {
         self.nodes.failed(peer);
-        for call in self.calls.by_id.values_mut().filter(|call| call.at.as_ref() == Some(peer)) {
-            call.next_attempt = now;
-        }
-        for entry in self.entries.values_mut() {
-            if entry.renew_at.is_some()
+        self.calls.hurry(now, peer);
+        for (id, entry) in &self.entries {
+            if self.renewals.contains(*id)
                 && entry.responsible.as_ref().is_some_and(|node| node.locator == *peer)
             {
-                entry.renew_at = Some(now);
+                self.renewals.set(*id, now);
             }
         }
         self.handle_timeout(now);
@@ -206,10 +144,7 @@ impl ClientCore {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Mono) {
-        let due = |entry: &Entry| entry.renew_at.is_some_and(|at| at <= now);
-        let renewals: Vec<EntityId> =
-            self.entries.iter().filter(|(_, entry)| due(entry)).map(|(id, _)| *id).collect();
-        for id in renewals {
+        for id in self.renewals.take_due(now) {
             self.put(now, id, None);
         }
         for request in self.calls.due(now) {
@@ -224,8 +159,7 @@ impl ClientCore {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let renewal = self.entries.values().filter_map(|entry| entry.renew_at).min();
-        earliest(renewal, self.calls.next())
+        earliest(self.renewals.next(), self.calls.next())
     }
 
     /// The present counterparts of a registration, by topic, mismatched ones included.
@@ -256,16 +190,16 @@ impl ClientCore {
     fn put(&mut self, now: Mono, id: EntityId, deadline: Option<Duration>) -> RequestId {
         let Some(entry) = self.entries.get_mut(&id) else { return 0 };
         entry.record.rank.version += 1;
-        entry.renew_at = None;
+        self.renewals.clear(id);
         let mut call = Call::new(now, Purpose::Put(id), RequestBody::Put(entry.record.clone()), deadline);
         call.preferred = entry.responsible.as_ref().map(|node| node.locator.clone());
         let request = self.calls.insert(call);
         // What the user waits for is answered by the later version as well, so its call is left to end by itself.
         let earlier = entry.call.replace(request);
         if let Some(earlier) = earlier
-            && self.calls.by_id.get(&earlier).is_some_and(|call| call.deadline.is_none())
+            && self.calls.get(earlier).is_some_and(|call| call.deadline.is_none())
         {
-            self.calls.by_id.remove(&earlier);
+            self.calls.remove(earlier);
         }
         self.advance(now, request);
         request
@@ -273,7 +207,7 @@ impl ClientCore {
 
     /// Ends a call whose time is over; asks the next node where the last one did not answer.
     fn advance(&mut self, now: Mono, request: RequestId) {
-        let Some(call) = self.calls.by_id.get_mut(&request) else { return };
+        let Some(call) = self.calls.get_mut(request) else { return };
         if let Some((deadline, after)) = call.deadline
             && deadline <= now
         {
@@ -298,18 +232,19 @@ impl ClientCore {
         };
         call.begin_attempt(now, to.clone(), self.config.attempt);
         let message = Message::Request(Request { id: request, body: call.body.clone() });
+        self.calls.reschedule(request);
         self.actions.push_back(ClientAction::Send { to, message });
     }
 
     fn fail(&mut self, now: Mono, request: RequestId, error: Error) {
-        let Some(call) = self.calls.by_id.remove(&request) else { return };
+        let Some(call) = self.calls.remove(request) else { return };
         if let Purpose::Put(id) = call.purpose
             && let Some(entry) = self.entries.get_mut(&id)
             && entry.call == Some(request)
         {
             entry.call = None;
             if entry.established && entry.record.is_live() {
-                entry.renew_at = Some(now + self.config.attempt);
+                self.renewals.set(id, now + self.config.attempt);
             } else {
                 self.entries.remove(&id);
             }
@@ -320,7 +255,7 @@ impl ClientCore {
     }
 
     fn handle_reply(&mut self, now: Mono, from: &Locator, reply: Reply) {
-        let Some(call) = self.calls.by_id.get_mut(&reply.id) else { return };
+        let Some(call) = self.calls.get_mut(reply.id) else { return };
         let Some(bodies) = call.take(from, reply.part, reply.parts, reply.body) else { return };
         self.nodes.answered(from);
         let (mut offers, mut members) = (None, None);
@@ -344,8 +279,8 @@ impl ClientCore {
             (None, None) => return,
         };
         // A put is answered by `Stored` alone; whoever answers it otherwise has not understood it.
-        if self.calls.by_id.get(&reply.id).is_some_and(|call| call.purpose == Purpose::Ask) {
-            self.calls.by_id.remove(&reply.id);
+        if self.calls.get(reply.id).is_some_and(|call| call.purpose == Purpose::Ask) {
+            self.calls.remove(reply.id);
             self.complete(reply.id, Ok(answer));
         }
     }
@@ -353,7 +288,7 @@ impl ClientCore {
     fn handle_stored(&mut self, now: Mono, from: &Locator, request: RequestId, stored: Stored) {
         self.nodes.learn(&stored.members);
         self.nodes.learn([&stored.responsible]);
-        let Some(call) = self.calls.by_id.remove(&request) else { return };
+        let Some(call) = self.calls.remove(request) else { return };
         let Purpose::Put(id) = call.purpose else { return };
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.call == Some(request)) else {
             // A later version is under way; what this one was for is done all the same.
@@ -365,13 +300,13 @@ impl ClientCore {
             return self.report_stored(&call, request, stored);
         }
         entry.established = true;
-        entry.lease = stored.lease;
+        let lease = stored.lease.clamp(MIN_LEASE, MAX_LEASE);
         let moved = entry.responsible.as_ref().is_none_or(|known| known.name != stored.responsible.name);
         entry.responsible = Some(stored.responsible.clone());
-        let pause = (stored.lease / 3).min(self.config.longest_renewal);
+        let pause = (lease / 3).min(self.config.longest_renewal);
         // The responsible node pushes to this session: make its acquaintance before it has to.
         let meet = moved && *from != stored.responsible.locator;
-        entry.renew_at = Some(if meet { now } else { now + pause });
+        self.renewals.set(id, now + pause);
         let mut events = Vec::new();
         if let Some(topic) = entry.record.registration.interest.topic() {
             events.extend(entry.watch.set_responsible(now, &topic, &stored.responsible));
@@ -394,13 +329,13 @@ impl ClientCore {
     }
 
     fn handle_refusal(&mut self, now: Mono, request: RequestId, refusal: Refusal) {
-        let Some(call) = self.calls.by_id.get_mut(&request) else { return };
+        let Some(call) = self.calls.get_mut(request) else { return };
         if refusal.is_transient() || call.deadline.is_none() {
             // The node is alive: give the ring a moment rather than ask everyone at once.
             call.refused = true;
             call.at = None;
             call.next_attempt = now + self.config.attempt / 4;
-            return;
+            return self.calls.reschedule(request);
         }
         let error = match refusal {
             Refusal::Full { limit } => {
@@ -440,7 +375,7 @@ impl ClientCore {
     }
 
     fn complete(&mut self, request: RequestId, result: Result<Answer>) {
-        self.calls.by_id.remove(&request);
+        self.calls.remove(request);
         self.actions.push_back(ClientAction::Complete { request, result });
     }
 }

@@ -4,19 +4,20 @@
 //! ([`ring_view`](super::ring_view)) and what is registered ([`registry`](super::registry)). Any node takes any request
 //! and passes it on to the node that is responsible.
 
+mod api;
 mod gathers;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use crate::qos::Requested;
 use crate::time::{Mono, earliest};
 use crate::topic::TopicFilter;
 use crate::transport::Locator;
 
+pub use self::api::{Action, Input, NodeConfig};
 use self::gathers::Gathers;
 use super::member::{Member, NodeName};
-use super::membership::{MemberEvent, Membership, MembershipAction, MembershipConfig};
+use super::membership::{MemberEvent, Membership, MembershipAction};
 use super::message::{
     Forward, FoundOffer, Gather, Gathered, MAX_PART, MAX_PARTS, Message, Offers, Refusal, Reply, ReplyBody,
     Request, RequestBody,
@@ -24,82 +25,10 @@ use super::message::{
 use super::parts;
 use super::record::Record;
 use super::registry::{Output, Registry, ReplyTo, addressed};
-use super::relay::RelayCommand;
 use super::ring_view::RingView;
 
 /// How often a request is passed on before the members' disagreement is reported.
 pub const MAX_HOPS: u8 = 3;
-
-/// How a node behaves.
-#[derive(Debug, Clone)]
-pub struct NodeConfig {
-    /// How many nodes hold each record, as far as there are so many.
-    pub replicas: usize,
-    /// The most records that this node holds, copies included.
-    pub max_registrations: usize,
-    /// How long a lookup with wildcards waits for the other members.
-    pub gather_timeout: Duration,
-    /// How long a leaving node tries to hand its records over.
-    pub leave_timeout: Duration,
-    /// Failure detection.
-    pub membership: MembershipConfig,
-}
-
-impl Default for NodeConfig {
-    /// Three replicas, 65,536 records, 300 ms for a lookup with wildcards, two seconds to leave.
-    fn default() -> Self {
-        Self {
-            replicas: 3,
-            max_registrations: 65_536,
-            gather_timeout: Duration::from_millis(300),
-            leave_timeout: Duration::from_secs(2),
-            membership: MembershipConfig::default(),
-        }
-    }
-}
-
-/// What a node takes in.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// A message of another node or of a client.
-    Message {
-        /// Where the sender is reached.
-        from: Locator,
-        /// What it says.
-        message: Message,
-    },
-    /// The transport lost a peer; a hint.
-    PeerDown(Locator),
-    /// Join through these nodes. May be given again, with others.
-    Join(Vec<Locator>),
-    /// Hand over, then leave the ring. [`Action::Ended`] follows.
-    Leave,
-}
-
-/// What a node wants done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Send a message.
-    Send {
-        /// Where to.
-        to: Locator,
-        /// What.
-        message: Message,
-    },
-    /// The membership changed.
-    Member(MemberEvent),
-    /// Placement changed: topics may have moved.
-    Remapped {
-        /// Counts this node's views of the ring.
-        epoch: u64,
-        /// The members of the new view, sorted by name.
-        members: Vec<Member>,
-    },
-    /// Pass the samples of a topic on, or stop it.
-    Relay(RelayCommand),
-    /// The node is off the ring: it has left, or a later node has its name. It does nothing any more.
-    Ended,
-}
 
 /// One node.
 #[derive(Debug)]
@@ -198,8 +127,8 @@ impl NodeCore {
                 self.handle_request(now, request, reply_to, hops);
             }
             Message::ReplyVia(via) => self.send(via.client, Message::Reply(via.reply)),
-            Message::Sync(sync) => self.registry.sync(now, &self.view, sync),
-            Message::SyncAck(ack) => self.registry.ack(now, &self.view, &ack),
+            Message::Transfer(transfer) => self.registry.receive(now, &self.view, transfer),
+            Message::TransferAck(ack) => self.registry.ack(now, &self.view, &ack),
             Message::Gather(Gather { query, filter, requested }) => {
                 let found = self.registry.offers(&self.view, &filter, requested.as_deref());
                 self.send_gathered(&from, query, found);

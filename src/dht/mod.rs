@@ -13,6 +13,7 @@ pub mod record;
 pub mod registry;
 pub mod relay;
 pub mod ring_view;
+mod schedule;
 #[cfg(test)]
 mod sim;
 

@@ -1,14 +1,15 @@
 //! Offers and requests: stored at the node that is responsible for their topic and at its replicas, matched there, and
 //! believed for the length of their leases.
 //!
-//! Replication is by state. Each record has a [`Rank`]; the greater one wins wherever two copies meet. The responsible
-//! node sees to it that the whole replica set holds the record, every other holder sees to it that the responsible node
-//! does, and a holder outside the set drops its copy only when the whole set has acknowledged it.
+//! Replication is by state. Each record has a [`Rank`](super::record::Rank); the greater one wins wherever two copies
+//! meet. The responsible node sees to it that the whole replica set holds the record, every other holder sees to it that
+//! the responsible node does, and a holder outside the set drops its copy only when the whole set has acknowledged it.
 
 mod leases;
 mod matching;
 mod outbox;
 mod push;
+mod replicate;
 mod settle;
 mod table;
 mod writes;
@@ -24,15 +25,14 @@ use crate::transport::Locator;
 pub use self::leases::{MAX_LEASE, MIN_LEASE};
 use self::outbox::Outboxes;
 use self::settle::Settle;
-use self::table::{Copy, Table};
+use self::table::Table;
 pub(crate) use self::writes::ReplyTo;
 use self::writes::Writes;
 use super::member::{Member, NodeName};
 use super::message::{
-    Copied, FoundOffer, Holding, MAX_PART, Message, Refusal, Reply, ReplyBody, ReplyVia, Stored, Sync,
-    SyncAck,
+    Copied, FoundOffer, Holding, Message, Refusal, Reply, ReplyBody, ReplyVia, Transfer, TransferAck,
 };
-use super::record::{Interest, Rank, Record};
+use super::record::Record;
 use super::relay::{RelayCommand, Relays};
 use super::ring_view::RingView;
 
@@ -40,7 +40,7 @@ use super::ring_view::RingView;
 pub const MAX_REGISTRATION_LEN: usize = 6 * 1024;
 
 const _: () =
-    assert!(MAX_REGISTRATION_LEN * super::message::MAX_SYNC < super::message::MAX_MESSAGE_LEN * 7 / 8);
+    assert!(MAX_REGISTRATION_LEN * super::message::MAX_TRANSFER < super::message::MAX_MESSAGE_LEN * 7 / 8);
 
 /// What the registry wants done.
 #[derive(Debug)]
@@ -109,39 +109,42 @@ impl Registry {
             return self.reply(&reply_to, ReplyBody::Refused(refusal));
         }
         self.writes.push(now, id, rank, reply_to);
-        self.replicate(view, id);
+        self.replicate(id);
         self.answer_writes(view, id);
         self.work(now, view);
     }
 
     /// Takes copies from another node, and acknowledges those that are held now.
-    pub(crate) fn sync(&mut self, now: Mono, view: &RingView, sync: Sync) {
-        let mut held = Vec::with_capacity(sync.records.len());
-        for Copied { record, kept } in sync.records {
+    pub(crate) fn receive(&mut self, now: Mono, view: &RingView, transfer: Transfer) {
+        if view.member(&transfer.from.name).is_none() {
+            // The sender sees a ring that we do not see yet: what it sends is the beginning of more.
+            self.settle.begin(now);
+        }
+        let mut held = Vec::with_capacity(transfer.records.len());
+        for Copied { record, kept } in transfer.records {
             let (id, rank) = (record.id(), record.rank);
             if !self.absorb(now, view, record) {
                 metrics::counter!("ringbus_registry_full_total").increment(1);
                 continue;
             }
-            self.learn_copy(now, view, &sync.from.name, Holding { id, rank, kept });
+            self.learn_copy(now, &transfer.from.name, Holding { id, rank, kept });
             if let Some(mine) = self.table.get(id) {
-                let kept = self.belongs_here(view, &mine.record);
-                held.push(Holding { id, rank: mine.record.rank, kept });
+                held.push(Holding { id, rank: mine.record.rank, kept: mine.belongs_to(&self.me.name) });
             }
-            self.replicate(view, id);
+            self.replicate(id);
             self.answer_writes(view, id);
         }
         self.settle.extend(now);
-        let ack = SyncAck { from: self.me.clone(), held };
-        self.send(sync.from.locator, Message::SyncAck(ack));
+        let ack = TransferAck { from: self.me.clone(), held };
+        self.send(transfer.from.locator, Message::TransferAck(ack));
         self.work(now, view);
     }
 
     /// Learns that another node holds records.
-    pub(crate) fn ack(&mut self, now: Mono, view: &RingView, ack: &SyncAck) {
+    pub(crate) fn ack(&mut self, now: Mono, view: &RingView, ack: &TransferAck) {
         for holding in &ack.held {
-            self.learn_copy(now, view, &ack.from.name, *holding);
-            self.replicate(view, holding.id);
+            self.learn_copy(now, &ack.from.name, *holding);
+            self.replicate(holding.id);
             self.answer_writes(view, holding.id);
         }
         self.work(now, view);
@@ -157,9 +160,8 @@ impl Registry {
         self.settle.begin(now);
         self.outboxes.retain(|name| new.member(name).is_some() && !restarted.contains(name));
         for id in self.table.ids() {
-            self.forget_copies(new, id, restarted);
-            self.adjust_end(now, old, new, id);
-            self.replicate(new, id);
+            self.place(now, new, id, restarted);
+            self.replicate(id);
         }
         for id in self.writes.ids() {
             self.answer_writes(new, id);
@@ -242,9 +244,10 @@ impl Registry {
         {
             self.tell(view, &before, change);
         }
-        let as_owner = view.is_owner(&self.me.name, record.registration.interest.key());
+        let replicas = replicate::replica_set(view, &record);
+        let as_owner = replicas.first().is_some_and(|owner| owner.name == self.me.name);
         let until = now + leases::lifetime(&record, as_owner);
-        self.table.store(record.clone(), until);
+        self.table.store(record.clone(), replicas, until);
         self.tell(view, &record, change);
         true
     }
@@ -252,16 +255,15 @@ impl Registry {
     /// The time of a record has come.
     fn end(&mut self, now: Mono, view: &RingView, id: EntityId) {
         let Some(held) = self.table.get(id) else { return };
-        let record = &held.record;
-        if !record.is_live() || !view.is_owner(&self.me.name, record.registration.interest.key()) {
+        if !held.record.is_live() || !held.is_owned_by(&self.me.name) {
             self.forget(id);
             return;
         }
         metrics::counter!("ringbus_registry_expired_total").increment(1);
-        let mut ended = record.clone();
+        let mut ended = held.record.clone();
         ended.rank.withdrawn = true;
         self.absorb(now, view, ended);
-        self.replicate(view, id);
+        self.replicate(id);
     }
 
     fn forget(&mut self, id: EntityId) {
@@ -269,125 +271,11 @@ impl Registry {
         self.outboxes.forget(id);
     }
 
-    /// Sees to it that a record gets to where it belongs, and drops it if it does not belong here and is safe there.
-    fn replicate(&mut self, view: &RingView, id: EntityId) {
-        let Some(held) = self.table.get(id) else { return };
-        let targets = replica_set(view, &held.record);
-        let Some(owner) = targets.first() else { return };
-        let belongs_here = targets.iter().any(|target| target.name == self.me.name);
-        let i_am_owner = owner.name == self.me.name;
-        let rank = held.record.rank;
-        let mut missing = false;
-        for target in targets.iter().filter(|target| target.name != self.me.name) {
-            let enough = |copy: &Copy| copy.rank >= rank && (copy.kept || !belongs_here);
-            if held.copies.get(&target.name).is_some_and(enough) {
-                continue;
-            }
-            if i_am_owner || !belongs_here || target.name == owner.name {
-                missing = true;
-                self.outboxes.push(&target.name, id, rank);
-            }
-        }
-        if !belongs_here && !missing {
-            self.forget(id);
-        }
-    }
-
-    fn learn_copy(&mut self, now: Mono, view: &RingView, holder: &NodeName, holding: Holding) {
-        let Holding { id, rank, kept } = holding;
-        let Some(mine) = self.table.get(id) else { return self.outboxes.done(now, holder, id) };
-        let (mine, satisfied) = (mine.record.rank, self.is_satisfied_by(view, &mine.record, kept));
-        if let Some(copies) = self.table.copies_mut(id) {
-            let known = copies.entry(holder.clone()).or_insert(Copy { rank, kept });
-            *known = Copy { rank: rank.max(known.rank), kept };
-            // A copy that is not enough stays under way: it is sent again when the holder has had time to see the ring
-            // as we do.
-            if known.rank >= mine && satisfied {
-                self.outboxes.done(now, holder, id);
-            }
-        }
-    }
-
-    /// Whether a copy that is kept, or not, is what this node wants of another. The responsible node needs copies that
-    /// stay; for a node that hands a record over it is enough that others have it.
-    fn is_satisfied_by(&self, view: &RingView, record: &Record, kept: bool) -> bool {
-        kept || !self.belongs_here(view, record)
-    }
-
-    fn belongs_here(&self, view: &RingView, record: &Record) -> bool {
-        replica_set(view, record).iter().any(|target| target.name == self.me.name)
-    }
-
-    fn forget_copies(&mut self, view: &RingView, id: EntityId, restarted: &[NodeName]) {
-        let Some(held) = self.table.get(id) else { return };
-        let targets: BTreeSet<NodeName> =
-            replica_set(view, &held.record).into_iter().map(|target| target.name.clone()).collect();
-        if let Some(copies) = self.table.copies_mut(id) {
-            copies.retain(|name, _| targets.contains(name) && !restarted.contains(name));
-        }
-    }
-
-    /// Nothing ends merely because another node has become responsible for it.
-    fn adjust_end(&mut self, now: Mono, old: &RingView, new: &RingView, id: EntityId) {
-        let Some(held) = self.table.get(id) else { return };
-        let key = held.record.registration.interest.key();
-        let is_owner = new.is_owner(&self.me.name, key);
-        if held.record.is_live() && is_owner != old.is_owner(&self.me.name, key) {
-            let until = now + leases::lifetime(&held.record, is_owner);
-            self.table.set_end(id, until);
-        }
-    }
-
-    /// Answers the writes of a record that a majority of its replica set holds.
-    fn answer_writes(&mut self, view: &RingView, id: EntityId) {
-        if !self.writes.concern(id) {
-            return;
-        }
-        let Some(held) = self.table.get(id) else { return };
-        let targets = replica_set(view, &held.record);
-        let Some(responsible) = targets.first().map(|owner| (*owner).clone()) else { return };
-        let mut ranks: Vec<Option<Rank>> = targets
-            .iter()
-            .map(|target| {
-                if target.name == self.me.name {
-                    return Some(held.record.rank);
-                }
-                held.copies.get(&target.name).filter(|copy| copy.kept).map(|copy| copy.rank)
-            })
-            .collect();
-        // In descending order, the rank that a majority holds stands at the majority's last place.
-        ranks.sort_unstable_by(|a, b| b.cmp(a));
-        let Some(Some(reached)) = ranks.get(ranks.len() / 2).copied() else { return };
-        let registration = &held.record.registration;
-        let stored = Stored {
-            registration: id,
-            version: reached.version,
-            responsible,
-            lease: registration.lease,
-            members: view.members().take(MAX_PART).cloned().collect(),
-        };
-        for reply_to in self.writes.take_reached(id, reached) {
-            self.reply(&reply_to, ReplyBody::Stored(stored.clone()));
-        }
-    }
-
     /// Sends what waits: copies to other nodes and, once the ring has settled, matches to clients.
     fn work(&mut self, now: Mono, view: &RingView) {
         self.send_batches(now, view);
         if self.settle.is_over(now) {
             self.tell_matches(view);
-        }
-    }
-
-    fn send_batches(&mut self, now: Mono, view: &RingView) {
-        for (name, batch) in self.outboxes.due(now) {
-            let Some(to) = view.member(&name).map(|member| member.locator.clone()) else { continue };
-            let records = batch.iter().filter_map(|id| self.table.get(*id)).map(|held| Copied {
-                record: held.record.clone(),
-                kept: self.belongs_here(view, &held.record),
-            });
-            let sync = Sync { from: self.me.clone(), records: records.collect() };
-            self.send(to, Message::Sync(sync));
         }
     }
 
@@ -410,10 +298,4 @@ pub(crate) fn addressed(reply_to: &ReplyTo, reply: Reply) -> Output {
         }
         None => Output::Send { to: client, message: Message::Reply(reply) },
     }
-}
-
-/// Who holds a record, the responsible node first.
-fn replica_set<'a>(view: &'a RingView, record: &Record) -> Vec<&'a Member> {
-    let interest: &Interest = &record.registration.interest;
-    if interest.is_everywhere() { view.everyone(interest.key()) } else { view.replicas(interest.key()) }
 }

@@ -1,6 +1,7 @@
 //! One node's view of the ring: the members, and who is responsible for what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::HashRing;
 use super::member::{Member, NodeName};
@@ -11,26 +12,24 @@ pub struct RingView {
     epoch: u64,
     replicas: usize,
     members: BTreeMap<NodeName, Member>,
-    ring: HashRing,
+    ring: Arc<HashRing>,
 }
 
 impl RingView {
     /// The first view, of these members, with this many copies of each record (at least one).
     pub fn new(members: impl IntoIterator<Item = Member>, replicas: usize) -> Self {
-        Self::build(0, members, replicas)
+        let members = by_name(members);
+        let ring = ring_of(&members);
+        Self { epoch: 0, replicas: replicas.max(1), members, ring }
     }
 
     /// The view that follows this one.
     pub fn next(&self, members: impl IntoIterator<Item = Member>) -> Self {
-        Self::build(self.epoch + 1, members, self.replicas)
-    }
-
-    fn build(epoch: u64, members: impl IntoIterator<Item = Member>, replicas: usize) -> Self {
-        // The map sorts the names: every member computes the same ring.
-        let members: BTreeMap<_, _> =
-            members.into_iter().map(|member| (member.name.clone(), member)).collect();
-        let ring = HashRing::new(members.keys().map(NodeName::as_str));
-        Self { epoch, replicas: replicas.max(1), members, ring }
+        let members = by_name(members);
+        // Where only incarnations have changed the points on the circle have not.
+        let ring =
+            if members.keys().eq(self.members.keys()) { Arc::clone(&self.ring) } else { ring_of(&members) };
+        Self { epoch: self.epoch + 1, replicas: self.replicas, members, ring }
     }
 
     /// Counts this node's views, from 0.
@@ -50,7 +49,7 @@ impl RingView {
 
     /// The responsible node of a key; `None` if the ring is empty.
     pub fn owner(&self, key: &str) -> Option<&Member> {
-        self.ring.owner(key.as_bytes()).and_then(|name| self.by_name(name))
+        self.ring.owner(key.as_bytes()).and_then(|name| self.members.get(name))
     }
 
     /// Whether this node is responsible for a key.
@@ -70,10 +69,15 @@ impl RingView {
 
     fn preference(&self, key: &str, count: usize) -> Vec<&Member> {
         let names = self.ring.preference(key.as_bytes(), count);
-        names.into_iter().filter_map(|name| self.by_name(name)).collect()
+        names.into_iter().filter_map(|name| self.members.get(name)).collect()
     }
+}
 
-    fn by_name(&self, name: &str) -> Option<&Member> {
-        self.members.get(name)
-    }
+fn by_name(members: impl IntoIterator<Item = Member>) -> BTreeMap<NodeName, Member> {
+    members.into_iter().map(|member| (member.name.clone(), member)).collect()
+}
+
+/// The ring of these names; they come sorted out of the map, so that every member computes the same one.
+fn ring_of(members: &BTreeMap<NodeName, Member>) -> Arc<HashRing> {
+    Arc::new(HashRing::new(members.keys().map(NodeName::as_str)))
 }

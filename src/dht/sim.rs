@@ -4,16 +4,18 @@
 
 mod durability;
 mod faults;
+mod hostile;
 mod membership;
 mod oracle;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Runs a test for many seeds, or for the one in `RINGBUS_SEED`.
+/// Runs a test for the seeds from 0 to `count`, or to `RINGBUS_SEEDS`, or for the one in `RINGBUS_SEED`.
 fn for_seeds(test: &str, count: u64, run: impl Fn(u64)) {
-    let only = std::env::var("RINGBUS_SEED").ok().map(|seed| seed.parse().expect("RINGBUS_SEED is a number"));
-    let seeds = only.map_or(0..count, |seed: u64| seed..seed + 1);
+    let number = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
+    let count = number("RINGBUS_SEEDS").unwrap_or(count);
+    let seeds = number("RINGBUS_SEED").map_or(0..count, |seed| seed..seed + 1);
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
             eprintln!(

@@ -171,6 +171,7 @@ impl Events {
         if !queue.is_news(&event) {
             return;
         }
+        tracing::debug!(?event, "told");
         if queue.events.len() == EVENT_QUEUE {
             queue.events.pop_front();
             queue.overflowed += 1;

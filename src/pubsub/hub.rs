@@ -128,6 +128,7 @@ impl<Tx: TransportTx> Hub<Tx> {
 
     /// Sends a message to one session.
     pub(super) fn tell(&self, to: Locator, message: &Message) {
+        tracing::trace!(%to, ?message, "tell");
         if let Ok(payload) = wire::encode_control(Room::PubSub, message) {
             self.core.post(Outbound::peer(to, payload));
         }
@@ -215,6 +216,7 @@ impl<Tx: TransportTx> Hub<Tx> {
 
     /// A message for this session alone.
     fn on_directed_message(&self, now: Mono, from: &Locator, message: &Message) {
+        tracing::trace!(%from, ?message, "told by a peer");
         match message {
             Message::AckNack(acknack) => {
                 if let Some(writer) = self.writer(Key { id: acknack.writer, relayed: acknack.via_node }) {

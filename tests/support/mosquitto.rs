@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 /// A running broker; killed when dropped, and by the kernel if the test dies.
-pub struct Mosquitto {
+pub(crate) struct Mosquitto {
     port: u16,
     config: NamedTempFile,
     child: Option<Child>,
@@ -18,12 +18,12 @@ pub struct Mosquitto {
 
 impl Mosquitto {
     /// Starts one that keeps everything for slow readers.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with("")
     }
 
     /// Starts one with further lines of configuration.
-    pub fn start_with(lines: &str) -> Self {
+    pub(crate) fn start_with(lines: &str) -> Self {
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut broker = Self { port, config: config(port, lines), child: None };
@@ -34,16 +34,16 @@ impl Mosquitto {
         panic!("mosquitto does not start on any port: {}", Self::hint());
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Kills it; what it knew is lost.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -51,19 +51,19 @@ impl Mosquitto {
     }
 
     /// Starts it again on its port.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         assert!(self.try_start(), "mosquitto does not start again on port {}", self.port);
     }
 
     /// Runs `mosquitto_pub` to its end.
-    pub fn publish(&self, arguments: &[&str]) {
+    pub(crate) fn publish(&self, arguments: &[&str]) {
         let status = self.client("mosquitto_pub", arguments).status();
         assert!(status.unwrap_or_else(|error| panic!("mosquitto_pub: {error}: {}", Self::hint())).success());
     }
 
     /// Starts `mosquitto_sub`, to read its standard output. It dies with the test.
-    pub fn subscribe(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn subscribe(&self, arguments: &[&str]) -> Child {
         let child = self.client("mosquitto_sub", arguments).stdout(Stdio::piped()).spawn();
         child.unwrap_or_else(|error| panic!("mosquitto_sub: {error}: {}", Self::hint()))
     }

@@ -3,6 +3,7 @@
 //! Results go to standard output with `writeln!`, whose error is returned: `println!` would panic when the reader of a
 //! pipe is gone.
 
+mod demo;
 mod failure;
 mod place;
 
@@ -19,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 /// Exit codes: 0 done, 1 failed, 2 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "ringbus", version, arg_required_else_help = true)]
-#[command(after_help = "Try first:\n  ringbus place --nodes a,b,c my-key\n\n\
+#[command(after_help = "Try first:\n  ringbus demo\n  ringbus place --nodes a,b,c my-key\n\n\
                         'ringbus COMMAND --help' explains a command, with examples.")]
 struct Cli {
     /// Log to standard error; -vv and -vvv tell more (RUST_LOG overrides it)
@@ -32,6 +33,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoParty(demo::PartyArgs),
     Place(place::Args),
 }
 
@@ -48,6 +52,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         .context("cannot start the runtime: the system gives no threads or files")?;
     runtime.block_on(async {
         match command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::DemoParty(args) => demo::run_party(args).await,
             Command::Place(args) => place::run(args),
         }
     })

@@ -161,7 +161,7 @@ impl Introductions {
                 Some(Route::ViaNode) => self.hold(id, responsible.locator, Reason::Topic(topic)),
                 // Samples to a subscriber behind a node do not show on the publisher's own data path.
                 None if peer.route == Route::ViaNode => {
-                    events.push(MatchEvent::Matched { topic, peer: peer.peer })
+                    events.push(MatchEvent::Matched { topic, peer: peer.peer });
                 }
                 None => {}
             },

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::dht::message::{ReplyBody, RequestBody, RequestId};
 use crate::dht::parts::Assembly;
+use crate::dht::schedule::Schedule;
 use crate::error::{Error, ErrorKind};
 use crate::message::EntityId;
 use crate::time::Mono;
@@ -92,6 +93,10 @@ impl Call {
         self.assembly.insert(part, parts, body)
     }
 
+    fn due_at(&self) -> Mono {
+        self.deadline.map_or(self.next_attempt, |(deadline, _)| deadline.min(self.next_attempt))
+    }
+
     /// What the user is told when the deadline has passed.
     pub(super) fn failure(&self, after: Duration, known: &[Locator]) -> Error {
         let asked = known.iter().map(Locator::as_str).collect::<Vec<_>>().join(", ");
@@ -119,28 +124,56 @@ impl Call {
 /// All calls by number.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    pub(super) by_id: BTreeMap<RequestId, Call>,
+    by_id: BTreeMap<RequestId, Call>,
+    schedule: Schedule<RequestId>,
     count: RequestId,
 }
 
 impl Calls {
     pub(super) fn insert(&mut self, call: Call) -> RequestId {
         self.count += 1;
+        self.schedule.set(self.count, call.due_at());
         self.by_id.insert(self.count, call);
         self.count
     }
 
-    /// The calls that have to be looked at.
-    pub(super) fn due(&self, now: Mono) -> Vec<RequestId> {
-        let due = |call: &Call| due_at(call) <= now;
-        self.by_id.iter().filter(|(_, call)| due(call)).map(|(id, _)| *id).collect()
+    pub(super) fn get(&self, id: RequestId) -> Option<&Call> {
+        self.by_id.get(&id)
+    }
+
+    /// A call to change; if the change concerns its times, [`reschedule`](Self::reschedule) it.
+    pub(super) fn get_mut(&mut self, id: RequestId) -> Option<&mut Call> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: RequestId) -> Option<Call> {
+        self.schedule.clear(id);
+        self.by_id.remove(&id)
+    }
+
+    /// The times of a call have changed.
+    pub(super) fn reschedule(&mut self, id: RequestId) {
+        if let Some(call) = self.by_id.get(&id) {
+            self.schedule.set(id, call.due_at());
+        }
+    }
+
+    /// A node is gone: what it was asked is due for the next.
+    pub(super) fn hurry(&mut self, now: Mono, node: &Locator) {
+        for (id, call) in &mut self.by_id {
+            if call.at.as_ref() == Some(node) {
+                call.next_attempt = now;
+                self.schedule.set(*id, now);
+            }
+        }
+    }
+
+    /// Takes the calls that have to be looked at out of the schedule.
+    pub(super) fn due(&mut self, now: Mono) -> Vec<RequestId> {
+        self.schedule.take_due(now)
     }
 
     pub(super) fn next(&self) -> Option<Mono> {
-        self.by_id.values().map(due_at).min()
+        self.schedule.next()
     }
-}
-
-fn due_at(call: &Call) -> Mono {
-    call.deadline.map_or(call.next_attempt, |(deadline, _)| deadline.min(call.next_attempt))
 }

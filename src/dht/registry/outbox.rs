@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::dht::member::NodeName;
-use crate::dht::message::MAX_SYNC;
+use crate::dht::message::MAX_TRANSFER;
 use crate::dht::record::Rank;
 use crate::message::EntityId;
 use crate::time::Mono;
 
 /// The most records under way to one node.
-const WINDOW: usize = 4 * MAX_SYNC;
+const WINDOW: usize = 4 * MAX_TRANSFER;
 
 /// The first pause before unacknowledged records are sent again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -78,8 +78,8 @@ impl Outboxes {
                 outbox.pause = (outbox.pause * 2).min(LONGEST_PAUSE);
             }
             while outbox.under_way.len() < WINDOW && !outbox.waiting.is_empty() {
-                let mut batch = Vec::with_capacity(MAX_SYNC);
-                while batch.len() < MAX_SYNC
+                let mut batch = Vec::with_capacity(MAX_TRANSFER);
+                while batch.len() < MAX_TRANSFER
                     && let Some((id, rank)) = outbox.waiting.pop_first()
                 {
                     outbox.under_way.insert(id, rank);

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::dht::member::NodeName;
+use crate::dht::member::{Member, NodeName};
 use crate::dht::record::{Interest, Rank, Record};
+use crate::dht::schedule::Schedule;
 use crate::message::EntityId;
 use crate::time::Mono;
 use crate::topic::Topic;
 
 /// What is known of another node's copy.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Copy {
+pub(super) struct RemoteCopy {
     pub(super) rank: Rank,
     /// Whether that node counts itself to the replica set; otherwise it passes the record on and drops it.
     pub(super) kept: bool,
@@ -21,9 +22,21 @@ pub(super) struct Copy {
 pub(super) struct Held {
     pub(super) record: Record,
     /// The other nodes that have it, as they said last.
-    pub(super) copies: BTreeMap<NodeName, Copy>,
-    /// When it ends.
-    pub(super) until: Mono,
+    pub(super) copies: BTreeMap<NodeName, RemoteCopy>,
+    /// The replica set, the responsible node first, in the present view of the ring.
+    pub(super) replicas: Vec<Member>,
+}
+
+impl Held {
+    /// Whether a node is responsible for the record.
+    pub(super) fn is_owned_by(&self, node: &NodeName) -> bool {
+        self.replicas.first().is_some_and(|owner| owner.name == *node)
+    }
+
+    /// Whether a node is in the replica set.
+    pub(super) fn belongs_to(&self, node: &NodeName) -> bool {
+        self.replicas.iter().any(|replica| replica.name == *node)
+    }
 }
 
 /// The offers and exact requests of one topic.
@@ -39,7 +52,7 @@ pub(super) struct Table {
     records: BTreeMap<EntityId, Held>,
     topics: BTreeMap<Topic, OnTopic>,
     wildcards: BTreeSet<EntityId>,
-    ends: BTreeSet<(Mono, EntityId)>,
+    ends: Schedule<EntityId>,
 }
 
 impl Table {
@@ -64,12 +77,12 @@ impl Table {
         self.records.get(&id).map(|held| &held.record).filter(|record| record.is_live())
     }
 
-    pub(super) fn copies_mut(&mut self, id: EntityId) -> Option<&mut BTreeMap<NodeName, Copy>> {
-        self.records.get_mut(&id).map(|held| &mut held.copies)
+    pub(super) fn get_mut(&mut self, id: EntityId) -> Option<&mut Held> {
+        self.records.get_mut(&id)
     }
 
     /// Stores a record in the place of the one of the same identity; what is known of copies stays.
-    pub(super) fn store(&mut self, record: Record, until: Mono) {
+    pub(super) fn store(&mut self, record: Record, replicas: Vec<Member>, until: Mono) {
         let id = record.id();
         let copies = self.remove(id).map(|held| held.copies).unwrap_or_default();
         if record.is_live() {
@@ -87,21 +100,18 @@ impl Table {
                 },
             }
         }
-        self.ends.insert((until, id));
-        self.records.insert(id, Held { record, copies, until });
+        self.ends.set(id, until);
+        self.records.insert(id, Held { record, copies, replicas });
     }
 
+    /// The record ends at another time.
     pub(super) fn set_end(&mut self, id: EntityId, until: Mono) {
-        if let Some(held) = self.records.get_mut(&id) {
-            self.ends.remove(&(held.until, id));
-            self.ends.insert((until, id));
-            held.until = until;
-        }
+        self.ends.set(id, until);
     }
 
     pub(super) fn remove(&mut self, id: EntityId) -> Option<Held> {
         let held = self.records.remove(&id)?;
-        self.ends.remove(&(held.until, id));
+        self.ends.clear(id);
         self.wildcards.remove(&id);
         if let Some(topic) = held.record.registration.interest.topic()
             && let Some(on_topic) = self.topics.get_mut(&topic)
@@ -117,11 +127,11 @@ impl Table {
 
     /// The first record whose time has come.
     pub(super) fn due(&self, now: Mono) -> Option<EntityId> {
-        self.ends.first().filter(|(until, _)| *until <= now).map(|(_, id)| *id)
+        self.ends.first_due(now)
     }
 
     pub(super) fn next_end(&self) -> Option<Mono> {
-        self.ends.first().map(|(until, _)| *until)
+        self.ends.next()
     }
 
     /// The topics that live offers or exact requests name.
@@ -139,9 +149,11 @@ impl Table {
     pub(super) fn requests(&self, topic: &Topic) -> impl Iterator<Item = &Record> {
         let exact = self.topics.get(topic).into_iter().flat_map(|on_topic| &on_topic.requests);
         let exact = exact.filter_map(|id| self.live(*id));
-        let wild = self.wildcards.iter().filter_map(|id| self.live(*id)).filter(
-            move |record| matches!(&record.registration.interest, Interest::Request { filter, .. } if filter.matches(topic)),
-        );
+        let falls_under = move |record: &&Record| match &record.registration.interest {
+            Interest::Request { filter, .. } => filter.matches(topic),
+            Interest::Offer { .. } => false,
+        };
+        let wild = self.wildcards.iter().filter_map(|id| self.live(*id)).filter(falls_under);
         exact.chain(wild)
     }
 }

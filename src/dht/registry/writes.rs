@@ -1,6 +1,6 @@
 //! Writes that wait for a majority of their replica set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::dht::message::RequestId;
@@ -10,7 +10,7 @@ use crate::time::Mono;
 use crate::transport::Locator;
 
 /// The most writes that wait at a time.
-pub(super) const MAX_WAITING: usize = 16_384;
+pub(super) const MAX_WAITING: usize = 65_536;
 
 /// How long a write waits; the client has asked again, or given up, long before.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,12 +37,13 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     waiting: BTreeMap<EntityId, Vec<Waiting>>,
-    count: usize,
+    /// In the order in which they came, which is that in which their patience ends; answered ones included.
+    ends: VecDeque<(Mono, EntityId)>,
 }
 
 impl Writes {
     pub(super) fn is_full(&self) -> bool {
-        self.count >= MAX_WAITING
+        self.ends.len() >= MAX_WAITING
     }
 
     pub(super) fn push(&mut self, now: Mono, id: EntityId, rank: Rank, reply_to: ReplyTo) {
@@ -50,8 +51,9 @@ impl Writes {
         if writes.iter().any(|write| write.reply_to == reply_to) {
             return;
         }
-        writes.push(Waiting { rank, reply_to, until: now + PATIENCE });
-        self.count += 1;
+        let until = now + PATIENCE;
+        writes.push(Waiting { rank, reply_to, until });
+        self.ends.push_back((until, id));
     }
 
     /// Whether someone waits for this record.
@@ -68,28 +70,29 @@ impl Writes {
     pub(super) fn take_reached(&mut self, id: EntityId, rank: Rank) -> Vec<ReplyTo> {
         let Some(writes) = self.waiting.remove(&id) else { return Vec::new() };
         let (reached, rest): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.rank <= rank);
-        self.count -= reached.len();
         if !rest.is_empty() {
             self.waiting.insert(id, rest);
+        }
+        while self.ends.front().is_some_and(|(_, id)| !self.waiting.contains_key(id)) {
+            self.ends.pop_front();
         }
         reached.into_iter().map(|write| write.reply_to).collect()
     }
 
     /// Drops the writes that have waited long enough.
     pub(super) fn expire(&mut self, now: Mono) {
-        if self.next().is_none_or(|next| next > now) {
-            return;
+        while let Some((_, id)) = self.ends.front().copied().filter(|(until, _)| *until <= now) {
+            self.ends.pop_front();
+            if let Some(writes) = self.waiting.get_mut(&id) {
+                writes.retain(|write| write.until > now);
+                if writes.is_empty() {
+                    self.waiting.remove(&id);
+                }
+            }
         }
-        let count = &mut self.count;
-        self.waiting.retain(|_, writes| {
-            let before = writes.len();
-            writes.retain(|write| write.until > now);
-            *count -= before - writes.len();
-            !writes.is_empty()
-        });
     }
 
     pub(super) fn next(&self) -> Option<Mono> {
-        self.waiting.values().filter_map(|writes| writes.first()).map(|write| write.until).min()
+        self.ends.front().map(|(until, _)| *until)
     }
 }

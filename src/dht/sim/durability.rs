@@ -65,7 +65,7 @@ fn check_held(world: &World, seed: u64) {
 
 #[test]
 fn a_crash_of_a_minority_loses_nothing() {
-    for_seeds("durability::a_crash_of_a_minority_loses_nothing", 20, |seed| {
+    for_seeds("durability::a_crash_of_a_minority_loses_nothing", 10, |seed| {
         let size = 3 + usize::try_from(seed % 5).unwrap();
         let (mut world, mut nodes) = silent(seed, size);
         // One of three is a minority of every replica set; once the copies are complete again, the next may go.
@@ -80,7 +80,7 @@ fn a_crash_of_a_minority_loses_nothing() {
 
 #[test]
 fn a_crash_right_after_the_acknowledgement_loses_nothing() {
-    for_seeds("durability::a_crash_right_after_the_acknowledgement_loses_nothing", 60, |seed| {
+    for_seeds("durability::a_crash_right_after_the_acknowledgement_loses_nothing", 40, |seed| {
         let mut world = World::new(seed);
         world.weather = super::world::Weather { delay: 1..=40, loss: 0.05 };
         let size = world.rng.random_range(3..=6);
@@ -122,7 +122,7 @@ fn leaving_one_after_another_loses_nothing() {
 
 #[test]
 fn joining_one_after_another_moves_and_loses_nothing() {
-    for_seeds("durability::joining_one_after_another_moves_and_loses_nothing", 15, |seed| {
+    for_seeds("durability::joining_one_after_another_moves_and_loses_nothing", 8, |seed| {
         let (mut world, _) = silent(seed, 1);
         for index in 1..6 {
             world.start_node(&format!("n{index}"), &["n0"]);
@@ -190,7 +190,7 @@ fn the_end_of_a_lease_is_told() {
 #[test]
 fn a_killed_owner_is_replaced_within_its_time() {
     let worst = std::cell::Cell::new(Duration::ZERO);
-    for_seeds("durability::a_killed_owner_is_replaced_within_its_time", 60, |seed| {
+    for_seeds("durability::a_killed_owner_is_replaced_within_its_time", 40, |seed| {
         let mut world = World::new(seed);
         let size = world.rng.random_range(2..=8);
         world.start_ring(size);
@@ -224,7 +224,7 @@ fn a_killed_owner_is_replaced_within_its_time() {
 
 #[test]
 fn lookups_answer_at_any_node_and_name_who_did_not() {
-    for_seeds("durability::lookups_answer_at_any_node_and_name_who_did_not", 20, |seed| {
+    for_seeds("durability::lookups_answer_at_any_node_and_name_who_did_not", 7, |seed| {
         let mut world = World::new(seed);
         let size = world.rng.random_range(2..=7);
         let nodes = world.start_ring(size);

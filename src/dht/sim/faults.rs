@@ -216,5 +216,5 @@ fn run(seed: u64) {
 
 #[test]
 fn random_faults_leave_no_trace() {
-    for_seeds("faults::random_faults_leave_no_trace", 150, run);
+    for_seeds("faults::random_faults_leave_no_trace", 100, run);
 }

@@ -37,7 +37,7 @@ fn detection(seed: u64, hint: bool) -> Duration {
 #[test]
 fn a_crash_is_noticed_within_three_seconds() {
     let worst = std::cell::Cell::new(Duration::ZERO);
-    for_seeds("membership::a_crash_is_noticed_within_three_seconds", 150, |seed| {
+    for_seeds("membership::a_crash_is_noticed_within_three_seconds", 80, |seed| {
         let took = detection(seed, false);
         assert!(took < Duration::from_secs(3), "seed {seed}: {took:?}");
         worst.set(worst.get().max(took));
@@ -150,7 +150,7 @@ fn of_two_nodes_with_one_name_the_later_stays() {
 #[test]
 fn a_healed_partition_is_one_ring_again() {
     let worst = std::cell::Cell::new(Duration::ZERO);
-    for_seeds("membership::a_healed_partition_is_one_ring_again", 60, |seed| {
+    for_seeds("membership::a_healed_partition_is_one_ring_again", 40, |seed| {
         let mut world = World::new(seed);
         let size = world.rng.random_range(2..=8);
         let nodes = world.start_ring(size);

@@ -175,9 +175,13 @@ impl World {
 
     /// Runs until the condition holds, at most until `until`; whether it held.
     pub(super) fn run_until(&mut self, until: Mono, holds: impl Fn(&Self) -> bool) -> bool {
+        let mut look_at = self.now;
         loop {
-            if holds(self) {
-                return true;
+            if look_at <= self.now {
+                if holds(self) {
+                    return true;
+                }
+                look_at = self.now + Duration::from_millis(5);
             }
             match self.next_event().filter(|next| *next <= until) {
                 Some(next) => {

@@ -111,8 +111,9 @@ pub trait Harness: Send + Sync + 'static {
         async {}
     }
 
-    /// Whether the broker drops messages to an endpoint that does not read, instead of slowing the sender down. Then
-    /// the back-pressure check asks for order and recovery, but not for completeness.
+    /// Whether the broker keeps or drops messages to an endpoint that does not read, instead of slowing the sender
+    /// down. Then the back-pressure check asks for order and recovery, but neither for a full queue (the broker may be
+    /// faster than the sender) nor for completeness.
     fn broker_drops(&self) -> bool {
         false
     }

@@ -179,7 +179,7 @@ impl EventLoop {
             if self.is_over(link)? {
                 return Ok(());
             }
-            if !starved && self.staged.len() < STAGE {
+            if !starved && self.has_stage_room() {
                 continue;
             }
             let deadline = self.deadline();
@@ -298,9 +298,10 @@ impl EventLoop {
         }
     }
 
-    /// Whether events may still be added without reading getting ahead of the receiving half.
+    /// Whether events may still be added without reading getting ahead of the receiving half. While closing, what is
+    /// read adds none.
     pub(super) fn has_stage_room(&self) -> bool {
-        self.staged.len() < STAGE
+        self.staged.len() < STAGE || self.closing.is_some()
     }
 
     /// The connection has its subscriptions.

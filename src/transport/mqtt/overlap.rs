@@ -7,8 +7,8 @@ use rumqttc::Publish;
 
 use crate::topic::TopicFilter;
 
-/// How many messages are remembered at most.
-const LIMIT: usize = 1024;
+/// How many messages a generation of the memory holds. Copies come close behind each other.
+const GENERATION: usize = 4096;
 
 /// Recognises the second copy of a message between a SUBSCRIBE and the end of the filter that it replaces.
 ///
@@ -22,6 +22,8 @@ pub(super) struct Transition {
     new: Vec<TopicFilter>,
     /// Hashes of the messages that came once and are expected again.
     once: HashSet<u64>,
+    /// The generation before: messages that were under way when the transition began come once and would fill the one.
+    before: HashSet<u64>,
     hasher: RandomState,
 }
 
@@ -41,7 +43,8 @@ impl Transition {
     pub(super) fn end(&mut self) {
         self.old.clear();
         self.new.clear();
-        self.once.clear();
+        self.once = HashSet::new();
+        self.before = HashSet::new();
     }
 
     /// Whether this is the copy of a message that was handed out already.
@@ -53,12 +56,13 @@ impl Transition {
             return false;
         }
         let hash = self.hasher.hash_one((&publish.topic, &publish.payload));
-        if self.once.remove(&hash) {
+        if self.once.remove(&hash) || self.before.remove(&hash) {
             return true;
         }
-        if self.once.len() < LIMIT {
-            self.once.insert(hash);
+        if self.once.len() >= GENERATION {
+            self.before = std::mem::take(&mut self.once);
         }
+        self.once.insert(hash);
         false
     }
 }
@@ -85,6 +89,18 @@ mod tests {
         assert_eq!(seen, [false, true, false, true]);
         assert!(!transition.is_second_copy(&message("a/c", "x")));
         assert!(!transition.is_second_copy(&message("a/c", "x")), "only the new filter matches");
+    }
+
+    #[test]
+    fn a_backlog_of_single_copies_does_not_fill_the_memory() {
+        let mut transition = Transition::default();
+        transition.begin(filters("a/b"), filters("a/+"));
+        for n in 0..3 * GENERATION {
+            assert!(!transition.is_second_copy(&message("a/b", &n.to_string())));
+        }
+        assert!(!transition.is_second_copy(&message("a/b", "twice")));
+        assert!(transition.is_second_copy(&message("a/b", "twice")));
+        assert!(transition.once.len() + transition.before.len() <= 2 * GENERATION);
     }
 
     #[test]

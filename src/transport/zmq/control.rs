@@ -27,10 +27,12 @@ pub(super) enum Control {
     Hello(Greeting),
     /// From a ROUTER: you are attached.
     Welcome(Greeting),
-    /// I go, or let go of you.
+    /// I end. What I have published may still be on its way.
     Bye,
     /// Nothing but a question to the own ROUTER, whether the peer's connection still stands.
     Ping,
+    /// I let go of you, and stay.
+    Detach,
 }
 
 /// Who speaks.
@@ -85,7 +87,7 @@ mod tests {
     #[test]
     fn controls_come_back() {
         let Control::Hello(greeting) = hello() else { unreachable!() };
-        for control in [hello(), Control::Welcome(greeting), Control::Bye, Control::Ping] {
+        for control in [hello(), Control::Welcome(greeting), Control::Bye, Control::Ping, Control::Detach] {
             assert_eq!(Control::decode(&control.encode()), Some(control));
         }
     }

@@ -11,17 +11,27 @@ use tokio::io::unix::AsyncFd;
 
 /// Makes an XPUB answer EAGAIN where it would drop.
 pub(super) fn set_nodrop(socket: &mut ::zmq::Socket) -> ::zmq::Result<()> {
-    let on: c_int = 1;
-    // SAFETY: the socket is open for as long as it is borrowed, and the option is an `int` of the size stated.
+    set_int(socket, zmq_sys::ZMQ_XPUB_NODROP, 1)
+}
+
+/// For how long, in milliseconds, sent data may stay unacknowledged before the system gives the connection up. Without
+/// effect where the system has no such option.
+pub(super) fn set_tcp_max_retransmit(socket: &mut ::zmq::Socket, millis: c_int) -> ::zmq::Result<()> {
+    set_int(socket, zmq_sys::ZMQ_TCP_MAXRT, millis)
+}
+
+fn set_int(socket: &mut ::zmq::Socket, option: u32, value: c_int) -> ::zmq::Result<()> {
+    // SAFETY: the socket is open for as long as it is borrowed, and the value is an `int` of the size stated, which
+    // libzmq reads during the call.
     let rc = unsafe {
         zmq_sys::zmq_setsockopt(
             socket.as_mut_ptr(),
-            zmq_sys::ZMQ_XPUB_NODROP as c_int,
-            (&raw const on).cast(),
+            option as c_int,
+            (&raw const value).cast(),
             size_of::<c_int>(),
         )
     };
-    check(rc)
+    if rc == -1 { Err(last_error()) } else { Ok(()) }
 }
 
 /// A descriptor of one's own for the socket's readiness.
@@ -71,10 +81,6 @@ pub(super) fn send_shared(socket: &mut ::zmq::Socket, payload: Bytes, flags: i32
 unsafe extern "C" fn release(_data: *mut c_void, owner: *mut c_void) {
     // SAFETY: `owner` is the box that `send_shared` gave away, and libzmq calls this once. `Bytes` is Send.
     drop(unsafe { Box::from_raw(owner.cast::<Bytes>()) });
-}
-
-fn check(rc: c_int) -> ::zmq::Result<()> {
-    if rc == -1 { Err(last_error()) } else { Ok(()) }
 }
 
 fn last_error() -> ::zmq::Error {

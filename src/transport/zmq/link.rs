@@ -1,12 +1,11 @@
-//! How connections come and go: greetings, farewells, and what libzmq's monitors tell.
+//! How peers come and go: greetings and farewells.
 
 use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::control::{Control, Greeting};
 use super::dealer::Dealer;
-use super::monitor::{Change, LinkEvent};
-use super::peers::{Feed, Peer, Peers, Transition};
+use super::peers::{Feed, Peer, Peers, Route, Transition, too_many};
 use super::socket::Turn;
 use super::state::{Session, dropped};
 use crate::error::Result;
@@ -14,12 +13,6 @@ use crate::transport::{Event, Locator};
 
 /// How long an answer to a greeting is waited for before it is repeated.
 const REPEAT_GREETING: Duration = Duration::from_millis(500);
-/// How long libzmq may take to say that it tries a lost connection again, before it is told to.
-const ABANDONED_AFTER: Duration = Duration::from_millis(300);
-/// A peer that is gone, and that nobody asked for, is forgotten after this.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
-/// A peer that has said goodbye may still have messages under way to us for this long.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a closed connection may take to write what it holds.
 const PARTING_LINGER: Duration = Duration::from_secs(1);
 
@@ -60,7 +53,8 @@ impl Session {
         record.welcomed = false;
         record.route = None;
         if let Some(dealer) = record.dealer.take() {
-            let _ = dealer.socket.try_send(Turn::Passing, |s| s.send(Control::Bye.encode(), ::zmq::DONTWAIT));
+            let _ =
+                dealer.socket.try_send(Turn::Passing, |s| s.send(Control::Detach.encode(), ::zmq::DONTWAIT));
             dealer.close(PARTING_LINGER);
             self.dealers_changed();
         }
@@ -76,6 +70,8 @@ impl Session {
         let mut peers = self.peers();
         let known = peers.canonical(from);
         match control {
+            // Who comes while this session ends is not told that it is there.
+            Control::Hello(_) if self.is_closed() => {}
             Control::Hello(greeting) => {
                 let address = match Address::of_peer(from) {
                     Ok(address) if greeting.locator == *from && *from != self.local => address,
@@ -90,14 +86,18 @@ impl Session {
                 let address = record.dealer.as_ref().map_or(address, |dealer| dealer.address.clone());
                 self.follow(&mut peers, &known, &address, greeting.publish_port);
             }
-            Control::Bye => {
+            Control::Bye | Control::Detach => {
                 let Some(record) = peers.get_mut(from) else { return };
                 record.accepted = None;
                 record.seen = Instant::now();
-                if matches!(record.route, Some(super::peers::Route::Router)) {
+                if matches!(record.route, Some(Route::Router)) {
                     record.route = None;
                 }
                 self.settle(&known, record);
+                // What one who ends has published may still be on its way; one who stays goes on publishing, to others.
+                if control == Control::Detach && !record.wanted && record.dealer.is_none() {
+                    self.forget(&mut peers, &known);
+                }
             }
             Control::Ping => {}
             Control::Welcome(_) => dropped("welcome by the wrong way", from),
@@ -114,10 +114,10 @@ impl Session {
                 drop(self.forget_quietly(&mut peers, known));
             }
             Control::Welcome(greeting) => {
-                if greeting.locator != *known {
-                    if let Some(stray) = peers.alias(greeting.locator, known) {
-                        self.absorb(&mut peers, known, stray);
-                    }
+                if greeting.locator != *known
+                    && let Some(stray) = peers.alias(greeting.locator.clone(), known)
+                {
+                    self.absorb(&mut peers, known, greeting.locator, stray);
                 }
                 let Some(record) = peers.get_mut(known) else { return };
                 if !record.wanted {
@@ -127,7 +127,7 @@ impl Session {
                 let address = dealer.address.clone();
                 self.follow(&mut peers, known, &address, greeting.publish_port);
             }
-            Control::Bye => {
+            Control::Bye | Control::Detach => {
                 if let Some(record) = peers.get_mut(known) {
                     record.welcomed = false;
                     self.settle(known, record);
@@ -136,85 +136,6 @@ impl Session {
             Control::Ping => {}
             Control::Hello(_) => dropped("greeting by the wrong way", known),
         }
-    }
-
-    /// Our connection to a peer's ROUTER has changed.
-    pub(super) fn on_dealer_link(&self, dealer: &Dealer, change: Change) {
-        self.set_urgent();
-        let mut peers = self.peers();
-        let Some(record) = peers.get_mut(&dealer.peer) else { return };
-        match change {
-            Change::Up => {
-                dealer.set_connected(true);
-                self.greet(record, dealer);
-            }
-            Change::Down => {
-                dealer.set_connected(false);
-                record.welcomed = false;
-                record.greeted = None;
-                self.settle(&dealer.peer, record);
-            }
-            Change::Retrying => dealer.set_retrying(),
-        }
-    }
-
-    /// Our connection to a peer's XPUB has changed.
-    pub(super) fn on_feed_link(&self, event: &LinkEvent) {
-        self.set_urgent();
-        let mut peers = self.peers();
-        for (locator, record) in peers.iter_mut() {
-            let Some(feed) = record.feed.as_mut().filter(|feed| feed.endpoint == event.endpoint) else {
-                continue;
-            };
-            match event.change {
-                Change::Up => {
-                    feed.connected = true;
-                    feed.ever_connected = true;
-                }
-                Change::Down => {
-                    feed.connected = false;
-                    feed.retrying = false;
-                    feed.since = Instant::now();
-                    // Both connections of a process that dies die together; this one may be noticed first.
-                    self.probe(record);
-                }
-                Change::Retrying => feed.retrying = true,
-            }
-            self.settle(locator, record);
-        }
-    }
-
-    /// What is due without anybody asking for it. Says whether more is due soon.
-    pub(super) fn tick(&self) -> bool {
-        let mut peers = self.peers();
-        let mut unsettled = false;
-        for locator in peers.locators() {
-            let Some(record) = peers.get_mut(&locator) else { continue };
-            self.probe(record);
-            if let Some(dealer) = record.dealer.clone() {
-                self.greet(record, &dealer);
-                if dealer.is_abandoned(ABANDONED_AFTER) {
-                    reconnect(&dealer.socket, &dealer.address.endpoint());
-                    dealer.set_retrying();
-                }
-            }
-            if let Some(feed) = record.feed.as_mut() {
-                if !feed.connected && !feed.retrying && feed.since.elapsed() >= ABANDONED_AFTER {
-                    // libzmq cuts a connection for good when a message is over its limit, and says no more than that.
-                    dropped("connection cut by a protocol error", &feed.endpoint);
-                    self.report(Event::Lagged(1));
-                    reconnect(&self.sockets.subscriber, &feed.endpoint);
-                    feed.retrying = true;
-                }
-            }
-            self.settle(&locator, record);
-            if self.is_past(record) {
-                self.forget(&mut peers, &locator);
-            } else {
-                unsettled |= record.is_unsettled();
-            }
-        }
-        unsettled
     }
 
     /// Tells every peer that this session ends.
@@ -232,7 +153,7 @@ impl Session {
     }
 
     /// Sends the greeting, if there is somebody to greet who has not answered yet.
-    fn greet(&self, record: &mut Peer, dealer: &Dealer) {
+    pub(super) fn greet(&self, record: &mut Peer, dealer: &Dealer) {
         let patient = record.greeted.is_some_and(|at| at.elapsed() < REPEAT_GREETING);
         if !record.wanted || record.welcomed || patient || !dealer.is_connected() {
             return;
@@ -278,10 +199,15 @@ impl Session {
     }
 
     /// Reports what has changed about a peer.
-    fn settle(&self, locator: &Locator, record: &mut Peer) {
+    pub(super) fn settle(&self, locator: &Locator, record: &mut Peer) {
         match record.transition() {
             None => {}
-            Some(Transition::Down) => self.report(Event::PeerDown(locator.clone())),
+            Some(Transition::Down) => {
+                self.report(Event::PeerDown(locator.clone()));
+                if let Some(other) = record.also_up.take() {
+                    self.report(Event::PeerDown(other));
+                }
+            }
             Some(Transition::Up { again }) => {
                 if again {
                     self.report(Event::Reconnected { session_present: false });
@@ -291,9 +217,10 @@ impl Session {
         }
     }
 
-    fn forget(&self, peers: &mut Peers, locator: &Locator) {
-        if self.forget_quietly(peers, locator).is_some_and(|record| record.up) {
-            self.report(Event::PeerDown(locator.clone()));
+    pub(super) fn forget(&self, peers: &mut Peers, locator: &Locator) {
+        if let Some(record) = self.forget_quietly(peers, locator) {
+            let names = record.up.then(|| locator.clone()).into_iter().chain(record.also_up);
+            names.for_each(|name| self.report(Event::PeerDown(name)));
         }
     }
 
@@ -310,16 +237,18 @@ impl Session {
     }
 
     /// A peer was known under two names: what was noted under the other one joins the record that stays.
-    fn absorb(&self, peers: &mut Peers, locator: &Locator, stray: Peer) {
-        if let Some(feed) = &stray.feed {
-            self.unfollow(peers, locator, feed);
-        }
+    fn absorb(&self, peers: &mut Peers, locator: &Locator, own: Locator, stray: Peer) {
         if let Some(dealer) = &stray.dealer {
             dealer.close(PARTING_LINGER);
             self.dealers_changed();
         }
-        if let Some(record) = peers.get_mut(locator) {
-            record.accepted = record.accepted.take().or(stray.accepted);
+        let Some(record) = peers.get_mut(locator) else { return };
+        record.accepted = record.accepted.take().or(stray.accepted);
+        record.also_up = stray.up.then_some(own);
+        match (&record.feed, stray.feed) {
+            (None, feed) => record.feed = feed,
+            (Some(_), Some(feed)) => self.unfollow(peers, locator, &feed),
+            (Some(_), None) => {}
         }
     }
 
@@ -335,7 +264,7 @@ impl Session {
             dealer.close(Duration::ZERO);
             self.dealers_changed();
         }
-        record.route = Some(super::peers::Route::Router);
+        record.route = Some(Route::Router);
     }
 
     /// Gives up a connection that was dialled for messages; what was sent is still written.
@@ -348,17 +277,8 @@ impl Session {
         }
     }
 
-    /// Looks whether the peer's connection to our ROUTER still stands.
-    fn probe(&self, record: &mut Peer) {
-        let Some(own) = &record.accepted else { return };
-        if !self.send_by_router(own, &Control::Ping) {
-            record.accepted = None;
-            record.seen = Instant::now();
-        }
-    }
-
     /// `false` if the peer is not there. A queue that is full counts as being there.
-    fn send_by_router(&self, locator: &Locator, control: &Control) -> bool {
+    pub(super) fn send_by_router(&self, locator: &Locator, control: &Control) -> bool {
         let frame = control.encode();
         let sent = self.sockets.router.try_send(Turn::Passing, |socket| {
             socket.send(locator.as_str(), ::zmq::DONTWAIT | ::zmq::SNDMORE)?;
@@ -366,26 +286,4 @@ impl Session {
         });
         !matches!(sent, Some(Err(::zmq::Error::EHOSTUNREACH)))
     }
-
-    /// Whether nothing is left to be known about a peer, and nothing of it left to be read.
-    fn is_past(&self, record: &Peer) -> bool {
-        if record.wanted || record.accepted.is_some() || record.dealer.is_some() {
-            return false;
-        }
-        let gone = record.seen.elapsed();
-        let feed_lost = record.feed.as_ref().is_none_or(|feed| !feed.connected);
-        gone >= FORGET_AFTER || (gone >= FAREWELL && feed_lost && !self.sockets.subscriber.is_readable())
-    }
-}
-
-/// Makes libzmq forget a connection that it has given up, and make it anew.
-fn reconnect(socket: &super::socket::Socket, endpoint: &str) {
-    let _ = socket.with(|socket| {
-        let _ = socket.disconnect(endpoint);
-        socket.connect(endpoint)
-    });
-}
-
-pub(super) fn too_many() -> crate::ErrorKind {
-    crate::ErrorKind::Full { what: "the table of zmq peers", limit: super::peers::MAX_PEERS }
 }

@@ -9,7 +9,8 @@
 //!
 //! A publication is one frame, `topic 0x00 payload`, so that any ZeroMQ program can subscribe to it by prefix. Directed
 //! messages begin with a kind byte. There is no thread between libzmq and the caller: it is called in the sender's task
-//! and in the receiver's, both woken by the sockets' descriptors.
+//! and in the receiver's, both woken by the sockets' descriptors. Greetings are answered where they are read; while nobody
+//! receives, a task reads the directed sockets in the receiver's place, up to one queue of messages.
 //!
 //! A subscriber that does not read holds its publishers up: they get [`Full`](crate::transport::TrySendError::Full) or
 //! wait. One that has not read at all for [`peer_timeout`](ZmqTransport::peer_timeout), with all queues full, is
@@ -33,9 +34,11 @@ mod outgoing;
 mod peers;
 mod prefix;
 mod reader;
+mod routes;
 mod socket;
 mod sockets;
 mod state;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,8 +128,9 @@ impl ZmqTransport {
         self
     }
 
-    /// How long a peer may be silent on a connection, or keep its queues full without reading, before the connection is
-    /// given up; ten seconds by default, a tenth of a second at least. A process that ends is noticed at once.
+    /// How long a host may be silent, or a peer keep its queues full without reading, before the connection is given up;
+    /// ten seconds by default, a tenth of a second at least. Hosts are asked in whole seconds. A process that ends is
+    /// noticed at once.
     pub fn peer_timeout(mut self, timeout: Duration) -> Self {
         self.peer_timeout = timeout;
         self

@@ -64,6 +64,8 @@ pub(super) struct Peer {
     /// What was last reported.
     pub(super) up: bool,
     pub(super) was_up: bool,
+    /// Another name under which it was reported as up, before that turned out to be the same peer.
+    pub(super) also_up: Option<Locator>,
     /// When a peer that nobody here asked for was last seen.
     pub(super) seen: Instant,
 }
@@ -87,6 +89,7 @@ impl Peer {
             route: None,
             up: false,
             was_up: false,
+            also_up: None,
             seen: Instant::now(),
         }
     }
@@ -196,6 +199,11 @@ impl Peers {
             self.by_locator.retain(|_, peer| peer.wanted || peer.accepted.is_some() || peer.dealer.is_some());
         }
     }
+}
+
+/// Why a stranger is refused.
+pub(super) fn too_many() -> crate::ErrorKind {
+    crate::ErrorKind::Full { what: "the table of zmq peers", limit: MAX_PEERS }
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ mod tests {
 
         #[test]
         fn arbitrary_prefixes_never_panic(prefix in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = interest(&prefix);
+            let filter = interest(&prefix);
+            prop_assert!(filter.is_none_or(|filter| filter.as_str().len() <= prefix.len() + 2));
         }
     }
 }

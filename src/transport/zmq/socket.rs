@@ -121,6 +121,7 @@ impl Socket {
         limit: usize,
         mut sink: impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
     ) -> bool {
+        let mut left = limit;
         loop {
             let mut ready = self.pending.swap(false, Ordering::AcqRel);
             match cx.as_deref_mut() {
@@ -136,7 +137,7 @@ impl Socket {
             if !ready {
                 return false;
             }
-            let more = self.drain(limit, &mut sink);
+            let more = self.drain(&mut left, &mut sink);
             if more {
                 self.pending.store(true, Ordering::Release);
             }
@@ -146,17 +147,19 @@ impl Socket {
         }
     }
 
+    /// Reads until the socket is empty, which is `false`, or `left` is used up or `sink` breaks.
     fn drain(
         &self,
-        limit: usize,
+        left: &mut usize,
         sink: &mut impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
     ) -> bool {
         let mut inner = self.lock();
         let Some(socket) = inner.as_mut() else { return false };
         let mut more = true;
-        for _ in 0..limit {
+        while *left > 0 {
             match socket.recv_msg(::zmq::DONTWAIT) {
                 Ok(message) => {
+                    *left -= 1;
                     if sink(socket, message).is_break() {
                         break;
                     }

@@ -48,8 +48,8 @@ impl Setup {
         runtime: &Handle,
         receiver: &Arc<AtomicWaker>,
     ) -> Result<Sockets> {
-        let subscriber = context.socket(::zmq::SUB).map_err(failed("opening a SUB"))?;
-        self.common(&subscriber).map_err(failed("setting up a SUB"))?;
+        let mut subscriber = context.socket(::zmq::SUB).map_err(failed("opening a SUB"))?;
+        self.common(&mut subscriber).map_err(failed("setting up a SUB"))?;
         // Subscriptions travel through this queue: one that is full loses them silently, for instance all beyond the
         // thousandth when a connection comes back. It holds nothing else, and no more than there are filters.
         subscriber.set_sndhwm(0).map_err(failed("setting up a SUB"))?;
@@ -74,8 +74,8 @@ impl Setup {
         runtime: &Handle,
         receiver: &Arc<AtomicWaker>,
     ) -> Result<(Arc<Socket>, Monitor)> {
-        let socket = context.socket(::zmq::DEALER).map_err(failed("opening a DEALER"))?;
-        self.common(&socket)
+        let mut socket = context.socket(::zmq::DEALER).map_err(failed("opening a DEALER"))?;
+        self.common(&mut socket)
             .and_then(|()| socket.set_identity(local.as_str().as_bytes()))
             .and_then(|()| socket.set_ipv6(self.ipv6 || address.is_ipv6()))
             .map_err(failed("setting up a DEALER"))?;
@@ -100,7 +100,7 @@ impl Setup {
     }
 
     /// The options that all share.
-    fn common(&self, socket: &::zmq::Socket) -> ::zmq::Result<()> {
+    fn common(&self, socket: &mut ::zmq::Socket) -> ::zmq::Result<()> {
         let queue = i32::try_from(self.options.queue.max(1)).unwrap_or(i32::MAX);
         socket.set_sndhwm(queue)?;
         socket.set_rcvhwm(queue)?;
@@ -114,11 +114,33 @@ impl Setup {
         socket.set_reconnect_ivl_max(1000)?;
         // Without it a host that is gone holds an attempt for the two minutes of the system.
         socket.set_connect_timeout(3000)?;
-        let timeout = i32::try_from(self.peer_timeout.as_millis()).unwrap_or(i32::MAX).max(100);
-        socket.set_heartbeat_ivl((timeout / 5).clamp(20, 1000))?;
-        socket.set_heartbeat_timeout(timeout)?;
-        // The option holds tenths of a second in 16 bits.
-        socket.set_heartbeat_ttl(timeout.min(6_553_500))
+        self.notice_the_dead(socket)
+    }
+
+    /// Lets the system give a connection up whose other end is silent. Not libzmq's heartbeats: their timers abort the
+    /// process when they meet a connection whose reader is too slow (libzmq issues 3937 and 4767, not fixed in any
+    /// release).
+    fn notice_the_dead(&self, socket: &mut ::zmq::Socket) -> ::zmq::Result<()> {
+        let seconds = i32::try_from(self.peer_timeout.as_secs()).unwrap_or(i32::MAX);
+        socket.set_tcp_keepalive(1)?;
+        socket.set_tcp_keepalive_idle((seconds / 2).max(1))?;
+        socket.set_tcp_keepalive_intvl((seconds / 6).max(1))?;
+        socket.set_tcp_keepalive_cnt(3)?;
+        // While something is under way it is not the keepalive that counts, but how long it stays unacknowledged.
+        ffi::set_tcp_max_retransmit(socket, self.timeout_millis())
+    }
+
+    /// Lets libzmq disconnect subscribers that do not read. Here its heartbeats are safe: the publisher's side reads
+    /// nothing but subscriptions, and those without a bound that could stop it.
+    fn disconnect_the_stuck(&self, publisher: &::zmq::Socket) -> ::zmq::Result<()> {
+        publisher.set_rcvhwm(0)?;
+        publisher.set_heartbeat_ivl((self.timeout_millis() / 5).clamp(20, 1000))?;
+        publisher.set_heartbeat_timeout(self.timeout_millis())
+        // No time to live: that would start a timer at the subscriber.
+    }
+
+    fn timeout_millis(&self) -> i32 {
+        i32::try_from(self.peer_timeout.as_millis()).unwrap_or(i32::MAX).max(100)
     }
 }
 
@@ -138,9 +160,9 @@ impl Bound {
         inbound: &Address,
         outbound: &Address,
     ) -> Result<Self> {
-        let router = context.socket(::zmq::ROUTER).map_err(failed("opening a ROUTER"))?;
+        let mut router = context.socket(::zmq::ROUTER).map_err(failed("opening a ROUTER"))?;
         setup
-            .common(&router)
+            .common(&mut router)
             // A peer that comes back under its own id takes over from its dead connection.
             .and_then(|()| router.set_router_handover(true))
             // A message that nobody can take is an error, not silence.
@@ -148,10 +170,11 @@ impl Bound {
             .map_err(failed("setting up a ROUTER"))?;
         let mut publisher = context.socket(::zmq::XPUB).map_err(failed("opening an XPUB"))?;
         setup
-            .common(&publisher)
+            .common(&mut publisher)
             .and_then(|()| ffi::set_nodrop(&mut publisher))
             // Each new subscription is reported, not only the first to a prefix.
             .and_then(|()| publisher.set_xpub_verbose(true))
+            .and_then(|()| setup.disconnect_the_stuck(&publisher))
             // Only subscriptions come in here: a topic and a few bytes.
             .and_then(|()| publisher.set_maxmsgsize(MAX_TOPIC_LEN as i64 + 256))
             .map_err(failed("setting up an XPUB"))?;
