@@ -103,8 +103,8 @@ impl Dealer {
 
     /// Closes both sockets; what was sent is still written, for `linger`.
     pub(super) fn close(&self, linger: Duration) {
-        if let Some(socket) = self.socket.take() {
-            super::sockets::set_linger(&socket, linger);
+        if let Some(mut socket) = self.socket.take() {
+            super::sockets::retire(&mut socket, linger);
         }
         drop(self.monitor.take());
     }

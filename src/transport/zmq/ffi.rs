@@ -20,6 +20,13 @@ pub(super) fn set_tcp_max_retransmit(socket: &mut ::zmq::Socket, millis: c_int) 
     set_int(socket, zmq_sys::ZMQ_TCP_MAXRT, millis)
 }
 
+/// Ends the reports on a socket's connections.
+pub(super) fn stop_monitor(socket: &mut ::zmq::Socket) -> ::zmq::Result<()> {
+    // SAFETY: the socket is open for as long as it is borrowed; no address means that the monitor is closed.
+    let rc = unsafe { zmq_sys::zmq_socket_monitor(socket.as_mut_ptr(), std::ptr::null(), 0) };
+    if rc == -1 { Err(last_error()) } else { Ok(()) }
+}
+
 fn set_int(socket: &mut ::zmq::Socket, option: u32, value: c_int) -> ::zmq::Result<()> {
     // SAFETY: the socket is open for as long as it is borrowed, and the value is an `int` of the size stated, which
     // libzmq reads during the call.
