@@ -40,7 +40,7 @@ fn the_weaker_publisher_is_heard_within_a_lease_and_a_second() {
         let first = hear(subscriber, "a reading", PATIENCE, |heard| heard.strength == 10);
         assert_eq!(first.topic, "weather/98101");
         hear(subscriber, "20 more", PATIENCE, |heard| heard.number == first.number + 20);
-        assert_gapless(subscriber, 10);
+        assert_gapless(subscriber);
     }
 
     let killed = Instant::now();
@@ -52,9 +52,7 @@ fn the_weaker_publisher_is_heard_within_a_lease_and_a_second() {
         println!("handed over after {handover:?}");
         assert!(handover < HANDOVER, "handed over after {handover:?}\n{}", subscriber.tail());
         // What the weaker one has sent meanwhile was replayed.
-        let last = heard(subscriber).into_iter().rfind(|heard| heard.strength == 10).unwrap();
-        let hole = first.made - last.made;
-        assert!(hole < Duration::from_millis(300), "a hole of {hole:?}");
+        assert_gapless(subscriber);
     }
 }
 
@@ -70,7 +68,7 @@ fn samples_flow_again_within_five_seconds_of_the_loss_of_the_responsible_server(
         println!("flowing again after {remap:?}");
         assert!(remap < REMAP, "flowing again after {remap:?}");
         hear(subscriber, "20 more", PATIENCE, |heard| heard.number == first.number + 20);
-        assert_gapless(subscriber, 10);
+        assert_gapless(subscriber);
     }
     let remapped = format!("weather/98101: remapped from {}", weather.responsible);
     for program in [&weather.strong, &weather.weak] {
@@ -99,7 +97,7 @@ fn a_subscriber_whose_link_was_cut_misses_nothing() {
     let weather = Weather::start();
     for (number, subscriber) in [(EXACT, &weather.exact), (WILDCARD, &weather.wildcard)] {
         silenced(subscriber, || weather.hosts.cut(number), || weather.hosts.heal(number));
-        assert_gapless(subscriber, 10);
+        assert_gapless(subscriber);
     }
 }
 
@@ -109,7 +107,7 @@ fn a_subscriber_that_was_deaf_misses_nothing() {
     let weather = Weather::start();
     for (number, subscriber) in [(EXACT, &weather.exact), (WILDCARD, &weather.wildcard)] {
         silenced(subscriber, || weather.hosts.deafen(number), || weather.hosts.undeafen(number));
-        assert_gapless(subscriber, 10);
+        assert_gapless(subscriber);
     }
 }
 
@@ -148,7 +146,6 @@ fn a_publisher_whose_link_was_cut_is_heard_again() {
             heard.strength == 10 && heard.made > healed
         });
         println!("heard again {:?} after the link was healed", first.at - healed_at);
-        let made: Vec<Duration> = heard(subscriber).iter().map(|heard| heard.made).collect();
-        assert!(made.is_sorted(), "readings out of order\n{}", subscriber.tail());
+        assert_gapless(subscriber);
     }
 }
