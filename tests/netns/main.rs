@@ -2,6 +2,7 @@
 //! processes and cut links. `tests/netns/hosts.rs` says how the hosts are made.
 
 #![cfg(all(target_os = "linux", feature = "zmq"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
 
 mod hosts;
 mod program;
