@@ -3,6 +3,7 @@
 
 #![cfg(all(target_os = "linux", feature = "zmq"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
+#![allow(clippy::print_stdout, reason = "what was measured is worth reading")]
 
 mod hosts;
 mod program;
