@@ -104,8 +104,7 @@ impl Dealer {
     /// Closes both sockets; what was sent is still written, for `linger`.
     pub(super) fn close(&self, linger: Duration) {
         if let Some(mut socket) = self.socket.take() {
-            super::ffi::stop_monitor(&mut socket);
-            super::sockets::set_linger(&socket, linger);
+            super::sockets::retire(&mut socket, linger);
         }
         drop(self.monitor.take());
     }

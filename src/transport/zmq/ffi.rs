@@ -21,13 +21,10 @@ pub(super) fn set_tcp_max_retransmit(socket: &mut ::zmq::Socket, millis: c_int) 
 }
 
 /// Ends the reports on a socket's connections.
-///
-/// To be called before the reading end is closed: libzmq's I/O thread blocks for good on a report that nobody takes,
-/// and with it every connection of the context.
-pub(super) fn stop_monitor(socket: &mut ::zmq::Socket) {
-    // SAFETY: the socket is open for as long as it is borrowed; without an endpoint libzmq only ends its monitor. It
-    // fails on a socket that is closing, which reports no more anyway.
-    unsafe { zmq_sys::zmq_socket_monitor(socket.as_mut_ptr(), std::ptr::null(), 0) };
+pub(super) fn stop_monitor(socket: &mut ::zmq::Socket) -> ::zmq::Result<()> {
+    // SAFETY: the socket is open for as long as it is borrowed; no address means that the monitor is closed.
+    let rc = unsafe { zmq_sys::zmq_socket_monitor(socket.as_mut_ptr(), std::ptr::null(), 0) };
+    if rc == -1 { Err(last_error()) } else { Ok(()) }
 }
 
 fn set_int(socket: &mut ::zmq::Socket, option: u32, value: c_int) -> ::zmq::Result<()> {

@@ -214,8 +214,14 @@ fn bind(socket: &::zmq::Socket, address: &Address) -> Result<u16> {
     Address::parse(&bound).map(|address| address.port)
 }
 
-/// How long a socket may take, once closed, to write what it holds.
-pub(super) fn set_linger(socket: &::zmq::Socket, linger: Duration) {
+/// Prepares a socket for being closed, after which it may take `linger` to write what it holds.
+///
+/// Its monitor ends first: libzmq's I/O thread reports by a blocking send, and where the reader of the reports is gone it
+/// would wait for ever, and every connection that it serves with it.
+pub(super) fn retire(socket: &mut ::zmq::Socket, linger: Duration) {
+    if let Err(error) = super::ffi::stop_monitor(socket) {
+        tracing::debug!(%error, "zmq: ending a monitor failed");
+    }
     let millis = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
     if let Err(error) = socket.set_linger(millis) {
         tracing::debug!(%error, "zmq: setting the linger time failed");

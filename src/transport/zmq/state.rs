@@ -167,18 +167,14 @@ impl Session {
             .map(|dealer| (&dealer.socket, dealer.is_connected() || dealer.waiting() > 0))
             .chain([(router, true), (publisher, true)])
             .filter_map(|(socket, flush)| socket.take().map(|socket| (socket, flush)))
+            .chain(subscriber.take().map(|socket| (socket, false)))
             .map(|(mut socket, flush)| {
-                super::ffi::stop_monitor(&mut socket);
-                super::sockets::set_linger(&socket, if flush { linger } else { Duration::ZERO });
+                super::sockets::retire(&mut socket, if flush { linger } else { Duration::ZERO });
                 socket
             });
         let mut sockets: Vec<_> = outgoing.collect();
         let monitors = dealers.iter().map(|dealer| dealer.monitor.take());
-        let subscriber = subscriber.take().map(|mut socket| {
-            super::ffi::stop_monitor(&mut socket);
-            socket
-        });
-        sockets.extend(monitors.chain([subscriber, feeds.take()]).flatten());
+        sockets.extend(monitors.chain([feeds.take()]).flatten());
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner).take();
         Remains { sockets, _context: context }
     }
