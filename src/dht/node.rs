@@ -174,9 +174,15 @@ impl<T: Transport> DhtNodeBuilder<T> {
     /// another member, and goes on looking for its seeds; [`wait_for`](DhtNode::wait_for) waits.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a bad name or a session that runs a node already; [`ErrorKind::Closed`].
+    /// [`ErrorKind::InvalidArgument`] for a bad name or a session that runs a node already;
+    /// [`ErrorKind::ForeignLocator`] for a seed on another transport; [`ErrorKind::Closed`].
     pub async fn start(self) -> Result<DhtNode<T>> {
         let core = self.session.core();
+        let scheme = core.tx.local().scheme();
+        if let Some(foreign) = self.seeds.iter().find(|seed| seed.scheme() != scheme) {
+            let expected = core.tx.capabilities().name;
+            return Err(ErrorKind::ForeignLocator { locator: foreign.to_string(), expected }.into());
+        }
         let name = self.name.unwrap_or_else(|| core.tx.local().to_string());
         // The wall clock's milliseconds: a restarted node is a later generation.
         let generation = u64::try_from(Timestamp::now().as_nanos() / 1_000_000).unwrap_or(0);
@@ -193,8 +199,7 @@ impl<T: Transport> DhtNodeBuilder<T> {
         });
         core.register(Room::DhtNode, shell.clone())?;
         let relays = tokio::spawn(run_relays(self.session.clone(), plans));
-        let seeds = shell.others(self.seeds);
-        shell.handle(Input::Join(seeds));
+        shell.handle(Input::Join(shell.others(self.seeds)));
         Ok(DhtNode { shell, session: self.session, relays })
     }
 }

@@ -1,17 +1,24 @@
 //! Control messages that found the transport busy: a bounded queue and the task that waits in the driver's stead.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
-use crate::transport::{Outbound, TransportTx, TrySendError};
+use crate::transport::{Destination, Locator, Outbound, TransportTx, TrySendError};
 
 /// The most messages that wait; the protocols above repeat what matters.
 const OUTBOX: usize = 8192;
 /// How long one message may hold up those behind it: a peer that is down must not stop the others.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// A peer that used that up is not waited for again for so long.
+const IMPATIENCE: Duration = Duration::from_secs(2);
+/// So many slow peers are remembered.
+const MAX_SLOW: usize = 1024;
 
 /// The producer side.
 pub(super) struct Outbox {
@@ -30,12 +37,17 @@ pub(super) struct OutboxTask<Tx> {
     tx: Tx,
     queue: mpsc::Receiver<Outbound>,
     waiting: Arc<Waiting>,
+    /// Since when a peer is known to be slow.
+    slow: HashMap<Locator, Instant>,
 }
 
 pub(super) fn new<Tx: TransportTx>(tx: Tx) -> (Outbox, OutboxTask<Tx>) {
     let (sender, receiver) = mpsc::channel(OUTBOX);
     let waiting = Arc::new(Waiting::default());
-    (Outbox { queue: sender, waiting: waiting.clone() }, OutboxTask { tx, queue: receiver, waiting })
+    (
+        Outbox { queue: sender, waiting: waiting.clone() },
+        OutboxTask { tx, queue: receiver, waiting, slow: HashMap::new() },
+    )
 }
 
 impl Outbox {
@@ -82,14 +94,39 @@ impl<Tx: TransportTx> OutboxTask<Tx> {
                 outbound = self.queue.recv() => outbound,
             };
             let Some(outbound) = outbound else { return };
-            let mut batch = vec![outbound];
-            match tokio::time::timeout(PATIENCE, self.tx.send_batch(&mut batch)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => dropped("failed", &error),
-                Err(elapsed) => dropped("peer too slow", &elapsed),
-            }
+            self.send(outbound).await;
             if self.waiting.messages.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.waiting.empty.notify_waiters();
+            }
+        }
+    }
+}
+
+impl<Tx: TransportTx> OutboxTask<Tx> {
+    async fn send(&mut self, outbound: Outbound) {
+        let peer = match &outbound.to {
+            Destination::Peer(peer) => Some(peer.clone()),
+            Destination::Topic(_) => None,
+        };
+        let known_slow = peer.as_ref().and_then(|peer| self.slow.get(peer));
+        if known_slow.is_some_and(|since| since.elapsed() < IMPATIENCE) {
+            if let Err(error) = self.tx.try_send(outbound) {
+                dropped("peer too slow", &error);
+            }
+            return;
+        }
+        let mut batch = vec![outbound];
+        match tokio::time::timeout(PATIENCE, self.tx.send_batch(&mut batch)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => dropped("failed", &error),
+            Err(elapsed) => {
+                dropped("peer too slow", &elapsed);
+                if self.slow.len() >= MAX_SLOW {
+                    self.slow.clear();
+                }
+                if let Some(peer) = peer {
+                    self.slow.insert(peer, Instant::now());
+                }
             }
         }
     }
