@@ -35,6 +35,25 @@ pub(crate) enum Message {
     Query { filter: TopicFilter },
 }
 
+impl Message {
+    /// Whether the numbers make sense: the state machines count on it. What a stranger may send, this refuses.
+    pub(crate) fn is_sound(&self) -> bool {
+        // The number after the last is computed with.
+        let counts = |last: u64| last < u64::MAX;
+        match self {
+            Self::Heartbeat(Heartbeat { first, last, .. }) | Self::Replay(Replay { first, last, .. }) => {
+                counts(*last) && (1..=last + 1).contains(first)
+            }
+            Self::WriterBye { last, .. } => counts(*last),
+            Self::AckNack(AckNack { next, missing, .. }) => {
+                let sound = |(from, to): &(u64, u64)| *from >= 1 && from <= to && counts(*to);
+                *next >= 1 && missing.len() <= MAX_RANGES && missing.iter().all(sound)
+            }
+            Self::ReaderBye { .. } | Self::Query { .. } => true,
+        }
+    }
+}
+
 /// What a writer says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Heartbeat {
@@ -146,7 +165,24 @@ mod tests {
                 panic!("{name}")
             };
             assert_eq!(decode_body::<Message>(&body).unwrap(), message, "{name}");
+            assert!(message.is_sound(), "{name}");
         }
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let with = |change: fn(&mut Heartbeat)| {
+            let Some((_, Message::Heartbeat(mut heartbeat))) = golden().into_iter().next() else { panic!() };
+            change(&mut heartbeat);
+            Message::Heartbeat(heartbeat).is_sound()
+        };
+        assert!(with(|_| {}));
+        assert!(with(|heartbeat| heartbeat.first = heartbeat.last + 1), "nothing is kept");
+        assert!(!with(|heartbeat| heartbeat.first = heartbeat.last + 2));
+        assert!(!with(|heartbeat| heartbeat.first = 0));
+        assert!(!with(|heartbeat| heartbeat.last = u64::MAX));
+        let bye = Message::WriterBye { writer: entity(1), epoch: 1, last: u64::MAX };
+        assert!(!bye.is_sound());
     }
 
     proptest! {

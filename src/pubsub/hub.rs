@@ -255,10 +255,11 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
                 let route = self.route(topic);
                 route.readers.iter().for_each(|reader| reader.on_data(self, now, wall, &frame));
             }
-            Ok(Frame::Control { room: Room::PubSub, body }) => match wire::decode_body(&body) {
-                Ok(message) => self.on_topic_message(now, topic, &message),
-                Err(error) => malformed(topic.as_str(), &error),
-            },
+            Ok(Frame::Control { room: Room::PubSub, body }) => {
+                if let Some(message) = decode(topic.as_str(), &body) {
+                    self.on_topic_message(now, topic, &message);
+                }
+            }
             Ok(Frame::Control { .. }) => dropped("wrong room"),
             Err(error) => {
                 malformed(topic.as_str(), &error);
@@ -275,10 +276,11 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
                 let readers: Vec<_> = read(&self.readers).values().cloned().collect();
                 readers.iter().for_each(|reader| reader.on_repair(self, now, wall, &frame));
             }
-            Frame::Control { body, .. } => match wire::decode_body(&body) {
-                Ok(message) => self.on_directed_message(now, from, &message),
-                Err(error) => malformed(from.as_str(), &error),
-            },
+            Frame::Control { body, .. } => {
+                if let Some(message) = decode(from.as_str(), &body) {
+                    self.on_directed_message(now, from, &message);
+                }
+            }
         }
     }
 
@@ -341,6 +343,22 @@ fn read<V>(lock: &RwLock<V>) -> std::sync::RwLockReadGuard<'_, V> {
 
 fn write<V>(lock: &RwLock<V>) -> std::sync::RwLockWriteGuard<'_, V> {
     lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The message, if it is one and makes sense.
+fn decode(origin: &str, body: &[u8]) -> Option<Message> {
+    match wire::decode_body::<Message>(body) {
+        Ok(message) if message.is_sound() => Some(message),
+        Ok(message) => {
+            tracing::debug!(origin, ?message, "dropped a message whose numbers make no sense");
+            dropped("malformed");
+            None
+        }
+        Err(error) => {
+            malformed(origin, &error);
+            None
+        }
+    }
 }
 
 fn malformed(origin: &str, error: &crate::Error) {

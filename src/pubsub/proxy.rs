@@ -1,6 +1,8 @@
 //! What a reader knows of one writer: which samples it has, which it holds back, which it misses.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::control::{Heartbeat, MAX_RANGES};
@@ -14,9 +16,10 @@ use crate::wire::DataFrame;
 /// The first wait before a request for repair is repeated; it doubles up to [`SLOWEST_NACK`].
 const FIRST_NACK: Duration = Duration::from_millis(40);
 const SLOWEST_NACK: Duration = Duration::from_millis(640);
-/// The most that is held back behind a gap; what does not fit is asked for again.
+/// The most that is held back behind a gap, of one writer and of all writers of a reader; what does not fit is asked for
+/// again.
 const MAX_HELD_FRAMES: usize = 4096;
-const MAX_HELD_BYTES: usize = 32 << 20;
+const MAX_HELD_BYTES: usize = 128 << 20;
 
 #[derive(Debug)]
 pub(super) struct WriterProxy {
@@ -33,7 +36,10 @@ pub(super) struct WriterProxy {
     pub(super) last: u64,
     /// Frames behind a gap, by first sequence number.
     held: BTreeMap<u64, DataFrame>,
-    held_bytes: usize,
+    /// Bytes held back by all proxies of the reader.
+    held_bytes: Arc<AtomicUsize>,
+    /// Bytes held back by this one.
+    held_here: usize,
     /// A takeover waits for the writer to say where the samples after this time begin.
     pub(super) replaying: Option<Timestamp>,
     /// Samples up to this source time were heard from the owner before.
@@ -54,7 +60,14 @@ pub(super) struct WriterProxy {
 }
 
 impl WriterProxy {
-    pub(super) fn new(now: Mono, topic: Topic, heartbeat: &Heartbeat, compatible: bool, next: u64) -> Self {
+    pub(super) fn new(
+        now: Mono,
+        topic: Topic,
+        heartbeat: &Heartbeat,
+        compatible: bool,
+        next: u64,
+        held_bytes: Arc<AtomicUsize>,
+    ) -> Self {
         Self {
             topic,
             locator: heartbeat.locator.clone(),
@@ -66,7 +79,8 @@ impl WriterProxy {
             next,
             last: heartbeat.last,
             held: BTreeMap::new(),
-            held_bytes: 0,
+            held_bytes,
+            held_here: 0,
             replaying: None,
             skip_until: None,
             passed_over: false,
@@ -93,11 +107,12 @@ impl WriterProxy {
     /// Holds a frame back behind a gap, if there is room.
     pub(super) fn hold(&mut self, frame: DataFrame) {
         let size = frame.bytes().len();
-        if self.held.len() < MAX_HELD_FRAMES && self.held_bytes + size <= MAX_HELD_BYTES {
-            if let Some(old) = self.held.insert(frame.header().first, frame) {
-                self.held_bytes -= old.bytes().len();
-            }
-            self.held_bytes += size;
+        if self.held.len() < MAX_HELD_FRAMES
+            && self.held_bytes.load(Ordering::Relaxed).saturating_add(size) <= MAX_HELD_BYTES
+        {
+            let replaced = self.held.insert(frame.header().first, frame);
+            self.note_held(size);
+            self.note_released(replaced.map_or(0, |old| old.bytes().len()));
         }
     }
 
@@ -108,7 +123,7 @@ impl WriterProxy {
                 return None;
             }
             let frame = entry.remove();
-            self.held_bytes -= frame.bytes().len();
+            self.note_released(frame.bytes().len());
             if frame.header().end() > self.next {
                 return Some(frame);
             }
@@ -123,7 +138,17 @@ impl WriterProxy {
 
     fn forget_held(&mut self) {
         self.held.clear();
-        self.held_bytes = 0;
+        self.note_released(self.held_here);
+    }
+
+    fn note_held(&mut self, bytes: usize) {
+        self.held_here += bytes;
+        self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn note_released(&mut self, bytes: usize) {
+        self.held_here -= bytes;
+        self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Passes over everything published so far: another writer is heard.
@@ -199,6 +224,12 @@ impl WriterProxy {
 
     pub(super) fn nack_at(&self) -> Option<Mono> {
         self.nack_at
+    }
+}
+
+impl Drop for WriterProxy {
+    fn drop(&mut self) {
+        self.forget_held();
     }
 }
 

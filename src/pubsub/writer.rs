@@ -16,6 +16,8 @@ use crate::wire::{DataFrame, FrameBuilder, MAX_SAMPLES};
 
 /// A writer announces itself at least this often.
 pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
+/// And at most this often.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(5);
 /// After the last sample of a burst, the first heartbeat that asks for acknowledgement.
 const FIRST_HEARTBEAT: Duration = Duration::from_millis(20);
 /// A reader that answered no heartbeat for this long counts as gone.
@@ -391,7 +393,9 @@ fn subscribers(acknack: &AckNack, compatible: bool) -> usize {
     if compatible { acknack.stands_for.unwrap_or(1) as usize } else { 0 }
 }
 
-/// How often a writer announces itself: three times within its lease, so that one loss is no departure.
+/// How often a writer announces itself: three times within its lease, so that one loss is no departure. A relay takes over
+/// what a stranger offers: a lease of nothing must not keep the driver busy.
 fn period(offered: &Offered) -> Duration {
-    offered.liveliness.lease.finite().map_or(HEARTBEAT_PERIOD, |lease| (lease / 3).min(HEARTBEAT_PERIOD))
+    let third = |lease: Duration| (lease / 3).clamp(SHORTEST_PERIOD, HEARTBEAT_PERIOD);
+    offered.liveliness.lease.finite().map_or(HEARTBEAT_PERIOD, third)
 }

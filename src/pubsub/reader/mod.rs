@@ -4,6 +4,8 @@ mod arbitration;
 mod delivery;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::control::{AckNack, Heartbeat, Message, Replay};
@@ -64,6 +66,8 @@ pub(super) struct ReaderCore {
     writers: HashMap<EntityId, WriterProxy>,
     instances: HashMap<Topic, Instance>,
     departed: HashMap<EntityId, Departed>,
+    /// What all proxies hold back behind gaps, in bytes.
+    held_bytes: Arc<AtomicUsize>,
     pub(super) queue: ReaderQueue,
     pub(super) stats: SubscriberStats,
     actions: VecDeque<ReaderAction>,
@@ -92,6 +96,7 @@ impl ReaderCore {
             writers: HashMap::new(),
             instances: HashMap::new(),
             departed: HashMap::new(),
+            held_bytes: Arc::default(),
             stats: SubscriberStats::default(),
             actions: VecDeque::new(),
             deadline: None,
@@ -276,7 +281,7 @@ impl ReaderCore {
     pub(super) fn leave(&mut self) {
         for (writer, proxy) in self.writers.drain() {
             let message = Message::ReaderBye { reader: self.id, writer, via_node: self.via_node };
-            self.actions.push_back(ReaderAction::Tell { to: proxy.locator, message });
+            self.actions.push_back(ReaderAction::Tell { to: proxy.locator.clone(), message });
         }
     }
 
@@ -285,7 +290,8 @@ impl ReaderCore {
         let verdict = qos::check(&heartbeat.offered, &requested);
         let wants_history = requested.durability >= Durability::TransientLocal;
         let next = start(heartbeat, wants_history, requested.history);
-        let mut proxy = WriterProxy::new(now, topic.clone(), heartbeat, verdict.is_ok(), next);
+        let mut proxy =
+            WriterProxy::new(now, topic.clone(), heartbeat, verdict.is_ok(), next, self.held_bytes.clone());
         proxy.stands_for = self.relay.then_some(0);
         if let Some(left) =
             self.departed.remove(&heartbeat.writer).filter(|left| left.epoch == heartbeat.epoch)
