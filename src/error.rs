@@ -84,15 +84,15 @@ pub enum ErrorKind {
         reason: String,
     },
     /// A locator of another transport than the one it was given to.
-    #[error("{locator} is not an address of this transport: expected one that begins with {expected:?}")]
+    #[error("{locator} is not an address of this transport: expected one that begins with {:?}", .expected.trim_end_matches(':'))]
     ForeignLocator {
         /// The locator as it was given.
         locator: String,
-        /// The scheme that this transport understands, with its colon.
+        /// The scheme that this transport understands.
         expected: &'static str,
     },
     /// A listening address that another socket holds.
-    #[error("{address} is in use: choose another port, or port 0 for a free one")]
+    #[error("{address} is in use: choose another one (port 0 is a free port)")]
     AddressInUse {
         /// The address that could not be bound.
         address: String,
@@ -106,7 +106,9 @@ pub enum ErrorKind {
         reason: String,
     },
     /// A payload over the transport's or the session's limit.
-    #[error("payload of {size} bytes is over the limit of {limit} bytes")]
+    #[error(
+        "payload of {size} bytes is over the limit of {limit} bytes: send less at a time, or raise the limit"
+    )]
     PayloadTooLarge {
         /// The size that was asked for, in bytes.
         size: usize,

@@ -93,6 +93,7 @@ impl<T: Transport> Session<T> {
             entities: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             wake: Notify::new(),
+            sending: watch::channel(0).0,
         });
         tokio::spawn(outbox_task.run(stopped.clone()));
         tokio::spawn(driver::run(core.clone(), rx, looped_back, stopped));
@@ -137,12 +138,19 @@ impl<T: Transport> Session<T> {
     /// The transport's, if it cannot even disconnect.
     pub async fn close(&self, deadline: Duration) -> Result<Undelivered> {
         let started = self.core.clock.now();
+        // Before the goodbyes: whatever is built from now on is refused, so that nobody is missed.
+        self.core.closed.store(true, Ordering::Release);
         for service in self.core.services() {
             service.on_close(self.core.clock.now());
         }
-        self.core.outbox.drained(deadline).await;
-        let left = deadline.saturating_sub(self.core.clock.now() - started);
-        self.core.closed.store(true, Ordering::Release);
+        let mut sending = self.core.sending.subscribe();
+        let sent = async { sending.wait_for(|sending| *sending == 0).await.is_ok() };
+        if tokio::time::timeout(deadline, sent).await.is_err() {
+            tracing::debug!("closing with samples unsent");
+        }
+        let left = || deadline.saturating_sub(self.core.clock.now() - started);
+        self.core.outbox.drained(left()).await;
+        let left = left();
         let undelivered = self.core.tx.close(left).await;
         self.handle.stop.send_replace(true);
         undelivered
@@ -207,6 +215,8 @@ pub(crate) struct SessionCore<Tx> {
     entities: AtomicU32,
     closed: AtomicBool,
     wake: Notify,
+    /// How many publishers wait for the transport with samples that they have taken.
+    pub(crate) sending: watch::Sender<usize>,
 }
 
 impl<Tx: TransportTx> SessionCore<Tx> {
@@ -301,6 +311,12 @@ impl<Tx: TransportTx> SessionCore<Tx> {
             self.tx.unsubscribe(filter).await?;
         }
         Ok(())
+    }
+
+    /// The error for a locator that this session's transport cannot reach.
+    pub(crate) fn foreign(&self, locator: &Locator) -> crate::Error {
+        let expected = self.tx.capabilities().name;
+        ErrorKind::ForeignLocator { locator: locator.to_string(), expected }.into()
     }
 
     /// Fails once the session is closed.

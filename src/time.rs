@@ -111,7 +111,9 @@ impl Clock {
 
     /// The tokio instant of a point on this clock, to sleep until.
     pub fn instant(&self, at: Mono) -> tokio::time::Instant {
-        self.0 + at.0
+        // A peer may state a lease beyond what the platform's clock can name: that is looked at again in a year.
+        let far = || tokio::time::Instant::now() + Duration::from_secs(365 * 86_400);
+        self.0.checked_add(at.0).unwrap_or_else(far)
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use self::discovery::Introductions;
 use super::client_core::{Answer, ClientAction, ClientConfig, ClientCore, MatchEvent};
@@ -95,6 +96,8 @@ struct State {
     core: ClientCore,
     waiting: HashMap<RequestId, oneshot::Sender<Result<Answer>>>,
     introductions: Introductions,
+    /// Makes and ends connections.
+    connecting: Option<JoinHandle<()>>,
     /// A node that was named although this transport cannot reach it.
     foreign: Option<Locator>,
 }
@@ -102,17 +105,20 @@ struct State {
 impl<Tx: TransportTx> ClientShell<Tx> {
     fn of(session: &Arc<SessionCore<Tx>>, nodes: impl IntoIterator<Item = Locator>) -> Arc<Self> {
         let mut new = None;
-        let shell = session.shared(|| {
+        let mut make = || {
             let state = State {
                 core: ClientCore::new(ClientConfig::default(), Vec::new()),
                 waiting: HashMap::new(),
                 introductions: Introductions::default(),
+                connecting: None,
                 foreign: None,
             };
             let shell = Arc::new(Self { session: session.clone(), state: Mutex::new(state) });
             new = Some(shell.clone());
             shell
-        });
+        };
+        // A closed session forgets nothing any more: the two would keep each other alive.
+        let shell = if session.check_open().is_ok() { session.shared(make) } else { make() };
         if let Some(new) = new
             && let Err(error) = session.register(Room::DhtClient, new)
         {
@@ -131,13 +137,13 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 
     /// Asks something and waits for the answer. A cancelled call is still answered, to nobody.
     async fn ask(&self, ask: impl FnOnce(&mut ClientCore, Mono) -> RequestId) -> Result<Answer> {
-        self.session.check_open()?;
         let (sender, receiver) = oneshot::channel();
         {
             let mut state = lock(&self.state);
+            // Under the lock: a close that comes later finds this one waiting.
+            self.session.check_open()?;
             if let Some(foreign) = &state.foreign {
-                let expected = self.session.tx.capabilities().name;
-                return Err(ErrorKind::ForeignLocator { locator: foreign.to_string(), expected }.into());
+                return Err(self.session.foreign(foreign));
             }
             let request = ask(&mut state.core, self.session.clock.now());
             state.waiting.insert(request, sender);
@@ -173,9 +179,17 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 
     /// Lets the session follow what the introductions ask for.
     fn connect(&self, state: &mut State) {
-        for change in state.introductions.changes() {
-            let session = self.session.clone();
-            tokio::spawn(async move {
+        let changes = state.introductions.changes();
+        if changes.is_empty() {
+            return;
+        }
+        let (session, before) = (self.session.clone(), state.connecting.take());
+        state.connecting = Some(tokio::spawn(async move {
+            // In the order in which they were decided: an end must not overtake its beginning.
+            if let Some(before) = before {
+                drop(before.await);
+            }
+            for change in changes {
                 let outcome = match &change.attach {
                     true => session.attach(change.by, &change.peer).await,
                     false => session.detach(change.by, &change.peer).await,
@@ -183,15 +197,15 @@ impl<Tx: TransportTx> ClientShell<Tx> {
                 if let Err(error) = outcome {
                     tracing::warn!(peer = %change.peer, %error, "could not follow the registry");
                 }
-            });
-        }
+            }
+        }));
     }
 }
 
 impl<Tx: TransportTx> Service for ClientShell<Tx> {
     fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
         let Frame::Control { body, .. } = frame else { return };
-        match wire::decode_body::<Message>(&body) {
+        match Message::decode(&body) {
             Ok(message) => {
                 let mut state = lock(&self.state);
                 state.core.handle(now, from, message);

@@ -180,8 +180,7 @@ impl<T: Transport> DhtNodeBuilder<T> {
         let core = self.session.core();
         let scheme = core.tx.local().scheme();
         if let Some(foreign) = self.seeds.iter().find(|seed| seed.scheme() != scheme) {
-            let expected = core.tx.capabilities().name;
-            return Err(ErrorKind::ForeignLocator { locator: foreign.to_string(), expected }.into());
+            return Err(core.foreign(foreign));
         }
         let name = self.name.unwrap_or_else(|| core.tx.local().to_string());
         // The wall clock's milliseconds: a restarted node is a later generation.
@@ -276,7 +275,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
 impl<Tx: TransportTx> Service for NodeShell<Tx> {
     fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
         let Frame::Control { body, .. } = frame else { return };
-        match wire::decode_body::<Message>(&body) {
+        match Message::decode(&body) {
             Ok(message) => {
                 let mut core = lock(&self.core);
                 core.handle(now, Input::Message { from: from.clone(), message });

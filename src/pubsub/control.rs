@@ -61,12 +61,13 @@ pub(crate) struct Heartbeat {
     pub(crate) epoch: u32,
     /// Where the writer's session takes answers.
     pub(crate) locator: Locator,
-    pub(crate) offered: Offered,
     pub(crate) encoding: Encoding,
     /// The oldest sample that can still be had; `last + 1` if none.
     pub(crate) first: u64,
     /// The newest sample's sequence number; 0 if nothing was published yet.
     pub(crate) last: u64,
+    /// Last, so that it can grow.
+    pub(crate) offered: Offered,
 }
 
 /// What a reader says of itself to one writer.
@@ -77,7 +78,6 @@ pub(crate) struct AckNack {
     pub(crate) epoch: u32,
     /// Whether it is for a node's stand-in rather than for the writer itself: the two share an identity.
     pub(crate) via_node: bool,
-    pub(crate) requested: Requested,
     /// For a node's relay: how many subscribers it stands for at present.
     pub(crate) stands_for: Option<u32>,
     /// Everything below has been received, or is not wanted.
@@ -86,6 +86,8 @@ pub(crate) struct AckNack {
     pub(crate) missing: Vec<(u64, u64)>,
     /// Ask where in the sequence the samples after this source timestamp begin.
     pub(crate) replay_after: Option<Timestamp>,
+    /// Last, so that it can grow.
+    pub(crate) requested: Requested,
 }
 
 /// Where a replay begins.

@@ -171,7 +171,13 @@ impl Events {
         if !queue.is_news(&event) {
             return;
         }
-        tracing::debug!(?event, "told");
+        match &event {
+            // Nothing flows between the two, and whoever waits for a match would not know why.
+            MatchEvent::Mismatched { topic, peer, mismatch } => {
+                tracing::warn!(%topic, %peer, %mismatch, "no match")
+            }
+            event => tracing::debug!(?event, "told"),
+        }
         if queue.events.len() == EVENT_QUEUE {
             queue.events.pop_front();
             queue.overflowed += 1;

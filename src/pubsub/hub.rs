@@ -84,13 +84,21 @@ impl<Tx: TransportTx> Hub<Tx> {
             .get_or_try_init(|| async { self.core.subscribe(&queries).await.map(drop) })
             .await?;
         write(&self.writers).insert(writer.key(), writer.clone());
+        // A session that closed meanwhile has said goodbye for those that it knew.
+        self.core.check_open()?;
         writer.announce(self, self.core.clock.now());
         Ok(())
     }
 
-    pub(super) fn remove_writer(&self, key: Key) {
-        write(&self.writers).remove(&key);
-        lock(&self.timers).clear(key);
+    /// Removes a writer, unless another one has taken its place.
+    pub(super) fn remove_writer(&self, writer: &Arc<WriterEndpoint<Tx>>) {
+        let key = writer.key();
+        let mut writers = write(&self.writers);
+        if writers.get(&key).is_some_and(|known| Arc::ptr_eq(known, writer)) {
+            writers.remove(&key);
+            drop(writers);
+            lock(&self.timers).clear(key);
+        }
     }
 
     /// Adds a subscriber's reader, subscribes, and asks the writers under its filter to announce themselves.
@@ -101,12 +109,14 @@ impl<Tx: TransportTx> Hub<Tx> {
             self.forget_reader(reader.key());
             return Err(error);
         }
+        reader.set_subscribed(true);
         self.query(reader.wire_filter())
     }
 
     /// Removes a reader; its subscription is taken back in the background.
     pub(super) fn remove_reader(self: &Arc<Self>, reader: &ReaderEndpoint) {
-        if self.forget_reader(reader.key()) {
+        // A subscription that was cancelled half way is not this reader's to take back.
+        if self.forget_reader(reader.key()) && reader.set_subscribed(false) {
             let (hub, filter) = (self.clone(), reader.wire_filter().clone());
             // A subscriber may be dropped where no runtime is left; then there is no session to tidy either.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -121,9 +131,9 @@ impl<Tx: TransportTx> Hub<Tx> {
 
     /// Sends a message on a topic.
     pub(super) fn announce(&self, topic: &Topic, message: &Message, reliable: bool) {
-        let Ok(payload) = wire::encode_control(Room::PubSub, message) else { return };
-        let outbound = Outbound { reliable, ..Outbound::topic(topic.clone(), payload) };
-        self.core.post(outbound);
+        if let Some(outbound) = announcement(topic, message, reliable) {
+            self.core.post(outbound);
+        }
     }
 
     /// Sends a message to one session.
@@ -327,6 +337,12 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
         let readers: Vec<_> = write(&self.readers).drain().map(|(_, reader)| reader).collect();
         readers.iter().for_each(|reader| reader.close(self));
     }
+}
+
+/// A message on a topic.
+pub(super) fn announcement(topic: &Topic, message: &Message, reliable: bool) -> Option<Outbound> {
+    let payload = wire::encode_control(Room::PubSub, message).ok()?;
+    Some(Outbound { reliable, ..Outbound::topic(topic.clone(), payload) })
 }
 
 impl Timers {

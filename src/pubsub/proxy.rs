@@ -30,6 +30,8 @@ pub(super) struct WriterProxy {
     pub(super) encoding: Encoding,
     pub(super) compatible: bool,
     pub(super) last_heard: Mono,
+    /// Where this reader began to follow.
+    pub(super) began: u64,
     /// Everything below was delivered, or is not wanted.
     pub(super) next: u64,
     /// The newest sample that the writer is known to have published; 0 for none.
@@ -76,6 +78,7 @@ impl WriterProxy {
             encoding: heartbeat.encoding,
             compatible,
             last_heard: now,
+            began: next,
             next,
             last: heartbeat.last,
             held: BTreeMap::new(),

@@ -28,12 +28,13 @@ const BATCH_BYTES: usize = 64 << 10;
 ///
 /// Dropping it says goodbye to the subscribers without waiting for them; [`close`](Self::close) flushes first.
 pub struct Publisher<M, T: Transport> {
+    // Withdrawn before the session, whose last handle this may be, is let go.
+    announcement: Option<Box<dyn Announcement>>,
     session: Session<T>,
     hub: Arc<Hub<T::Tx>>,
     writer: Arc<WriterEndpoint<T::Tx>>,
     encoding: Encoding,
     plain: bool,
-    announcement: Option<Box<dyn Announcement>>,
     message: PhantomData<fn(M)>,
 }
 
@@ -197,8 +198,12 @@ impl<M, T: Transport> Publisher<M, T> {
 
 impl<M, T: Transport> Drop for Publisher<M, T> {
     fn drop(&mut self) {
+        if self.plain {
+            // Programs that know nothing of this library must not get a frame of it.
+            return self.writer.abandon();
+        }
         self.writer.close(&self.hub);
-        self.hub.remove_writer(self.writer.key());
+        self.hub.remove_writer(&self.writer);
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct ReaderEndpoint {
     core: Mutex<ReaderCore>,
     ready: AtomicWaker,
     closed: AtomicBool,
+    /// Whether the session counts a subscription for it.
+    subscribed: AtomicBool,
     matched: watch::Sender<usize>,
     events: Events,
 }
@@ -41,6 +43,7 @@ impl ReaderEndpoint {
             core: Mutex::new(core),
             ready: AtomicWaker::new(),
             closed: AtomicBool::new(false),
+            subscribed: AtomicBool::new(false),
             matched: watch::channel(0).0,
             events: Events::default(),
         }
@@ -65,6 +68,15 @@ impl ReaderEndpoint {
 
     pub(super) fn matched(&self) -> watch::Receiver<usize> {
         self.matched.subscribe()
+    }
+
+    /// Notes whether it is subscribed; returns what was so before.
+    pub(super) fn set_subscribed(&self, subscribed: bool) -> bool {
+        self.subscribed.swap(subscribed, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(super) fn stats(&self) -> SubscriberStats {
@@ -114,7 +126,9 @@ impl ReaderEndpoint {
         let mut core = lock(&self.core);
         match message {
             Message::Heartbeat(heartbeat) => core.on_heartbeat(now, Timestamp::now(), topic, heartbeat),
-            Message::WriterBye { writer, epoch, last } => core.on_bye(now, *writer, *epoch, *last),
+            Message::WriterBye { writer, epoch, last } => {
+                core.on_bye(now, Timestamp::now(), *writer, *epoch, *last);
+            }
             Message::Replay(replay) => core.on_replay(now, Timestamp::now(), replay),
             _ => return,
         }
@@ -175,6 +189,8 @@ impl ReaderEndpoint {
         core.leave();
         self.closed.store(true, Ordering::Release);
         self.run_actions(hub, core);
+        // Also wakes whoever waits for more.
+        self.matched.send_replace(0);
         self.events.close();
     }
 

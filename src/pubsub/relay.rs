@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -46,8 +47,11 @@ impl Relay {
         let reader = ReaderEndpoint::new(id, TopicFilter::from(topic), false, ReaderCore::relay(id, QUEUE));
         let reader = Arc::new(reader);
         let relayed = via::via_topic(topic)?;
-        hub.add_reader(reader.clone()).await?;
-        let worker = Worker { session: session.clone(), hub, reader, relayed, writers: HashMap::new() };
+        // Made first: if this is cancelled half way, it takes the reader back.
+        let writers = HashMap::new();
+        let worker =
+            Worker { session: session.clone(), hub: hub.clone(), reader: reader.clone(), relayed, writers };
+        hub.add_reader(reader).await?;
         Ok(Self { task: tokio::spawn(worker.run()) })
     }
 }
@@ -73,8 +77,17 @@ struct StandIn<Tx> {
     strength: i32,
     exclusive: bool,
     has_published: bool,
+    /// Set while its publisher is gone; what it holds is true once it is decided whether it ends or goes on.
+    retiring: Option<Arc<AtomicBool>>,
     /// Tells the publisher how many subscribers there are behind this node.
     counter: JoinHandle<()>,
+}
+
+impl<Tx> StandIn<Tx> {
+    /// Whether it was let go.
+    fn has_ended(&self) -> bool {
+        self.retiring.as_ref().is_some_and(|decided| decided.load(Ordering::Acquire))
+    }
 }
 
 impl<Tx> Drop for StandIn<Tx> {
@@ -124,7 +137,7 @@ impl<T: Transport> Worker<T> {
             return;
         }
         if let Some(stand_in) = self.writers.get_mut(&writer) {
-            stand_in.has_published = true;
+            stand_in.has_published |= stand_in.retiring.is_none();
         }
         // The node arbitrates: what the owner says is passed on, what the others say is kept for their turn.
         let heard = self.owner().is_none_or(|owner| owner == writer);
@@ -145,11 +158,28 @@ impl<T: Transport> Worker<T> {
     async fn stand_in(&mut self, writer: EntityId) -> Result<()> {
         let known = self.reader.inspect(|reader| {
             let proxy = reader.writer(writer)?;
-            Some((proxy.offered.clone(), proxy.encoding, proxy.epoch, proxy.last > 0))
+            Some((proxy.offered.clone(), proxy.encoding, proxy.epoch, proxy.began, proxy.last > 0))
         });
-        let Some((offered, encoding, epoch, has_published)) = known else { return Ok(()) };
+        let Some((mut offered, encoding, epoch, began, has_published)) = known else { return Ok(()) };
+        // What a stranger states must not fill this node's memory.
+        let (limits, most) = (&mut offered.resource_limits, ResourceLimits::default());
+        limits.max_samples = limits.max_samples.min(most.max_samples);
+        limits.max_bytes = limits.max_bytes.min(most.max_bytes);
+        self.writers.retain(|_, stand_in| !stand_in.has_ended());
+        let came_late = |stand_in: &mut StandIn<T::Tx>| {
+            stand_in.retiring.as_ref().is_some_and(|decided| decided.swap(true, Ordering::AcqRel))
+        };
+        if self.writers.get_mut(&writer).is_some_and(came_late) {
+            self.writers.remove(&writer);
+        }
         if let Some(stand_in) = self.writers.get_mut(&writer) {
             stand_in.strength = offered.strength;
+            if stand_in.retiring.take().is_some() {
+                // It has come back in time.
+                stand_in.has_published = has_published;
+                let subscribers = *stand_in.endpoint.matched().borrow();
+                self.reader.set_stands_for(&self.hub, writer, subscribers);
+            }
             stand_in.endpoint.set_offered(&self.hub, &offered);
             return Ok(());
         }
@@ -164,7 +194,8 @@ impl<T: Transport> Worker<T> {
             max_payload: core.tx.capabilities().max_payload,
             batch_bytes: 0,
         };
-        let writer_core = WriterCore::new(core.clock.now(), config);
+        let mut writer_core = WriterCore::new(core.clock.now(), config);
+        writer_core.begin_at(began);
         let endpoint = Arc::new(WriterEndpoint::new(core.tx.clone(), writer_core));
         let (hub, reader, mut matched) = (self.hub.clone(), self.reader.clone(), endpoint.matched());
         let counter = tokio::spawn(async move {
@@ -179,6 +210,7 @@ impl<T: Transport> Worker<T> {
             strength: offered.strength,
             exclusive: offered.ownership == Ownership::Exclusive,
             has_published,
+            retiring: None,
         };
         self.writers.insert(writer, stand_in);
         self.hub.add_writer(endpoint).await
@@ -186,7 +218,12 @@ impl<T: Transport> Worker<T> {
 
     /// Lets a stand-in go when its publisher is gone: at once if subscribers have everything, soon otherwise.
     fn retire(&mut self, writer: EntityId, cause: Departure) {
-        let Some(stand_in) = self.writers.remove(&writer) else { return };
+        self.writers.retain(|_, stand_in| !stand_in.has_ended());
+        let Some(stand_in) = self.writers.get_mut(&writer).filter(|known| known.retiring.is_none()) else {
+            return;
+        };
+        let decided = Arc::new(AtomicBool::new(false));
+        (stand_in.has_published, stand_in.retiring) = (false, Some(decided.clone()));
         tracing::debug!(topic = %self.relayed, %writer, ?cause, "publisher gone");
         let (hub, endpoint) = (self.hub.clone(), stand_in.endpoint.clone());
         tokio::spawn(async move {
@@ -202,8 +239,11 @@ impl<T: Transport> Worker<T> {
             if tokio::time::timeout(LINGER, flushed).await.is_err() {
                 tracing::debug!(writer = %endpoint.id(), "a departed publisher's samples were not all acknowledged");
             }
+            if decided.swap(true, Ordering::AcqRel) {
+                return;
+            }
             endpoint.close(&hub);
-            hub.remove_writer(endpoint.key());
+            hub.remove_writer(&endpoint);
         });
     }
 }
@@ -214,7 +254,7 @@ impl<T: Transport> Drop for Worker<T> {
         self.reader.close(&*self.hub);
         for (_, stand_in) in self.writers.drain() {
             stand_in.endpoint.abandon();
-            self.hub.remove_writer(stand_in.endpoint.key());
+            self.hub.remove_writer(&stand_in.endpoint);
         }
     }
 }

@@ -102,9 +102,15 @@ impl<M, T: Transport> Subscriber<M, T> {
     /// [`ErrorKind::Closed`] if the session closes first.
     pub async fn matched(&self, n: usize) -> Result<()> {
         let mut matched = self.reader.matched();
-        match matched.wait_for(|count| *count >= n).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ErrorKind::Closed { what: "subscriber" }.into()),
+        let closed = || ErrorKind::Closed { what: "subscriber" }.into();
+        loop {
+            if *matched.borrow_and_update() >= n {
+                return Ok(());
+            }
+            if self.reader.is_closed() {
+                return Err(closed());
+            }
+            matched.changed().await.map_err(|_| closed())?;
         }
     }
 

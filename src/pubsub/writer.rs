@@ -164,6 +164,11 @@ impl WriterCore {
         Ok(())
     }
 
+    /// A relay begins where it began to follow the writer: nobody is to miss what came before.
+    pub(super) fn begin_at(&mut self, first: u64) {
+        self.sealed_next = first;
+    }
+
     /// A relay learns what the writer that it stands in for offers now.
     pub(super) fn set_offered(&mut self, offered: Offered) {
         self.config.offered = offered;

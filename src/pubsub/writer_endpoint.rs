@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, watch};
 
-use super::control::AckNack;
+use super::control::{AckNack, Message};
 use super::events::Events;
-use super::hub::{Hub, Key};
+use super::hub::{Hub, Key, announcement};
 use super::via;
 use super::writer::{WriterAction, WriterConfig, WriterCore};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +35,10 @@ struct State {
     /// A task waits for the link; until it is done the open batch grows.
     busy: bool,
     closed: bool,
+    /// Closed without a goodbye.
+    silent: bool,
+    /// The newest announcement, made while a frame waits for the link: it must not overtake that frame.
+    behind: Option<Message>,
 }
 
 /// Why a sample was not taken.
@@ -54,7 +58,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             topic,
             reliable: offered.reliability == Reliability::Reliable,
             tx,
-            state: Mutex::new(State { core, busy: false, closed: false }),
+            state: Mutex::new(State { core, busy: false, closed: false, silent: false, behind: None }),
             progress: Notify::new(),
             matched: watch::channel(0).0,
             events: Events::default(),
@@ -210,7 +214,10 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// Falls silent without a goodbye: another node stands in from now on.
     pub(super) fn abandon(&self) {
-        lock(&self.state).closed = true;
+        let mut state = lock(&self.state);
+        (state.closed, state.silent) = (true, true);
+        drop(state);
+        self.events.close();
         self.progress.notify_waiters();
     }
 
@@ -224,6 +231,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             Err(TrySendError::Failed(error)) => Err(error),
             Err(TrySendError::Full(outbound)) => {
                 state.busy = true;
+                hub.core.sending.send_modify(|sending| *sending += 1);
                 tokio::spawn(self.clone().drain(hub.clone(), outbound));
                 Ok(())
             }
@@ -240,18 +248,19 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 tracing::debug!(topic = %self.topic, %error, "could not send");
             }
             batch.clear();
-            match state.core.seal(hub.core.clock.now()) {
-                Some(frame) => batch.push(self.outbound(&frame)),
-                None => {
-                    state.busy = false;
-                    if state.closed && !via::is_relayed(&self.topic) {
-                        state.core.leave();
-                    }
+            let behind = state.behind.take();
+            batch.extend(behind.and_then(|message| announcement(&self.topic, &message, self.reliable)));
+            batch.extend(state.core.seal(hub.core.clock.now()).map(|frame| self.outbound(&frame)));
+            if batch.is_empty() {
+                state.busy = false;
+                if state.closed && !state.silent {
+                    state.core.leave();
                 }
             }
             self.run_actions(&hub, state);
             self.progress.notify_waiters();
             if batch.is_empty() {
+                hub.core.sending.send_modify(|sending| *sending -= 1);
                 return;
             }
         }
@@ -261,6 +270,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         let mut events = Vec::new();
         while let Some(action) = state.core.poll_action() {
             match action {
+                WriterAction::Announce(message) if state.busy => state.behind = Some(message),
                 WriterAction::Announce(message) => hub.announce(&self.topic, &message, self.reliable),
                 WriterAction::Tell { to, message } => hub.tell(to, &message),
                 WriterAction::Repair { to, frame } => hub.repair(to, &frame),

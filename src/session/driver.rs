@@ -1,6 +1,7 @@
 //! The one task that reads a session's transport and calls its services.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -35,7 +36,14 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
             biased;
             _ = stopped.wait_for(|stop| *stop) => break,
             received = rx.recv_batch(&mut events, BATCH) => match received {
-                Ok(_) => events.drain(..).for_each(|event| dispatch(&core, event)),
+                Ok(_) => {
+                    events.drain(..).for_each(|event| dispatch(&core, event));
+                    // A transport that always has something must not starve what the session tells itself.
+                    for _ in 0..BATCH {
+                        let Ok(payload) = looped_back.try_recv() else { break };
+                        directed(&core, core.tx.local(), payload);
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(%error, local = %core.tx.local(), "session ends");
                     break;
@@ -47,6 +55,7 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
         }
     }
     // However it ended: whoever waits on a subscriber or a request learns of it.
+    core.closed.store(true, Ordering::Release);
     let now = core.clock.now();
     core.services().iter().for_each(|service| service.on_close(now));
     core.forget_services();

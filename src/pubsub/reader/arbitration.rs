@@ -79,12 +79,13 @@ impl ReaderCore {
     /// replayed, so that the takeover leaves no hole.
     fn begin(&mut self, now: Mono, writer: EntityId, after: Option<Timestamp>) {
         let wants_history = self.requested.durability >= Durability::TransientLocal;
+        let repairs = self.repairs(writer);
         let Some(proxy) = self.writers.get_mut(&writer) else { return };
         proxy.skip_until = after;
         // A writer of which nothing was passed over, and before which nothing was heard, is already followed from the
         // right place.
         let replay_after = after.or((proxy.passed_over && wants_history).then_some(Timestamp::MIN));
-        if proxy.keeps_history() && replay_after.is_some() {
+        if repairs && proxy.keeps_history() && replay_after.is_some() {
             proxy.replaying = replay_after;
             proxy.nack_now(now);
             self.acknowledge(now, writer);

@@ -95,7 +95,7 @@ impl ReaderCore {
     }
 
     /// Whether a writer's gaps are asked for rather than counted.
-    fn repairs(&self, writer: EntityId) -> bool {
+    pub(super) fn repairs(&self, writer: EntityId) -> bool {
         let (reliability, durability) = match self.writers.get(&writer) {
             Some(proxy) if self.relay => (proxy.offered.reliability, proxy.offered.durability),
             Some(_) => (self.requested.reliability, self.requested.durability),
@@ -116,6 +116,10 @@ impl ReaderCore {
             return true;
         }
         let Some(proxy) = self.writers.get_mut(&header.writer) else { return true };
+        // Frames of a writer that numbers them as it should not may overlap.
+        if header.end() <= proxy.next {
+            return true;
+        }
         if self.requested.history == History::KeepAll && !self.queue.has_room() {
             if repairs {
                 proxy.blocked = true;

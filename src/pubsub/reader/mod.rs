@@ -14,7 +14,7 @@ use super::proxy::{WriterProxy, start};
 use super::queue::{Chunk, Content, ReaderQueue};
 use super::writer::PEER_TIMEOUT;
 use crate::message::EntityId;
-use crate::qos::{self, Durability, History, Offered, Requested, ResourceLimits};
+use crate::qos::{self, Durability, History, Offered, Ownership, Requested, ResourceLimits};
 use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
 use crate::transport::Locator;
@@ -83,6 +83,7 @@ struct Departed {
     epoch: u32,
     next: u64,
     counted_lost: u64,
+    at: Mono,
 }
 
 impl ReaderCore {
@@ -153,6 +154,8 @@ impl ReaderCore {
                 self.remove_writer(now, id, Departure::Left);
                 self.introduce(now, &topic, heartbeat);
             }
+            // Another reader's business: the same writer through a node, or past it.
+            Some(proxy) if topic.is_none() && proxy.locator != heartbeat.locator => return,
             Some(proxy) => {
                 proxy.last_heard = now;
                 proxy.locator = heartbeat.locator.clone();
@@ -169,12 +172,17 @@ impl ReaderCore {
         self.acknowledge(now, id);
     }
 
-    pub(super) fn on_bye(&mut self, now: Mono, writer: EntityId, epoch: u32, last: u64) {
+    pub(super) fn on_bye(&mut self, now: Mono, wall: Timestamp, writer: EntityId, epoch: u32, last: u64) {
         let Some(proxy) = self.writers.get_mut(&writer) else { return };
         if proxy.epoch != epoch {
             return;
         }
         proxy.last = proxy.last.max(last);
+        let end = proxy.last + 1;
+        if self.requested.ownership == Ownership::Shared {
+            // Nothing is repaired any more: what is held back behind a gap is delivered now or never.
+            self.give_up_before(wall, writer, end);
+        }
         self.remove_writer(now, writer, Departure::Left);
     }
 
@@ -297,7 +305,7 @@ impl ReaderCore {
             self.departed.remove(&heartbeat.writer).filter(|left| left.epoch == heartbeat.epoch)
         {
             // It was only silent: go on where it was left, and take back what was given up for lost.
-            proxy.next = left.next;
+            (proxy.next, proxy.began) = (left.next, left.next);
             self.stats.lost = self.stats.lost.saturating_sub(left.counted_lost);
         }
         self.writers.insert(heartbeat.writer, proxy);
@@ -315,26 +323,30 @@ impl ReaderCore {
         }
         let topic = proxy.topic.clone();
         let heard = self.is_heard(&topic, writer) && proxy.replaying.is_none();
-        let lost = if heard && proxy.has_gap() {
-            proxy.missing().iter().map(|(from, to)| to + 1 - from).sum()
-        } else {
-            0
-        };
-        if lost > 0 {
-            self.count_lost(&topic, writer, lost);
-        }
-        if cause == Departure::LeaseExpired && self.departed.len() < MAX_DEPARTED {
-            let left = Departed { epoch: proxy.epoch, next: proxy.next, counted_lost: lost };
-            self.departed.insert(writer, left);
-        }
+        // What is held back goes with the writer, too.
+        let owed = if heard && proxy.has_gap() { proxy.last + 1 - proxy.next } else { 0 };
         let event = MatchEvent::Departed { topic: topic.clone(), peer: writer, cause };
         self.actions.push_back(ReaderAction::Event(event));
         self.disown(&topic, writer);
         self.arbitrate_topic(now, &topic);
+        // A new owner that keeps a history replays what this one still owed.
+        let replayed = |other: &WriterProxy| other.topic == topic && other.replaying.is_some();
+        let lost = if self.writers.values().any(replayed) { 0 } else { owed };
+        if lost > 0 {
+            self.count_lost(&topic, writer, lost);
+        }
+        if self.departed.len() >= MAX_DEPARTED
+            && let Some(oldest) = self.departed.iter().min_by_key(|(_, left)| left.at).map(|(id, _)| *id)
+        {
+            self.departed.remove(&oldest);
+        }
+        // Also one that said goodbye may come back: a node that lost sight of a publisher says it for it.
+        let left = Departed { epoch: proxy.epoch, next: proxy.next, counted_lost: lost, at: now };
+        self.departed.insert(writer, left);
     }
 
     fn count_lost(&mut self, topic: &Topic, peer: EntityId, samples: u64) {
-        self.stats.lost += samples;
+        self.stats.lost = self.stats.lost.saturating_add(samples);
         metrics::counter!("ringbus_samples_lost_total").increment(samples);
         self.actions.push_back(ReaderAction::Event(MatchEvent::Lost { topic: topic.clone(), peer, samples }));
     }
