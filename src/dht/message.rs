@@ -77,16 +77,15 @@ impl Message {
     /// Decodes a message; never panics, and allocates in proportion to the bytes at hand.
     ///
     /// # Errors
-    /// [`ErrorKind::PayloadTooLarge`] over [`MAX_MESSAGE_LEN`], [`ErrorKind::Malformed`] if the bytes are no message
-    /// or something follows it.
+    /// [`ErrorKind::PayloadTooLarge`] over [`MAX_MESSAGE_LEN`], [`ErrorKind::Malformed`] if the bytes are no message.
+    /// What follows it is ignored: it is a later version's.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > MAX_MESSAGE_LEN {
             return Err(ErrorKind::PayloadTooLarge { size: bytes.len(), limit: MAX_MESSAGE_LEN }.into());
         }
         let malformed = |reason| ErrorKind::Malformed { what: "control message", reason };
         match postcard::take_from_bytes(bytes) {
-            Ok((message, [])) => Ok(message),
-            Ok(_) => Err(malformed("something follows the message").into()),
+            Ok((message, _)) => Ok(message),
             Err(source) => Err(Error::with_source(malformed("it does not decode"), source)),
         }
     }

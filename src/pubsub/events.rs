@@ -174,7 +174,7 @@ impl Events {
         match &event {
             // Nothing flows between the two, and whoever waits for a match would not know why.
             MatchEvent::Mismatched { topic, peer, mismatch } => {
-                tracing::warn!(%topic, %peer, %mismatch, "no match")
+                tracing::warn!(%topic, %peer, %mismatch, "no match");
             }
             event => tracing::debug!(?event, "told"),
         }

@@ -39,11 +39,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TRANSPORT", value_parser = kinds())]
     transport: Option<Kind>,
 
-    /// zmq: listen at this address [default: a free port of the host from which the others are reached]
+    /// zmq: listen at this address [default: 127.0.0.1:5556 for a node, otherwise a free port of the host from which the
+    /// others are reached]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
-    /// zmq: publish at this port of the same host [default: a free one]
+    /// zmq: publish at this port of the same host [default: 5550 beside port 5556, otherwise a free one]
     #[arg(long, value_name = "PORT")]
     out_port: Option<u16>,
 

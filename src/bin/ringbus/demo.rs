@@ -109,9 +109,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if args.broker.is_some() && !kinds.contains(&Kind::Mqtt) {
         return Err(Usage::new("--broker goes with MQTT: leave --transport zmq or --broker out").into());
     }
+    // All brokers before the first performance: what is missing is said at once.
+    let stages: Vec<(Kind, Broker)> = kinds
+        .into_iter()
+        .map(|kind| Broker::for_demo(kind, args.broker.as_deref()).map(|broker| (kind, broker)))
+        .collect::<anyhow::Result<_>>()?;
     let mut failed = Vec::new();
-    for kind in kinds {
-        let broker = Broker::for_demo(kind, args.broker.as_deref())?;
+    for (kind, broker) in stages {
         let plan = Plan {
             kind,
             broker: broker.url(),
@@ -132,6 +136,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         bail!("the demo failed: {}", failed.join("; "));
     }
     let mut out = io::stdout().lock();
+    writeln!(out, "{}", report::LEGEND)?;
     writeln!(out, "Every subscriber has every hour of its cities exactly once, in order.")?;
     Ok(())
 }
@@ -155,7 +160,11 @@ impl Broker {
                 Ok(Self::Embedded(broker))
             }
             #[cfg(not(feature = "embedded-broker"))]
-            (Kind::Mqtt, None) => Ok(Self::None),
+            (Kind::Mqtt, None) => Err(Usage::new(
+                "this ringbus was built without a broker of its own: give --broker URL, leave MQTT out with \
+                 --transport zmq, or build it with --features cli,embedded-broker",
+            )
+            .into()),
         }
     }
 

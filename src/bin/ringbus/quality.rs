@@ -35,7 +35,8 @@ pub(crate) struct Common {
     #[arg(long, value_name = "LEVEL", value_enum)]
     durability: Option<Level>,
 
-    /// A publisher that is silent for so long counts as gone [default: never by this alone]
+    /// A publisher that is silent for so long counts as gone (sub: match only publishers that state at most this)
+    /// [default: ten seconds; sub: any]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     lease: Option<Duration>,
 }

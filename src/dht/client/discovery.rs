@@ -225,6 +225,7 @@ impl Introductions {
     }
 
     fn hold(&mut self, by: EntityId, peer: Locator, reason: Reason) {
+        self.lingering.retain(|(_, holder, left)| *holder != by || *left != peer);
         let reasons = self.attached.entry((by, peer.clone())).or_insert_with(|| {
             self.changes.push(Change { by, peer, attach: true });
             HashSet::new()

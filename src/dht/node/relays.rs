@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -11,6 +12,9 @@ use crate::pubsub::Relay;
 use crate::session::{Session, lock};
 use crate::topic::Topic;
 use crate::transport::{Locator, Transport};
+
+/// After a relay or an attachment failed, it is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The relays that are wanted now: a state rather than a stream of commands, so that it is bounded by the topics.
 #[derive(Debug, Default)]
@@ -54,8 +58,12 @@ pub(super) async fn run_relays<T: Transport>(session: Session<T>, plans: Arc<Pla
         }
         let sources: HashSet<Locator> =
             wanted.values().flat_map(|plan| plan.offers.iter().map(|offer| offer.locator.clone())).collect();
-        attach(&session, me, &mut attached, sources).await;
-        plans.changed.notified().await;
+        attach(&session, me, &mut attached, &sources).await;
+        let complete = running.len() == wanted.len() && attached == sources;
+        tokio::select! {
+            () = plans.changed.notified() => {}
+            () = tokio::time::sleep(RETRY), if !complete => {}
+        }
     }
 }
 
@@ -63,17 +71,19 @@ async fn attach<T: Transport>(
     session: &Session<T>,
     me: EntityId,
     attached: &mut HashSet<Locator>,
-    wanted: HashSet<Locator>,
+    wanted: &HashSet<Locator>,
 ) {
-    for gone in attached.difference(&wanted) {
+    for gone in attached.difference(wanted) {
         if let Err(error) = session.core().detach(me, gone).await {
             tracing::debug!(peer = %gone, %error, "could not detach");
         }
     }
-    for new in wanted.difference(attached) {
-        if let Err(error) = session.core().attach(me, new).await {
-            tracing::warn!(peer = %new, %error, "could not attach to a publisher");
+    attached.retain(|peer| wanted.contains(peer));
+    let missing: Vec<Locator> = wanted.difference(attached).cloned().collect();
+    for new in missing {
+        match session.core().attach(me, &new).await {
+            Ok(()) => drop(attached.insert(new)),
+            Err(error) => tracing::warn!(peer = %new, %error, "could not attach to a publisher"),
         }
     }
-    *attached = wanted;
 }

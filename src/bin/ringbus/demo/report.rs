@@ -8,6 +8,14 @@ use comfy_table::{CellAlignment, Table};
 use super::Plan;
 use super::stage::Outcome;
 
+/// What the columns of the tables mean.
+pub(super) const LEGEND: &str = "\
+sent: by all three publishers; of the two for Seattle one is heard.
+took: from the kill of the strongest publisher until the next one was heard.
+told after, flows after: from the kill of the responsible node until subscribers knew the next one, and until samples
+came through it; the wildcard subscriber gets them straight from the publishers.
+";
+
 pub(super) fn table(plan: &Plan, outcome: &Outcome) -> String {
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header([
