@@ -1,5 +1,5 @@
 //! One transport, one identity, one driver loop. The session knows neither publishers nor ring nodes: they register
-//! as [`Service`]s.
+//! as services.
 
 mod attachments;
 mod driver;
