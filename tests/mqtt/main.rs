@@ -2,8 +2,9 @@
 #![cfg(feature = "mqtt")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how tests fail")]
 
-#[path = "support/mosquitto.rs"]
+#[path = "../support/mosquitto.rs"]
 mod mosquitto;
+mod session;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -11,104 +12,21 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use mosquitto::Mosquitto;
-use ringbus::transport::mqtt::{MqttRx, MqttTx};
 use ringbus::transport::{
-    Event, Locator, MqttTransport, OpenOptions, Origin, Outbound, Transport, TransportRx, TransportTx,
-    TrySendError,
+    Event, MqttTransport, OpenOptions, Origin, Outbound, Transport, TransportRx, TransportTx, TrySendError,
 };
-use ringbus::{ErrorKind, Topic, TopicFilter};
+use ringbus::{ErrorKind, TopicFilter};
 use rumqttc::{
     ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeFilter, SubscribeReasonCode, UnsubAck,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
+use session::*;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough for something wrong to show, where nothing must happen.
 const QUIET: Duration = Duration::from_millis(300);
-
-struct Session {
-    tx: MqttTx,
-    rx: MqttRx,
-    events: std::collections::VecDeque<Event>,
-}
-
-impl Session {
-    async fn open(url: &str, name: &str) -> Self {
-        Self::open_with(url, name, OpenOptions::default()).await
-    }
-
-    async fn open_with(url: &str, name: &str, options: OpenOptions) -> Self {
-        let transport = MqttTransport::new(url).client_id(name).keep_alive(Duration::from_secs(1));
-        let (tx, rx) = transport.open(options).await.unwrap();
-        Self { tx, rx, events: Default::default() }
-    }
-
-    async fn subscribe(&self, filter: &str) {
-        self.tx.subscribe(&TopicFilter::new(filter).unwrap()).await.unwrap();
-    }
-
-    async fn unsubscribe(&self, filter: &str) {
-        self.tx.unsubscribe(&TopicFilter::new(filter).unwrap()).await.unwrap();
-    }
-
-    async fn publish(&self, name: &str, payload: impl Into<bytes::Bytes>) {
-        let message = Outbound::topic(topic(name), payload).reliable();
-        self.tx.send_batch(&mut vec![message]).await.unwrap();
-    }
-
-    async fn next(&mut self) -> Event {
-        while self.events.is_empty() {
-            let mut batch = Vec::new();
-            timeout(PATIENCE, self.rx.recv_batch(&mut batch, 100)).await.expect("an event").unwrap();
-            self.events.extend(batch);
-        }
-        self.events.pop_front().unwrap()
-    }
-
-    async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
-        loop {
-            let event = self.next().await;
-            if wanted(&event) {
-                return event;
-            }
-        }
-    }
-
-    async fn message(&mut self) -> (Origin, String) {
-        match self.until(|event| matches!(event, Event::Message { .. })).await {
-            Event::Message { from, payload } => (from, String::from_utf8_lossy(&payload).into_owned()),
-            _ => unreachable!(),
-        }
-    }
-
-    /// All messages up to the one that says so, which this session sends itself behind them.
-    async fn messages_until_fence(&mut self) -> Vec<String> {
-        let fence = format!("fence-{}", rand::random::<u64>());
-        let own = self.tx.local().clone();
-        self.tx.send_batch(&mut vec![Outbound::peer(own, fence.clone())]).await.unwrap();
-        let mut messages = Vec::new();
-        loop {
-            let (_, text) = self.message().await;
-            if text == fence {
-                return messages;
-            }
-            messages.push(text);
-        }
-    }
-
-    async fn close(self) -> usize {
-        self.tx.close(Duration::from_secs(5)).await.unwrap().messages
-    }
-}
-
-fn topic(name: &str) -> Topic {
-    Topic::new(name).unwrap()
-}
-
-fn peer(name: &str) -> Locator {
-    Locator::new(format!("mqtt:{name}")).unwrap()
-}
 
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_named_with_what_to_do() {

@@ -1,0 +1,97 @@
+//! A session as these tests use it.
+
+#![allow(unreachable_pub, reason = "shared with the tests beside it")]
+
+use std::time::Duration;
+
+use ringbus::transport::mqtt::{MqttRx, MqttTx};
+use ringbus::transport::{
+    Event, Locator, MqttTransport, OpenOptions, Origin, Outbound, Transport, TransportRx, TransportTx,
+};
+use ringbus::{Topic, TopicFilter};
+use tokio::time::timeout;
+
+use super::PATIENCE;
+
+pub struct Session {
+    pub tx: MqttTx,
+    pub rx: MqttRx,
+    pub events: std::collections::VecDeque<Event>,
+}
+
+impl Session {
+    pub async fn open(url: &str, name: &str) -> Self {
+        Self::open_with(url, name, OpenOptions::default()).await
+    }
+
+    pub async fn open_with(url: &str, name: &str, options: OpenOptions) -> Self {
+        let transport = MqttTransport::new(url).client_id(name).keep_alive(Duration::from_secs(1));
+        let (tx, rx) = transport.open(options).await.unwrap();
+        Self { tx, rx, events: Default::default() }
+    }
+
+    pub async fn subscribe(&self, filter: &str) {
+        self.tx.subscribe(&TopicFilter::new(filter).unwrap()).await.unwrap();
+    }
+
+    pub async fn unsubscribe(&self, filter: &str) {
+        self.tx.unsubscribe(&TopicFilter::new(filter).unwrap()).await.unwrap();
+    }
+
+    pub async fn publish(&self, name: &str, payload: impl Into<bytes::Bytes>) {
+        let message = Outbound::topic(topic(name), payload).reliable();
+        self.tx.send_batch(&mut vec![message]).await.unwrap();
+    }
+
+    pub async fn next(&mut self) -> Event {
+        while self.events.is_empty() {
+            let mut batch = Vec::new();
+            timeout(PATIENCE, self.rx.recv_batch(&mut batch, 100)).await.expect("an event").unwrap();
+            self.events.extend(batch);
+        }
+        self.events.pop_front().unwrap()
+    }
+
+    pub async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        loop {
+            let event = self.next().await;
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    pub async fn message(&mut self) -> (Origin, String) {
+        match self.until(|event| matches!(event, Event::Message { .. })).await {
+            Event::Message { from, payload } => (from, String::from_utf8_lossy(&payload).into_owned()),
+            _ => unreachable!(),
+        }
+    }
+
+    /// All messages up to the one that says so, which this session sends itself behind them.
+    pub async fn messages_until_fence(&mut self) -> Vec<String> {
+        let fence = format!("fence-{}", rand::random::<u64>());
+        let own = self.tx.local().clone();
+        self.tx.send_batch(&mut vec![Outbound::peer(own, fence.clone())]).await.unwrap();
+        let mut messages = Vec::new();
+        loop {
+            let (_, text) = self.message().await;
+            if text == fence {
+                return messages;
+            }
+            messages.push(text);
+        }
+    }
+
+    pub async fn close(self) -> usize {
+        self.tx.close(Duration::from_secs(5)).await.unwrap().messages
+    }
+}
+
+pub fn topic(name: &str) -> Topic {
+    Topic::new(name).unwrap()
+}
+
+pub fn peer(name: &str) -> Locator {
+    Locator::new(format!("mqtt:{name}")).unwrap()
+}
