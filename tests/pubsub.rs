@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
 
+#[macro_use]
 mod support;
 
 use std::time::Duration;
@@ -367,38 +368,19 @@ async fn closing_a_session_ends_everything_of_it<H: Harness>(harness: H) {
     assert!(a.publisher::<u64>("end").build().await.is_err());
 }
 
-macro_rules! over {
-    ($transport:ident, $harness:expr) => {
-        mod $transport {
-            use super::*;
-            over!(@ $harness,
-                typed_values_arrive_once_and_in_order,
-                raw_bytes_and_borrowed_strings,
-                every_subscriber_gets_everything,
-                late_joiners_get_the_last_samples,
-                a_slow_subscriber_makes_keep_all_wait,
-                keep_last_replaces_what_is_unread,
-                a_mismatch_is_told_to_both_sides,
-                departures_are_told,
-                the_next_strongest_takes_over_without_a_hole,
-                a_wrong_encoding_is_a_typed_error_and_passes,
-                garbage_from_a_stranger_disturbs_nobody,
-                plain_messages_of_other_programs,
-                bad_input_is_a_typed_error,
-                closing_a_session_ends_everything_of_it,
-            );
-        }
-    };
-    (@ $harness:expr, $($test:ident),* $(,)?) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $test() {
-            super::$test($harness).await;
-        })*
-    };
-}
-
-over!(memory, support::Memory::default());
-#[cfg(feature = "zmq")]
-over!(zmq, support::Zmq);
-#[cfg(feature = "mqtt")]
-over!(mqtt, support::Mqtt::default());
+over_every_transport!(
+    typed_values_arrive_once_and_in_order,
+    raw_bytes_and_borrowed_strings,
+    every_subscriber_gets_everything,
+    late_joiners_get_the_last_samples,
+    a_slow_subscriber_makes_keep_all_wait,
+    keep_last_replaces_what_is_unread,
+    a_mismatch_is_told_to_both_sides,
+    departures_are_told,
+    the_next_strongest_takes_over_without_a_hole,
+    a_wrong_encoding_is_a_typed_error_and_passes,
+    garbage_from_a_stranger_disturbs_nobody,
+    plain_messages_of_other_programs,
+    bad_input_is_a_typed_error,
+    closing_a_session_ends_everything_of_it,
+);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
 
+#[macro_use]
 mod support;
 
 use std::time::Duration;
@@ -261,32 +262,13 @@ async fn a_ring_that_is_not_there_is_a_typed_error<H: Harness>(harness: H) {
     assert_eq!(members.len(), 1);
 }
 
-macro_rules! over {
-    ($transport:ident, $harness:expr) => {
-        mod $transport {
-            use super::*;
-            over!(@ $harness,
-                publisher_and_subscriber_find_each_other,
-                lookups_answer_at_any_node,
-                a_mismatch_is_told_to_both_sides,
-                crash_direct,
-                crash_via_node,
-                leave_direct,
-                leave_via_node,
-                a_ring_that_is_not_there_is_a_typed_error,
-            );
-        }
-    };
-    (@ $harness:expr, $($test:ident),* $(,)?) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $test() {
-            super::$test($harness).await;
-        })*
-    };
-}
-
-over!(memory, support::Memory::default());
-#[cfg(feature = "zmq")]
-over!(zmq, support::Zmq);
-#[cfg(feature = "mqtt")]
-over!(mqtt, support::Mqtt::default());
+over_every_transport!(
+    publisher_and_subscriber_find_each_other,
+    lookups_answer_at_any_node,
+    a_mismatch_is_told_to_both_sides,
+    crash_direct,
+    crash_via_node,
+    leave_direct,
+    leave_via_node,
+    a_ring_that_is_not_there_is_a_typed_error,
+);

@@ -155,10 +155,8 @@ impl ReaderEndpoint {
         wall: Timestamp,
         frame: &DataFrame,
     ) {
-        let mut core = lock(&self.core);
-        if core.knows(frame.header().writer) {
-            core.on_data(now, wall, frame);
-            self.run_actions(hub, core);
+        if self.inspect(|core| core.knows(frame.header().writer)) {
+            self.on_data(hub, now, wall, frame);
         }
     }
 

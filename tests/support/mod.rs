@@ -1,6 +1,6 @@
 //! What the integration tests share.
 
-#![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_macros, reason = "each test crate uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 #[cfg(feature = "mqtt")]
@@ -114,4 +114,23 @@ impl Harness for Mqtt {
     fn bad_addresses(&self) -> Vec<ringbus::transport::conformance::BadAddress<Self::Transport>> {
         Vec::new()
     }
+}
+
+/// Runs each of the tests named, which are generic over the harness, over every transport that is compiled in.
+macro_rules! over_every_transport {
+    ($($test:ident),* $(,)?) => {
+        over_every_transport!(@ memory, $crate::support::Memory::default(), $($test),*);
+        #[cfg(feature = "zmq")]
+        over_every_transport!(@ zmq, $crate::support::Zmq, $($test),*);
+        #[cfg(feature = "mqtt")]
+        over_every_transport!(@ mqtt, $crate::support::Mqtt::default(), $($test),*);
+    };
+    (@ $transport:ident, $harness:expr, $($test:ident),*) => {
+        mod $transport {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test($harness).await;
+            })*
+        }
+    };
 }
