@@ -1,9 +1,11 @@
-//! Placement, membership, registry.
+//! Placement, membership, registry, and the successor ring.
 
+pub mod arc;
 pub mod client;
 pub mod client_core;
 pub mod core;
 pub mod hash_ring;
+pub mod key;
 pub mod member;
 pub mod membership;
 pub mod message;
@@ -16,7 +18,9 @@ pub mod ring_view;
 mod schedule;
 #[cfg(test)]
 mod sim;
+pub mod successor;
 
 pub use client::Dht;
 pub use hash_ring::{HashRing, NodeIndex};
+pub use key::Key;
 pub use node::{DhtNode, DhtNodeBuilder, NodeEvent};

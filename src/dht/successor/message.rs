@@ -1,0 +1,103 @@
+//! What nodes and clients of the successor ring say to each other. [`text`](super::text) says how it is written.
+
+use std::sync::Arc;
+
+use crate::dht::key::Key;
+
+/// One message of the protocol; the last five are extensions, on topics that plain peers do not listen to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// A newcomer announces itself.
+    Join(Key),
+    /// A running node's answer to any newcomer.
+    HasStarted,
+    /// `from` is the neighbour of `to` on this side.
+    AckJoin { from: Key, to: Key, side: Side },
+    /// Store a pair.
+    Put { client: Arc<str>, key: Key, value: Arc<str> },
+    /// `node` has stored what `client` asked for.
+    AckPut { client: Arc<str>, node: Key },
+    /// Fetch a value.
+    Get(Key),
+    /// The owner's answer.
+    ResGet { key: Key, value: Arc<str> },
+    /// A graceful leave begins: these two are neighbours from now on.
+    Leave { id: Key, successor: Option<Key>, predecessor: Option<Key> },
+    /// A neighbour has relinked.
+    AckLeave { leaver: Key, acker: Key },
+    /// This node is dead.
+    Fail(Key),
+    /// A node tells its neighbourhood.
+    Heal(Heal),
+    /// To the node `to`, or to whoever owns the key.
+    Replica { to: Option<Key>, replica: Replica },
+    /// The owner's answer where there is no value.
+    ErrGet(Key),
+}
+
+/// Which neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The next node, clockwise.
+    Successor,
+    /// The node before.
+    Predecessor,
+}
+
+/// A node's view of its neighbourhood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Heal {
+    /// Who.
+    pub(crate) id: Key,
+    /// The node before it.
+    pub(crate) predecessor: Option<Key>,
+    /// The node after it.
+    pub(crate) successor: Option<Key>,
+    /// What it is doing.
+    pub(crate) stage: Stage,
+    /// The greatest version that it has seen.
+    pub(crate) clock: u64,
+    /// Where it and its neighbours are reached, for transports without a broker. Empty otherwise.
+    pub(crate) addresses: Vec<String>,
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is not on the ring yet.
+    Joining,
+    /// It is on the ring, and holds pairs that belong to its predecessor or waits for pairs itself.
+    Busy,
+    /// It is on the ring, and its predecessor has everything that is its own.
+    Done,
+    /// It is handing over.
+    Leaving,
+    /// It has handed over.
+    Gone,
+}
+
+/// Pairs among nodes of this library, which know versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Replica {
+    /// Who says it.
+    pub(crate) from: Key,
+    /// Chosen by the one who asks, echoed by the one who answers: an answer counts for the asker's present view only.
+    pub(crate) tag: u64,
+    /// The pair's key.
+    pub(crate) key: Key,
+    /// What it is about.
+    pub(crate) body: ReplicaBody,
+}
+
+/// What is said about a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReplicaBody {
+    /// Keep this copy. Answered by `Have`.
+    Store { version: u64, value: Arc<str> },
+    /// I hold a copy that is not mine to keep: does the owner have it? Answered by `Have` or `Lack`.
+    Ask { version: u64, digest: u64 },
+    /// I hold this version, and as the owner: so does my successor.
+    Have { version: u64, digest: u64 },
+    /// I am the owner and have nothing of it.
+    Lack,
+}
