@@ -214,9 +214,9 @@ impl Schedule {
         self.await_repair();
         if self.world.rng.random_bool(0.5) {
             if self.world.rng.random_bool(0.6) {
-                self.start()
+                self.start();
             } else {
-                self.leave()
+                self.leave();
             }
             self.pause(300);
         }
