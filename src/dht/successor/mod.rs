@@ -7,6 +7,8 @@ mod config;
 mod core;
 mod event;
 mod message;
+#[cfg(test)]
+mod sim;
 mod text;
 
 pub use self::config::SuccessorConfig;
