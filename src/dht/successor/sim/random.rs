@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::oracle::{REST, at_rest, check, rest};
+use super::oracle::{at_rest, check, rest};
 use super::world::{Fate, Medium, Place, World};
 use crate::dht::key::Key;
 use crate::dht::sim::for_seeds_in;
@@ -197,8 +197,7 @@ impl Schedule {
     fn await_repair(&mut self) {
         let rests = at_rest(&self.world).is_ok();
         if !rests && (self.is_hurt || !self.is_redundant) {
-            let rests = self.world.run_until(REST, |world| at_rest(world).is_ok());
-            assert!(rests, "no rest at {:?}: {:?}", self.world.now, at_rest(&self.world));
+            rest(&mut self.world);
         }
         if at_rest(&self.world).is_ok() {
             self.is_hurt = false;
