@@ -70,12 +70,12 @@ async fn load(rows: &[Row<'_>], args: &Args, store: &Store) -> Result<()> {
     let started = Instant::now();
     let bar = progress_bar(rows.len());
     let mut nodes = BTreeSet::new();
-    let put = |row: &Row<'_>| store.put(row.key, row.text);
-    let (acknowledged, failed) = pipeline::run(rows, args.in_flight.get(), put, |node| {
+    let note = |node| {
         nodes.insert(node);
         bar.inc(1);
-    })
-    .await;
+    };
+    let limit = args.in_flight.get();
+    let (acknowledged, failed) = pipeline::run(rows, limit, |row| store.put(row.key, row.text), note).await;
     bar.finish_and_clear();
     if let Some((row, error)) = failed {
         bail!("{row}: {error:#}; {acknowledged} of {} rows were acknowledged", rows.len());
