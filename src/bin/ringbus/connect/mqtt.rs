@@ -14,7 +14,7 @@ pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> MqttTransp
         transport = transport.client_id(name);
     }
     if let Some((topic, payload)) = endpoint.will {
-        transport = transport.last_will(topic, payload);
+        transport = transport.last_will(topic, payload.to_owned());
     }
     transport
 }
