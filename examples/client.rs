@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
 use rand::Rng;
 use rand::distr::Alphanumeric;
@@ -19,6 +20,8 @@ use ringbus::transport::MqttTransport;
 /// How many pairs, and how long each value is.
 const PAIRS: usize = 100;
 const LENGTH: usize = 10;
+/// How many may be under way at the same time.
+const AT_A_TIME: usize = 16;
 
 /// Put 100 random pairs, get them again, and fail unless they are the same
 #[derive(Debug, Parser)]
@@ -43,29 +46,34 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let pairs = random_pairs();
     let bar = ProgressBar::new(2 * PAIRS as u64);
     let started = Instant::now();
-    for (&key, value) in &pairs {
-        dht.put(key, value).await.with_context(|| format!("cannot put {key}: are nodes running?"))?;
+    let put = async |(&key, value): (&u32, &String)| {
+        let put = dht.put(key, value).await.with_context(|| format!("cannot put {key}: are nodes running?"));
         bar.inc(1);
-    }
+        put
+    };
+    stream::iter(&pairs).map(put).buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
     let put = started.elapsed();
     tokio::time::sleep(args.wait).await;
 
     let started = Instant::now();
-    let mut different = 0;
-    for (&key, value) in &pairs {
+    let get = async |(&key, value): (&u32, &String)| {
         let found = dht.get(key).await.with_context(|| format!("cannot get {key}"))?;
-        if found.as_ref() != Some(value) {
-            bar.suspend(|| println!("{key}: put {value:?}, got {found:?}"));
-            different += 1;
-        }
         bar.inc(1);
-    }
+        let differs = found.as_ref() != Some(value);
+        anyhow::Ok(differs.then(|| format!("{key}: put {value:?}, got {found:?}")))
+    };
+    let compared = stream::iter(&pairs).map(get).buffer_unordered(AT_A_TIME);
+    let compared: Vec<Option<String>> = compared.try_collect().await?;
+    let (got, differences) = (started.elapsed(), compared.into_iter().flatten().collect::<Vec<_>>());
     bar.finish_and_clear();
     session.close(common::PATIENCE).await?;
-    if different > 0 {
-        bail!("{different} of {PAIRS} pairs are not what was put");
+    for difference in &differences {
+        println!("{difference}");
     }
-    println!("{PAIRS} pairs verified: put in {put:.1?}, got in {:.1?}", started.elapsed());
+    if !differences.is_empty() {
+        bail!("{} of {PAIRS} pairs are not what was put", differences.len());
+    }
+    println!("{PAIRS} pairs verified: put in {put:.1?}, got in {got:.1?}");
     Ok(())
 }
 

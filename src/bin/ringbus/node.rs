@@ -58,8 +58,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     protocol: Protocol,
 
-    /// The node's name on the ring, and at an MQTT broker [default: its address]. On a successor ring names have no
-    /// meaning, there it is for you
+    /// The node's name on the ring, and at an MQTT broker [default: its address]. On a successor ring the --id counts; there
+    /// the name is for the broker and for your eyes
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
