@@ -85,7 +85,7 @@ impl SuccessorCore {
                 joining.deferred += 1;
                 joining.attempts = 0;
             }
-            self.view.joins(now, id);
+            self.view.joins(now, id, self.config.quiet);
             return;
         }
         self.publish(Message::HasStarted);
@@ -96,8 +96,14 @@ impl SuccessorCore {
             }
             return;
         }
-        self.view.joins(now, id);
-        if !self.is_serving() || self.view.contains(id) {
+        if !self.view.joined_lately(id, now) {
+            // The newcomer must not take this node for a plain peer.
+            self.announce(now);
+        }
+        self.view.joins(now, id, self.config.quiet);
+        // A leaver that is the last takes no leave of those who are about to join it.
+        let answers = self.is_serving() || self.links.successor.is_none();
+        if !answers || self.view.contains(id) || self.view.is_barred(id, now, self.config.quiet) {
             return;
         }
         let between = |after: Option<Key>, before: Option<Key>| {
@@ -135,6 +141,7 @@ impl SuccessorCore {
                 return self.confirm(now);
             }
         }
+        self.view.shows_itself(from);
         // Only a node that was heard joining can confirm: nobody slips into the ring by one stray message.
         if side == Side::Predecessor
             && from != me
@@ -184,6 +191,7 @@ impl SuccessorCore {
         self.links = self.view.links();
         if let Some(successor) = self.links.successor {
             self.warmth = Warmth::newcomer(now);
+            self.acquainted = now + self.config.announce * 2;
             let id = self.id;
             self.publish(Message::AckJoin { from: id, to: successor, side: Side::Predecessor });
         }

@@ -38,7 +38,13 @@ impl SuccessorCore {
         if matches!(self.phase, Phase::Joining(_) | Phase::Ended) {
             return;
         }
+        let mut introduced = self.is_serving();
         while let Some(key) = self.transfers.take_ready(self.config.window) {
+            if !introduced && self.duty(now, key) == Duty::HandOver {
+                // Whoever has joined since the goodbye must not take a leaver's id for a client's.
+                introduced = true;
+                self.announce(now);
+            }
             self.see_to(now, key);
         }
         self.finish_leaving(now);
@@ -147,6 +153,7 @@ impl SuccessorCore {
         if from == self.id || to.is_some_and(|to| to != self.id) || matches!(self.phase, Phase::Joining(_)) {
             return;
         }
+        self.view.note_node(now, from);
         if self.view.reveals(now, from) {
             self.reassess(now);
         }
@@ -270,6 +277,7 @@ impl SuccessorCore {
 
     /// A plain peer's acknowledgement.
     pub(super) fn on_ack_put(&mut self, now: Mono, client: &str, node: Key) {
+        self.view.shows_itself(node);
         let Some(key) = self.transfers.plain() else { return };
         if client != &*self.handover_tag() || self.owns(key) || self.view.owner(key) != Some(node) {
             return;

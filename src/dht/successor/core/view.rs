@@ -14,7 +14,7 @@ use crate::time::Mono;
 const MAX_IDS: usize = 1 << 16;
 /// How long a newcomer's announcement counts.
 const JOINER: Duration = Duration::from_secs(10);
-/// How long what others say about a departed node is not believed.
+/// How long a departed node is remembered: what others say about it is not believed, and its id is no client's.
 const GONE: Duration = Duration::from_secs(30);
 
 /// How a member speaks.
@@ -37,21 +37,18 @@ pub(super) struct Heard {
     pub(super) addresses: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Gone {
-    at: Mono,
-    /// It said goodbye, and may still be handing over.
-    left: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct View {
     me: Key,
     /// Since when each is a member. This node is not among them.
     members: BTreeMap<Key, Mono>,
     heard: BTreeMap<Key, Heard>,
-    gone: BTreeMap<Key, Gone>,
+    gone: BTreeMap<Key, Mono>,
     joiners: BTreeMap<Key, Mono>,
+    /// Who has spoken as a node, on the ring or not.
+    nodes: BTreeMap<Key, Mono>,
+    /// Plain members that others do not know of, and since when they say so.
+    denied: BTreeMap<Key, Mono>,
 }
 
 impl View {
@@ -62,6 +59,8 @@ impl View {
             heard: BTreeMap::new(),
             gone: BTreeMap::new(),
             joiners: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            denied: BTreeMap::new(),
         }
     }
 
@@ -105,24 +104,32 @@ impl View {
     }
 
     /// A node is not on the ring any more. Returns what it last said, if it was a member.
-    pub(super) fn remove(&mut self, now: Mono, id: Key, left: bool) -> Option<Option<Heard>> {
+    pub(super) fn remove(&mut self, now: Mono, id: Key) -> Option<Option<Heard>> {
         let was_member = self.members.remove(&id).is_some();
         let heard = self.heard.remove(&id);
         self.joiners.remove(&id);
+        self.denied.remove(&id);
         if was_member && self.gone.len() < MAX_IDS {
-            self.gone.insert(id, Gone { at: now, left });
+            self.gone.insert(id, now);
         }
         was_member.then_some(heard)
     }
 
     /// Whether a node went so lately that words of its former self may still be on their way.
     pub(super) fn is_barred(&self, id: Key, now: Mono, quiet: Duration) -> bool {
-        self.gone.get(&id).is_some_and(|gone| now.saturating_since(gone.at) < quiet)
+        self.gone.get(&id).is_some_and(|at| now.saturating_since(*at) < quiet)
     }
 
-    /// Whether a node has said goodbye and may be handing over.
-    pub(super) fn has_left(&self, id: Key) -> bool {
-        self.gone.get(&id).is_some_and(|gone| gone.left)
+    /// Whether this is the id of a node, present or past.
+    pub(super) fn knows(&self, id: Key) -> bool {
+        self.contains(id) || self.gone.contains_key(&id) || self.nodes.contains_key(&id)
+    }
+
+    /// Something that only nodes say.
+    pub(super) fn note_node(&mut self, now: Mono, id: Key) {
+        if self.nodes.len() < MAX_IDS || self.nodes.contains_key(&id) {
+            self.nodes.insert(id, now);
+        }
     }
 
     /// Takes note of what a node of this library says of itself. `true` if it had not been heard before.
@@ -155,14 +162,17 @@ impl View {
         }
     }
 
-    /// A newcomer announces itself: whatever was known of an earlier life is over.
-    pub(super) fn joins(&mut self, now: Mono, id: Key) {
-        if id != self.me && (self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id)) {
+    /// A newcomer announces itself. One that has just gone is not believed yet: the word may be of its former life.
+    pub(super) fn joins(&mut self, now: Mono, id: Key, quiet: Duration) {
+        let room = self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id);
+        if id != self.me && room && !self.is_barred(id, now, quiet) {
             self.joiners.insert(id, now);
-            if !self.contains(id) {
-                self.gone.remove(&id);
-            }
         }
+    }
+
+    /// Whether anybody has announced itself within so long.
+    pub(super) fn is_sought(&self, now: Mono, within: Duration) -> bool {
+        self.joiners.values().any(|at| now.saturating_since(*at) < within)
     }
 
     /// Whether a node has announced itself lately.
@@ -182,9 +192,33 @@ impl View {
         self.heard.values_mut().for_each(|heard| heard.at = now);
     }
 
+    /// A node denies that there is anybody between itself and its neighbours. Returns the plain members that have been
+    /// denied for so long without a sign of life: nobody else would ever notice that they are gone.
+    pub(super) fn denied(&mut self, now: Mono, by: Key, links: Links, patience: Duration) -> Vec<Key> {
+        let hidden = |id: Key| {
+            links.predecessor.is_some_and(|before| id.is_between(before, by))
+                || links.successor.is_some_and(|after| id.is_between(by, after))
+        };
+        let plain = self.members.keys().filter(|id| !self.heard.contains_key(id) && hidden(**id));
+        let mut overdue = Vec::new();
+        for id in plain {
+            let since = *self.denied.entry(*id).or_insert(now);
+            if now.saturating_since(since) >= patience {
+                overdue.push(*id);
+            }
+        }
+        overdue
+    }
+
+    /// A member has said something.
+    pub(super) fn shows_itself(&mut self, id: Key) {
+        self.denied.remove(&id);
+    }
+
     /// Forgets what is too old to matter.
     pub(super) fn purge(&mut self, now: Mono, lease: Duration) {
-        self.gone.retain(|_, gone| now.saturating_since(gone.at) < GONE);
+        self.gone.retain(|_, at| now.saturating_since(*at) < GONE);
+        self.nodes.retain(|_, at| now.saturating_since(*at) < GONE);
         self.joiners.retain(|_, at| now.saturating_since(*at) < JOINER);
         let members = &self.members;
         self.heard.retain(|id, heard| members.contains_key(id) || now.saturating_since(heard.at) < lease);
