@@ -80,6 +80,7 @@ struct Request {
     /// What is published: a put or a get.
     question: Question,
     attempts: u32,
+    last_attempt: Mono,
     next_attempt: Mono,
     /// From an attempt to the next.
     pause: Duration,
@@ -164,6 +165,17 @@ impl ClientCore {
         }
     }
 
+    /// Somebody hears from now on who did not before: what is unanswered is asked again soon.
+    pub(crate) fn hurry(&mut self) {
+        let unanswered: Vec<RequestId> = self.requests.keys().copied().collect();
+        for id in unanswered {
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.next_attempt = request.next_attempt.min(request.last_attempt + SHORTEST_RETRY);
+            }
+            self.reschedule(id);
+        }
+    }
+
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Mono) {
         for id in self.schedule.take_due(now) {
@@ -196,6 +208,7 @@ impl ClientCore {
         let mut request = Request {
             question,
             attempts: 0,
+            last_attempt: now,
             next_attempt: now,
             pause: first_pause(patience),
             longest_pause: longest_pause(patience),
@@ -268,6 +281,7 @@ impl Request {
     /// The message to publish, for the first time or again.
     fn ask(&mut self, now: Mono) -> Message {
         self.attempts = self.attempts.saturating_add(1);
+        self.last_attempt = now;
         self.next_attempt = now + self.pause;
         self.pause = (self.pause * 2).min(self.longest_pause);
         match &self.question {

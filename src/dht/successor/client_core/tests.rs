@@ -104,6 +104,22 @@ fn retries_are_never_a_flood() {
 }
 
 #[test]
+fn what_nobody_heard_is_asked_again_when_somebody_hears() {
+    let mut core = client();
+    core.put(at(0), Key::new(7), "v".into(), Patience::default());
+    core.get(at(0), Key::new(8), Patience::default());
+    published(&mut core);
+    for _ in 0..100 {
+        core.hurry();
+    }
+    assert_eq!(core.poll_timeout(), Some(at(10)));
+    core.handle_timeout(at(10));
+    assert_eq!(published(&mut core).len(), 2);
+    // And then as if it had been its turn.
+    assert_eq!(core.poll_timeout(), Some(at(210)));
+}
+
+#[test]
 fn gets_of_one_key_share_a_question_and_its_answer() {
     let mut core = client();
     let first = core.get(at(0), Key::new(7), Patience::default());

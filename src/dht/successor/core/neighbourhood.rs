@@ -31,6 +31,7 @@ impl SuccessorCore {
             tracing::debug!(id = %heal.id, clock = heal.clock, "a clock more than a day ahead is not believed");
             return;
         }
+        self.view.note_node(now, heal.id);
         if self.address.is_some() && !heal.addresses.is_empty() {
             self.actions.push_back(Action::Meet(heal.addresses.clone()));
         }
@@ -41,7 +42,7 @@ impl SuccessorCore {
             }
             // A second node of a member's id, or the same started again: the member's lease decides.
             Stage::Joining => {}
-            Stage::Leaving => self.view.still_here(now, heal.id),
+            Stage::Leaving => self.on_leaving(now, heal.id),
             Stage::Gone => self.on_gone(now, heal.id),
         }
     }
@@ -63,6 +64,10 @@ impl SuccessorCore {
         } else if first && self.view.contains(id) {
             // It was taken for a plain peer until now: copies can be asked of it.
             self.reassess(now);
+        }
+        let links = Links { predecessor: heal.predecessor, successor: heal.successor };
+        for ghost in self.view.denied(now, id, links, self.config.lease) {
+            self.on_fail(now, ghost);
         }
         if self.is_serving() && self.links.successor == Some(id) {
             self.listen_to_successor(now, heal);
@@ -138,7 +143,7 @@ impl SuccessorCore {
     /// Others may have accepted puts in this node's place: what it holds is not certain to be the latest.
     pub(super) fn doubt(&mut self, now: Mono) {
         if self.warmth.doubt(now, self.config.quiet, self.config.lease) {
-            self.pairs.values_mut().for_each(|pair| pair.sure = pair.fresh);
+            self.pairs.values_mut().for_each(|pair| pair.sure = false);
             self.tell(SuccessorEvent::Expelled);
         }
     }
@@ -157,6 +162,7 @@ impl SuccessorCore {
         if was_warm || !self.warmth.is_warm() {
             return;
         }
+        self.pairs.values_mut().for_each(|pair| pair.fresh = false);
         for key in std::mem::take(&mut self.held).into_keys() {
             self.on_get(now, key);
         }

@@ -153,6 +153,7 @@ impl SuccessorCore {
         if from == self.id || to.is_some_and(|to| to != self.id) || matches!(self.phase, Phase::Joining(_)) {
             return;
         }
+        self.view.note_node(now, from);
         if self.view.reveals(now, from) {
             self.reassess(now);
         }
@@ -276,6 +277,7 @@ impl SuccessorCore {
 
     /// A plain peer's acknowledgement.
     pub(super) fn on_ack_put(&mut self, now: Mono, client: &str, node: Key) {
+        self.view.shows_itself(node);
         let Some(key) = self.transfers.plain() else { return };
         if client != &*self.handover_tag() || self.owns(key) || self.view.owner(key) != Some(node) {
             return;
