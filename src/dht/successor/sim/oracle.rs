@@ -52,8 +52,8 @@ pub(super) fn at_rest(world: &World) -> Result<(), String> {
 /// Lets the world come to rest, checks that it stays there, and that everything is where it belongs.
 pub(super) fn check(world: &mut World) {
     rest(world);
-    // Long enough for whatever was on its way, and for each node to hear of each.
-    world.run_for(world.config.announce + Duration::from_millis(250));
+    // Long enough for whatever was on its way, false alarms among it, and for each node to hear of each.
+    world.run_for(world.config.quiet + world.config.announce * 2);
     if let Err(why) = at_rest(world) {
         panic!("at {:?} it no longer rests: {why}", world.now);
     }
