@@ -1,12 +1,19 @@
 //! Many puts at a time, of which no two concern one key.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::{StreamExt, stream};
 use ringbus::dht::Key;
 
 use super::rows::Row;
+
+/// What has come of it so far.
+struct Progress<'r, 'a, E, A> {
+    count: usize,
+    failed: Option<(&'r Row<'a>, E)>,
+    acknowledged: A,
+}
 
 /// Puts the rows, up to `limit` at a time, and a row only after every earlier one with its key has been acknowledged.
 /// After a failure nothing more is begun, but what has begun is waited for. Returns how many rows were acknowledged, and
@@ -15,39 +22,51 @@ pub(super) async fn run<'r, 'a, E, P>(
     rows: &'r [Row<'a>],
     limit: usize,
     put: impl Fn(&'r Row<'a>) -> P,
-    mut acknowledged: impl FnMut(Key),
+    acknowledged: impl FnMut(Key),
 ) -> (usize, Option<(&'r Row<'a>, E)>)
 where
     P: Future<Output = Result<Key, E>>,
 {
-    let mut under_way = FuturesUnordered::new();
-    let mut keys = HashSet::new();
-    let mut rest = rows.iter().peekable();
-    let (mut count, mut failed) = (0, None);
-    loop {
-        let may_begin = |row: &&Row<'_>| failed.is_none() && keys.len() < limit && !keys.contains(&row.key);
-        if let Some(row) = rest.next_if(may_begin) {
-            keys.insert(row.key);
-            let stored = put(row);
-            under_way.push(async move { (row, stored.await) });
-            continue;
-        }
-        let Some((row, stored)) = under_way.next().await else { return (count, failed) };
-        keys.remove(&row.key);
-        match stored {
-            Ok(node) => {
-                count += 1;
-                acknowledged(node);
+    let progress = RefCell::new(Progress { count: 0, failed: None, acknowledged });
+    let put_each = async |rows: Vec<&'r Row<'a>>| {
+        for row in rows {
+            if progress.borrow().failed.is_some() {
+                return;
             }
-            Err(error) => failed = failed.or(Some((row, error))),
+            let stored = put(row).await;
+            let mut progress = progress.borrow_mut();
+            match stored {
+                Ok(node) => {
+                    progress.count += 1;
+                    (progress.acknowledged)(node);
+                }
+                Err(error) => {
+                    progress.failed.get_or_insert((row, error));
+                }
+            }
+        }
+    };
+    stream::iter(by_key(rows)).for_each_concurrent(limit, put_each).await;
+    let Progress { count, failed, .. } = progress.into_inner();
+    (count, failed)
+}
+
+/// The rows of each key, in their order; the keys in the order of their first rows.
+fn by_key<'r, 'a>(rows: &'r [Row<'a>]) -> Vec<Vec<&'r Row<'a>>> {
+    let mut places = HashMap::new();
+    let mut groups: Vec<Vec<&Row<'_>>> = Vec::new();
+    for row in rows {
+        let place = *places.entry(row.key).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
         }
     }
+    groups
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use tokio::task::yield_now;
 
     use super::*;
@@ -81,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn the_later_of_two_rows_with_one_key_waits_for_the_earlier() {
         let (log, count, failed) = trace(&[9, 1, 9, 2], 10, None).await;
-        assert_eq!(log, ["+0", "+1", "-1", "-0", "+2", "+3", "-3", "-2"]);
+        assert_eq!(log, ["+0", "+1", "+3", "-1", "-3", "-0", "+2", "-2"]);
         assert_eq!((count, failed), (4, None));
     }
 
