@@ -151,7 +151,21 @@ async fn clients_read_what_they_write_while_nodes_come_and_go<H: Harness>(harnes
     }
 }
 
+/// More than a client has on their way at a time, and more than the queues of a session hold.
+async fn a_flood_of_puts_is_taken_in_turn<H: Harness>(harness: H) {
+    let nodes = ring(&harness, 3).await;
+    let (_session, dht) = client(&harness, "client", &nodes).await;
+    let pairs: BTreeMap<Key, String> = (0..6000u32)
+        .map(|number| (Key::new(number.wrapping_mul(0x9e37_79b9)), format!("value {number}")))
+        .collect();
+    put_all(&dht, &pairs).await;
+    check_all(&dht, &pairs).await;
+    settle(&nodes).await;
+    assert_eq!(nodes.iter().map(|node| node.pairs().len()).sum::<usize>(), pairs.len());
+}
+
 over_every_transport!(
+    a_flood_of_puts_is_taken_in_turn,
     pairs_are_stored_by_their_owners_and_survive_leaves,
     clients_read_what_they_write_while_nodes_come_and_go,
 );
