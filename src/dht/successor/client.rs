@@ -73,8 +73,9 @@ impl<T: Transport> Dht<T, Successor> {
         self
     }
 
-    /// How often an unanswered question is repeated: each second unless set, and never more often than each 10 ms. The
-    /// first repetitions come sooner, after 100 ms, 200 ms and so on.
+    /// How often an unanswered question is repeated: each second unless set, and never more often than each 10 ms. Until
+    /// the ring has answered something, the first repetitions come sooner, after 100 ms, 200 ms and so on; so does one
+    /// when a node is met or the broker is back.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.client.patience.retry_after = pause;

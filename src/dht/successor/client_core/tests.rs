@@ -91,6 +91,17 @@ fn a_put_is_repeated_unchanged_soon_and_then_ever_less_often_until_it_times_out(
 }
 
 #[test]
+fn a_ring_that_has_answered_is_not_hurried() {
+    let mut core = client();
+    core.get(at(0), Key::new(7), Patience::default());
+    assert_eq!(core.poll_timeout(), Some(at(100)));
+    core.handle(&res(7, "v"));
+    while core.poll_action().is_some() {}
+    core.put(at(0), Key::new(7), "v".into(), Patience::default());
+    assert_eq!(core.poll_timeout(), Some(at(1000)));
+}
+
+#[test]
 fn retries_are_never_a_flood() {
     let mut core = client();
     let patience = Patience { timeout: SECOND, retry_after: Duration::ZERO };

@@ -49,10 +49,11 @@ impl SuccessorCore {
 
     fn on_alive(&mut self, now: Mono, heal: &Heal) {
         let id = heal.id;
-        // Words of a former life may still be on their way.
-        if self.view.is_barred(id, now, self.config.quiet)
-            || self.view.heard(id).is_some_and(|heard| heard.clock > heal.clock)
-        {
+        if self.view.is_barred(id, now, self.config.quiet) {
+            // Words of a former life may still be on their way; but if it lives, it will be back soon.
+            return self.view.expect(now, id);
+        }
+        if self.view.heard(id).is_some_and(|heard| heard.clock > heal.clock) {
             return;
         }
         if let Phase::Joining(joining) = &mut self.phase {
@@ -98,6 +99,10 @@ impl SuccessorCore {
         if links == self.links {
             return;
         }
+        if links.successor != self.links.successor {
+            // What a node held as the successor it may drop when it is not, even if it becomes it again.
+            self.pairs.values_mut().for_each(|pair| pair.held_by = None);
+        }
         self.links = links;
         self.tell(SuccessorEvent::Relinked(links));
         let was_warm = self.warmth.is_warm();
@@ -124,6 +129,8 @@ impl SuccessorCore {
                 pair.mine = true;
             } else {
                 pair.fresh = false;
+                // The next owner may let the successor drop its copy.
+                pair.held_by = None;
                 if pair.mine {
                     self.transfers.owe(key);
                 }

@@ -164,8 +164,14 @@ impl View {
 
     /// A newcomer announces itself. One that has just gone is not believed yet: the word may be of its former life.
     pub(super) fn joins(&mut self, now: Mono, id: Key, quiet: Duration) {
-        let room = self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id);
-        if id != self.me && room && !self.is_barred(id, now, quiet) {
+        if id != self.me && !self.is_barred(id, now, quiet) {
+            self.expect(now, id);
+        }
+    }
+
+    /// A node may be back soon.
+    pub(super) fn expect(&mut self, now: Mono, id: Key) {
+        if self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id) {
             self.joiners.insert(id, now);
         }
     }
