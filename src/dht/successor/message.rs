@@ -53,12 +53,21 @@ pub(crate) struct Heal {
     pub(crate) predecessor: Option<Key>,
     /// The node after it.
     pub(crate) successor: Option<Key>,
+    /// Which of the two is a plain peer, of which nobody would hear otherwise.
+    pub(crate) plain: Plain,
     /// What it is doing.
     pub(crate) stage: Stage,
     /// The greatest version that it has seen.
     pub(crate) clock: u64,
     /// Where it and its neighbours are reached, for transports without a broker. Empty otherwise.
     pub(crate) addresses: Vec<String>,
+}
+
+/// Which neighbours are plain peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Plain {
+    pub(crate) predecessor: bool,
+    pub(crate) successor: bool,
 }
 
 /// What a node is doing.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::message::{Heal, Message, Replica, ReplicaBody, Side, Stage};
+use super::message::{Heal, Message, Plain, Replica, ReplicaBody, Side, Stage};
 use crate::dht::key::Key;
 
 /// The topics of the plain protocol that a node listens to.
@@ -169,7 +169,7 @@ fn decode_leave(text: &str) -> Result<Message, Malformed> {
     Ok(Message::Leave { id, successor, predecessor })
 }
 
-/// `ID/PREDECESSOR/SUCCESSOR/STAGE/CLOCK`, then addresses, each after a space.
+/// `ID/PREDECESSOR/SUCCESSOR/PLAIN/STAGE/CLOCK`, then addresses, each after a space.
 fn encode_heal(heal: &Heal) -> String {
     let stage = match heal.stage {
         Stage::Joining => "joining",
@@ -178,8 +178,14 @@ fn encode_heal(heal: &Heal) -> String {
         Stage::Leaving => "leaving",
         Stage::Gone => "gone",
     };
+    let plain = match (heal.plain.predecessor, heal.plain.successor) {
+        (false, false) => "neither",
+        (true, false) => "predecessor",
+        (false, true) => "successor",
+        (true, true) => "both",
+    };
     let (predecessor, successor) = (or_none(heal.predecessor), or_none(heal.successor));
-    let mut text = format!("{}/{predecessor}/{successor}/{stage}/{}", heal.id, heal.clock);
+    let mut text = format!("{}/{predecessor}/{successor}/{plain}/{stage}/{}", heal.id, heal.clock);
     for address in heal.addresses.iter().take(MAX_ADDRESSES) {
         text.push(' ');
         text.push_str(address);
@@ -191,8 +197,13 @@ fn decode_heal(text: &str) -> Result<Heal, Malformed> {
     let mut words = text.split(' ');
     let mut parts = words.next().ok_or(Malformed::Shape)?.split('/');
     let [id, predecessor, successor] = next_three(&mut parts)?;
-    let (Some(stage), Some(clock), None) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(Malformed::Shape);
+    let [plain, stage, clock] = three(&mut parts)?;
+    let (before, after) = match plain {
+        "neither" => (false, false),
+        "predecessor" => (true, false),
+        "successor" => (false, true),
+        "both" => (true, true),
+        _ => return Err(Malformed::Word),
     };
     let stage = match stage {
         "joining" => Stage::Joining,
@@ -206,6 +217,7 @@ fn decode_heal(text: &str) -> Result<Heal, Malformed> {
         id: number(id)?,
         predecessor: number_or_none(predecessor)?,
         successor: number_or_none(successor)?,
+        plain: Plain { predecessor: before, successor: after },
         stage,
         clock: clock.parse().map_err(|_| Malformed::Number)?,
         addresses: decode_addresses(words)?,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::view::Kind;
 use super::{Phase, SuccessorCore};
 use crate::dht::key::Key;
 use crate::dht::successor::event::SuccessorEvent;
@@ -143,9 +144,11 @@ impl SuccessorCore {
             return;
         }
         if self.view.contains(id) {
-            // It knows its neighbours better than this node may: plain peers do not announce themselves.
-            for neighbour in [successor, predecessor].into_iter().flatten() {
-                self.view.mention(now, neighbour);
+            if self.kind(id, now) != Kind::Speaks {
+                // A plain peer's neighbours may be plain, too, and do not announce themselves.
+                for neighbour in [successor, predecessor].into_iter().flatten() {
+                    self.view.mention(now, neighbour);
+                }
             }
             self.on_leaving(now, id);
         }
@@ -165,7 +168,7 @@ impl SuccessorCore {
         if self.links.predecessor == Some(id) && self.is_serving() {
             self.warmth.await_leaver(now, id);
         }
-        self.depart(now, id, true);
+        self.depart(now, id);
         self.tell(SuccessorEvent::Left(id));
         self.relink(now);
     }
@@ -190,7 +193,7 @@ impl SuccessorCore {
         let was_warm = self.warmth.is_warm();
         self.warmth.leaver_gone(id);
         if self.view.contains(id) {
-            self.depart(now, id, false);
+            self.depart(now, id);
             self.tell(SuccessorEvent::Failed(id));
             self.relink(now);
         }
@@ -209,18 +212,15 @@ impl SuccessorCore {
         }
     }
 
-    fn depart(&mut self, now: Mono, id: Key, left: bool) {
+    fn depart(&mut self, now: Mono, id: Key) {
         let heard = self.view.remove(now, id).flatten();
         if let Phase::Joining(joining) = &mut self.phase {
             joining.forget(id);
         }
-        if let Some(heard) = heard
-            && !left
-        {
-            // Behind the dead node there may be a plain peer, of which only it has told.
-            for neighbour in [heard.links.predecessor, heard.links.successor].into_iter().flatten() {
-                self.view.mention(now, neighbour);
-            }
+        // Behind it there may be a plain peer, of which only it has told.
+        let plain = heard.map(|heard| heard.plain).unwrap_or_default();
+        for neighbour in [plain.predecessor, plain.successor].into_iter().flatten() {
+            self.view.mention(now, neighbour);
         }
     }
 }

@@ -4,17 +4,23 @@ use super::view::{Heard, Kind};
 use super::{Action, Phase, SuccessorCore};
 use crate::dht::key::Key;
 use crate::dht::successor::event::{Links, SuccessorEvent};
-use crate::dht::successor::message::{Heal, Message, Stage};
+use crate::dht::successor::message::{Heal, Message, Plain, Stage};
 use crate::time::Mono;
 
 impl SuccessorCore {
     /// Says where this node stands.
     pub(super) fn announce(&mut self, now: Mono) {
         self.announced = now;
+        let is_plain = |id: Option<Key>| id.is_some_and(|id| self.kind(id, now) == Kind::Plain);
+        let plain = Plain {
+            predecessor: is_plain(self.links.predecessor),
+            successor: is_plain(self.links.successor),
+        };
         let heal = Heal {
             id: self.id,
             predecessor: self.links.predecessor,
             successor: self.links.successor,
+            plain,
             stage: self.stage(),
             clock: self.clock.tick(now),
             addresses: self.addresses(),
@@ -199,7 +205,10 @@ fn heard(now: Mono, heal: &Heal) -> Heard {
     Heard {
         at: now,
         clock: heal.clock,
-        links: Links { predecessor: heal.predecessor, successor: heal.successor },
+        plain: Links {
+            predecessor: heal.predecessor.filter(|_| heal.plain.predecessor),
+            successor: heal.successor.filter(|_| heal.plain.successor),
+        },
         addresses: heal.addresses.clone(),
     }
 }

@@ -33,7 +33,8 @@ pub(super) enum Kind {
 pub(super) struct Heard {
     pub(super) at: Mono,
     pub(super) clock: u64,
-    pub(super) links: Links,
+    /// Its neighbours that are plain peers, of which only it may know.
+    pub(super) plain: Links,
     pub(super) addresses: Vec<String>,
 }
 
@@ -149,7 +150,7 @@ impl View {
     pub(super) fn reveals(&mut self, now: Mono, id: Key) -> bool {
         let news = self.contains(id) && !self.heard.contains_key(&id);
         if news {
-            let heard = Heard { at: now, clock: 0, links: Links::default(), addresses: Vec::new() };
+            let heard = Heard { at: now, clock: 0, plain: Links::default(), addresses: Vec::new() };
             self.hear(id, heard);
         }
         news

@@ -7,7 +7,7 @@ use super::world::{Fate, Medium, Place, World};
 use crate::dht::key::Key;
 use crate::dht::successor::config::SuccessorConfig;
 use crate::dht::successor::event::{Links, SuccessorEvent};
-use crate::dht::successor::message::{Heal, Message, Replica, ReplicaBody, Side, Stage};
+use crate::dht::successor::message::{Heal, Message, Plain, Replica, ReplicaBody, Side, Stage};
 
 const CLOCK_FAR_AHEAD: u64 = u64::MAX;
 
@@ -210,6 +210,7 @@ fn messages_of_strangers_change_nothing() {
         Message::AckLeave { leaver: first, acker: second },
         Message::Fail(stranger),
         Message::Heal(Heal {
+            plain: Plain::default(),
             id: stranger,
             predecessor: Some(first),
             successor: Some(second),

@@ -46,18 +46,19 @@ fn the_extensions_to_the_letter() {
     reads(&Message::ErrGet(key(7)), "err-get", "7");
     let heal = |predecessor, stage, addresses: &[&str]| {
         let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
-        Message::Heal(Heal { id: key(1), predecessor, successor: Some(key(2)), stage, clock: 5, addresses })
+        let (id, successor, plain) = (key(1), Some(key(2)), Plain::default());
+        Message::Heal(Heal { id, predecessor, successor, plain, stage, clock: 5, addresses })
     };
-    reads(&heal(Some(key(3)), Stage::Joining, &[]), "heal", "1/3/2/joining/5");
-    reads(&heal(None, Stage::Busy, &["memory:a"]), "heal", "1/None/2/busy/5 memory:a");
+    reads(&heal(Some(key(3)), Stage::Joining, &[]), "heal", "1/3/2/neither/joining/5");
+    reads(&heal(None, Stage::Busy, &["memory:a"]), "heal", "1/None/2/neither/busy/5 memory:a");
     let two = ["zmq+tcp://10.0.0.1:1", "zmq+tcp://10.0.0.2:1"];
     reads(
         &heal(None, Stage::Done, &two),
         "heal",
-        "1/None/2/done/5 zmq+tcp://10.0.0.1:1 zmq+tcp://10.0.0.2:1",
+        "1/None/2/neither/done/5 zmq+tcp://10.0.0.1:1 zmq+tcp://10.0.0.2:1",
     );
-    reads(&heal(None, Stage::Leaving, &[]), "heal", "1/None/2/leaving/5");
-    reads(&heal(None, Stage::Gone, &[]), "heal", "1/None/2/gone/5");
+    reads(&heal(None, Stage::Leaving, &[]), "heal", "1/None/2/neither/leaving/5");
+    reads(&heal(None, Stage::Gone, &[]), "heal", "1/None/2/neither/gone/5");
     let replica =
         |to, body| Message::Replica { to, replica: Replica { from: key(1), tag: 8, key: key(7), body } };
     let store = ReplicaBody::Store { version: 3, value: "a/b c".into() };
@@ -138,7 +139,7 @@ fn malformed_messages_are_told_apart() {
         ("ack-leave", b"1", Malformed::Shape),
         ("heal", b"1/2/3/done", Malformed::Shape),
         ("heal", b"1/2/3/dead/5", Malformed::Word),
-        ("heal", b"1/1/3/done/5", Malformed::Twice),
+        ("heal", b"1/1/3/neither/done/5", Malformed::Twice),
         ("replica/2", b"1/8/have/7/3", Malformed::Shape),
         ("replica/2", b"1/8/store/7/3", Malformed::Shape),
         ("replica/2", b"1/8/steal/7/3", Malformed::Word),
@@ -163,14 +164,15 @@ fn hostile_sizes_are_refused() {
     }
     too_long("put", format!("{}/7 v", "c".repeat(MAX_CLIENT + 1)));
     too_long("ack-put", format!("{}/7", "c".repeat(MAX_CLIENT + 1)));
-    too_long("heal", format!("1/2/3/done/5{}", " memory:a".repeat(MAX_ADDRESSES + 1)));
-    too_long("heal", format!("1/2/3/done/5 {}", "a".repeat(MAX_ADDRESS + 1)));
+    too_long("heal", format!("1/2/3/neither/done/5{}", " memory:a".repeat(MAX_ADDRESSES + 1)));
+    too_long("heal", format!("1/2/3/neither/done/5 {}", "a".repeat(MAX_ADDRESS + 1)));
     too_long("join", "7".repeat(10 << 20));
 }
 
 #[test]
 fn a_message_never_grows_beyond_what_is_read() {
     let heal = Heal {
+        plain: Plain::default(),
         id: key(1),
         predecessor: None,
         successor: None,
@@ -217,9 +219,11 @@ fn heals() -> impl Strategy<Value = Message> {
     let stage =
         prop::sample::select(vec![Stage::Joining, Stage::Busy, Stage::Done, Stage::Leaving, Stage::Gone]);
     let addresses = prop::collection::vec("[a-z]{1,9}:[!-~]{1,40}", 0..=MAX_ADDRESSES);
-    (neighbours(), stage, any::<u64>(), addresses).prop_map(|(who, stage, clock, addresses)| {
+    let plain =
+        (any::<bool>(), any::<bool>()).prop_map(|(predecessor, successor)| Plain { predecessor, successor });
+    (neighbours(), plain, stage, any::<u64>(), addresses).prop_map(|(who, plain, stage, clock, addresses)| {
         let (id, predecessor, successor) = who;
-        Message::Heal(Heal { id, predecessor, successor, stage, clock, addresses })
+        Message::Heal(Heal { id, predecessor, successor, plain, stage, clock, addresses })
     })
 }
 
