@@ -36,6 +36,9 @@ impl Medium {
     pub(super) const LOSSY: Self = Self { delay: 1..=100, reorders: true, loss: 0.02 };
 }
 
+/// More messages than this are a storm: nodes that answer each other without end.
+const STORM: u64 = 50_000;
+
 /// A node's place among all that were ever started. A restarted node has a new one.
 pub(super) type Place = usize;
 
@@ -96,6 +99,7 @@ pub(super) struct World {
     heard_by_all: Mono,
     /// When the last message between these two arrives, where the order is kept.
     latest: BTreeMap<(Party, Party), Mono>,
+    published: u64,
     trace: bool,
 }
 
@@ -113,6 +117,7 @@ impl World {
             scheduled: 0,
             heard_by_all: Mono::ZERO,
             latest: BTreeMap::new(),
+            published: 0,
             trace: std::env::var_os("RINGBUS_SEED").is_some(),
         }
     }
@@ -293,6 +298,8 @@ impl World {
     }
 
     fn publish(&mut self, from: Party, message: &Message) {
+        self.published += 1;
+        assert!(self.published < STORM, "a storm of messages at {:?}; among them {message:?}", self.now);
         let (topic, text) = encode(message);
         let read = decode(&topic, text.as_bytes(), self.config.max_value).expect("a message that decodes");
         assert_eq!(*message, read, "it reads as it was written");
