@@ -5,6 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commands;
+mod counts;
+mod interop;
+mod malformed;
 mod plain;
 mod plain_client;
 mod plain_link;

@@ -5,18 +5,11 @@ use std::time::Duration;
 
 use crate::mosquitto::Mosquitto;
 use crate::plain_client::PlainClient;
-use crate::plain_peer::PlainPeer;
+use crate::plain_peer::{PlainPeer, on_arc};
 
 fn pairs(count: u32) -> BTreeMap<u32, String> {
     // Spread over the circle; values as they come.
     (0..count).map(|n| (n.wrapping_mul(0x9E37_79B9), format!("value {n}/of {count}\nπ"))).collect()
-}
-
-/// The pairs on `(after, upto]`.
-fn on_arc(pairs: &BTreeMap<u32, String>, after: u32, upto: u32) -> BTreeMap<u32, String> {
-    let (length, ahead) = (upto.wrapping_sub(after), |key: u32| key.wrapping_sub(after));
-    let on_arc = |key: u32| ahead(key) != 0 && ahead(key) <= length;
-    pairs.iter().filter(|(key, _)| on_arc(**key)).map(|(key, value)| (*key, value.clone())).collect()
 }
 
 #[tokio::test]

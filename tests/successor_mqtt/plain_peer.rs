@@ -329,6 +329,12 @@ impl State {
     }
 }
 
+/// The pairs on `(after, upto]`, which is the whole circle if the two are one.
+pub(crate) fn on_arc(pairs: &BTreeMap<u32, String>, after: u32, upto: u32) -> BTreeMap<u32, String> {
+    let on_arc = |key: u32| key == upto || is_between(key, after, upto);
+    pairs.iter().filter(|(key, _)| on_arc(**key)).map(|(key, value)| (*key, value.clone())).collect()
+}
+
 /// FROM, TO and what FROM is to TO.
 fn ack_join(text: &str) -> Option<(u32, u32, &str)> {
     let (from, rest) = text.split_once('/')?;
