@@ -1,8 +1,10 @@
 //! One transport, one identity, one driver loop. The session knows neither publishers nor ring nodes: they register
 //! as services.
 
+mod acquaintances;
 mod attachments;
 mod driver;
+mod listeners;
 mod outbox;
 
 use std::any::{Any, TypeId};
@@ -25,7 +27,10 @@ use crate::transport::{
 };
 use crate::wire::Room;
 
+pub(crate) use acquaintances::Acquaintances;
 use attachments::{Attachments, Holder};
+use listeners::Listeners;
+pub(crate) use listeners::Listening;
 use outbox::Outbox;
 
 /// The most messages of a session to itself that wait for its driver.
@@ -88,6 +93,7 @@ impl<T: Transport> Session<T> {
             loopback,
             attachments: Attachments::default(),
             services: RwLock::default(),
+            listeners: Listeners::default(),
             shared: Mutex::default(),
             subscriptions: tokio::sync::Mutex::default(),
             entities: AtomicU32::new(0),
@@ -210,6 +216,7 @@ pub(crate) struct SessionCore<Tx> {
     loopback: mpsc::Sender<Bytes>,
     attachments: Attachments,
     services: RwLock<HashMap<Room, Arc<dyn Service>>>,
+    listeners: Listeners,
     shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     subscriptions: tokio::sync::Mutex<HashMap<TopicFilter, usize>>,
     entities: AtomicU32,
@@ -256,6 +263,26 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// Ends [`register`](Self::register).
     pub(crate) fn unregister(&self, room: Room) {
         self.services.write().unwrap_or_else(PoisonError::into_inner).remove(&room);
+    }
+
+    /// Lets a service hear topics and events beside those of the rooms.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`].
+    fn listen(&self, service: Arc<dyn Service>) -> Result<u64> {
+        let id = self.listeners.add(service);
+        // Asked afterwards: either this sees the close, or the close sees the listener.
+        if let Err(error) = self.check_open() {
+            self.listeners.remove(id);
+            return Err(error);
+        }
+        self.wake.notify_one();
+        Ok(id)
+    }
+
+    /// Ends [`listen`](Self::listen).
+    fn unlisten(&self, id: u64) {
+        self.listeners.remove(id);
     }
 
     /// A service's next deadline may have come closer: the driver asks again.
@@ -336,13 +363,17 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     }
 
     fn services(&self) -> Vec<Arc<dyn Service>> {
-        self.services.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let mut services: Vec<_> =
+            self.services.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        services.extend(self.listeners.all().iter().map(|(_, service)| service.clone()));
+        services
     }
 
     /// Services hold the session's core: without this the two would keep each other alive.
     fn forget_services(&self) {
         self.closed.store(true, Ordering::Release);
         self.services.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.listeners.clear();
         lock(&self.shared).clear();
     }
 }

@@ -1,6 +1,7 @@
 //! The ring's client: the async shell around [`ClientCore`].
 
 mod discovery;
+mod one_hop;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,9 +11,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use self::discovery::Introductions;
+pub(super) use self::one_hop::OneHopClient;
 use super::client_core::{Answer, ClientAction, ClientConfig, ClientCore, MatchEvent};
 use super::member::Member;
 use super::message::{Message, Offers, RequestId};
+use super::protocol::{OneHop, RingProtocol};
 use crate::error::{ErrorKind, Result};
 use crate::message::EntityId;
 use crate::pubsub::Discovery;
@@ -25,28 +28,32 @@ use crate::wire::{self, Frame, Room};
 
 /// A session's access to a ring, through any of its nodes. Clones are one client.
 ///
-/// Give it to publishers and subscribers with [`dht`](crate::pubsub::PublisherBuilder::dht): they are registered, find
+/// `P` is the ring's protocol: [`OneHop`], the ring of event services, made by [`Session::dht`], or
+/// [`Successor`](crate::dht::Successor), the ring of keys and values, made by [`Session::successor_dht`].
+///
+/// Give a client of the ring of event services to publishers and subscribers with [`dht`](crate::pubsub::PublisherBuilder::dht): they are registered, find
 /// each other, and stay registered through the loss of any node.
-pub struct Dht<T: Transport> {
-    shell: Arc<ClientShell<T::Tx>>,
-    session: Session<T>,
+pub struct Dht<T: Transport, P: RingProtocol = OneHop> {
+    /// Dropped before the session.
+    pub(super) client: P::Client<T::Tx>,
+    pub(super) session: Session<T>,
 }
 
 impl<T: Transport> Session<T> {
     /// This session's access to a ring of which these nodes are members. A second call adds further nodes to ask.
     /// Nothing is sent until something is asked; what is wrong with a node's address is said then.
     pub fn dht(&self, nodes: impl IntoIterator<Item = Locator>) -> Dht<T> {
-        Dht { shell: ClientShell::of(self.core(), nodes), session: self.clone() }
+        Dht { client: OneHopClient { shell: ClientShell::of(self.core(), nodes) }, session: self.clone() }
     }
 }
 
-impl<T: Transport> Dht<T> {
+impl<T: Transport> Dht<T, OneHop> {
     /// Who is on the ring, sorted by name.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] or [`ErrorKind::Unreachable`], naming the nodes that were asked.
     pub async fn members(&self) -> Result<Vec<Member>> {
-        match self.shell.ask(|core, now| core.members(now)).await? {
+        match self.client.shell.ask(|core, now| core.members(now)).await? {
             Answer::Members(members) => Ok(members),
             _ => Err(unexpected()),
         }
@@ -58,7 +65,7 @@ impl<T: Transport> Dht<T> {
     /// As for [`members`](Self::members). A filter with wildcards asks every member; those that did not answer are named in
     /// [`Offers::unanswered`].
     pub async fn lookup(&self, filter: &TopicFilter, requested: Option<&Requested>) -> Result<Offers> {
-        match self.shell.ask(|core, now| core.lookup(now, filter.clone(), requested.cloned())).await? {
+        match self.client.shell.ask(|core, now| core.lookup(now, filter.clone(), requested.cloned())).await? {
             Answer::Offers(offers) => Ok(offers),
             _ => Err(unexpected()),
         }
@@ -66,7 +73,7 @@ impl<T: Transport> Dht<T> {
 
     /// The nodes that this client would ask now, the best first.
     pub fn known_nodes(&self) -> Vec<Locator> {
-        lock(&self.shell.state).core.known_nodes()
+        lock(&self.client.shell.state).core.known_nodes()
     }
 
     /// This client as publishers' and subscribers' way to find each other.
@@ -75,15 +82,15 @@ impl<T: Transport> Dht<T> {
     }
 }
 
-impl<T: Transport> Clone for Dht<T> {
+impl<T: Transport, P: RingProtocol> Clone for Dht<T, P> {
     fn clone(&self) -> Self {
-        Self { shell: self.shell.clone(), session: self.session.clone() }
+        Self { client: self.client.clone(), session: self.session.clone() }
     }
 }
 
-impl<T: Transport> fmt::Debug for Dht<T> {
+impl<T: Transport, P: RingProtocol> fmt::Debug for Dht<T, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dht").field("nodes", &self.known_nodes()).finish()
+        f.debug_tuple("Dht").field(&self.client).finish()
     }
 }
 

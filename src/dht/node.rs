@@ -1,18 +1,20 @@
 //! A ring node: the async shell around [`NodeCore`].
 
+mod one_hop;
 mod relays;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{broadcast, watch};
-use tokio::task::JoinHandle;
 
+pub(super) use self::one_hop::OneHopNode;
 use self::relays::{Plans, run_relays};
 use super::core::{Action, Input, NodeConfig, NodeCore};
 use super::member::{Member, NodeName};
 use super::membership::MemberEvent;
 use super::message::Message;
+use super::protocol::{OneHop, RingProtocol};
 use crate::error::{ErrorKind, Result};
 use crate::session::{Service, Session, SessionCore, lock};
 use crate::time::{Mono, Timestamp};
@@ -22,8 +24,11 @@ use crate::wire::{self, Frame, Room};
 /// The most events that a listener may fall behind.
 const EVENTS: usize = 1024;
 
-/// A node of the ring of event services, on a session of its own or one that it shares with publishers and
-/// subscribers. Dropping it is a crash as far as the ring is concerned; [`leave`](Self::leave) hands over first.
+/// A node of a ring, on a session of its own or one that it shares with publishers and subscribers. Dropping it is a
+/// crash as far as the ring is concerned; `leave` hands over first.
+///
+/// `P` is the ring's protocol: [`OneHop`], the ring of event services, unless the builder is asked for the
+/// [`successor`](DhtNodeBuilder::successor) ring.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> ringbus::Result<()> {
@@ -40,10 +45,17 @@ const EVENTS: usize = 1024;
 /// assert_eq!(first.members().len(), 2);
 /// # Ok(()) }
 /// ```
-pub struct DhtNode<T: Transport> {
-    shell: Arc<NodeShell<T::Tx>>,
-    session: Session<T>,
-    relays: JoinHandle<()>,
+pub struct DhtNode<T: Transport, P: RingProtocol = OneHop> {
+    /// Dropped before the session.
+    pub(super) running: P::Node<T::Tx>,
+    pub(super) session: Session<T>,
+}
+
+impl<T: Transport, P: RingProtocol> DhtNode<T, P> {
+    /// This node's session.
+    pub fn session(&self) -> &Session<T> {
+        &self.session
+    }
 }
 
 /// What happens on the ring, as one node sees it.
@@ -61,7 +73,7 @@ pub enum NodeEvent {
     },
 }
 
-impl<T: Transport> DhtNode<T> {
+impl<T: Transport> DhtNode<T, OneHop> {
     /// Begins to describe a node on a session.
     pub fn builder(session: Session<T>) -> DhtNodeBuilder<T> {
         DhtNodeBuilder { session, name: None, seeds: Vec::new(), config: NodeConfig::default() }
@@ -69,22 +81,17 @@ impl<T: Transport> DhtNode<T> {
 
     /// This node as others see it.
     pub fn me(&self) -> Member {
-        lock(&self.shell.core).me().clone()
-    }
-
-    /// This node's session.
-    pub fn session(&self) -> &Session<T> {
-        &self.session
+        lock(&self.running.shell.core).me().clone()
     }
 
     /// The members of the ring as this node sees it, sorted by name, itself included.
     pub fn members(&self) -> Vec<Member> {
-        lock(&self.shell.core).view().members().cloned().collect()
+        lock(&self.running.shell.core).view().members().cloned().collect()
     }
 
     /// The node that is responsible for a topic, as this node sees it.
     pub fn responsible(&self, topic: &str) -> Option<Member> {
-        lock(&self.shell.core).view().owner(topic).cloned()
+        lock(&self.running.shell.core).view().owner(topic).cloned()
     }
 
     /// Waits until the ring has at least `n` members. Cancel-safe; combine it with a timeout.
@@ -92,7 +99,7 @@ impl<T: Transport> DhtNode<T> {
     /// # Errors
     /// [`ErrorKind::Closed`] if the node ends first.
     pub async fn wait_for(&self, n: usize) -> Result<()> {
-        let mut state = self.shell.state.subscribe();
+        let mut state = self.running.shell.state.subscribe();
         let reached = state.wait_for(|state| state.ended || state.members >= n).await;
         match reached {
             Ok(state) if !state.ended => Ok(()),
@@ -103,12 +110,12 @@ impl<T: Transport> DhtNode<T> {
     /// What happens on the ring from now on. A listener that falls more than 1,024 events behind is told how many it has
     /// missed.
     pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
-        self.shell.events.subscribe()
+        self.running.shell.events.subscribe()
     }
 
     /// Joins through further nodes.
     pub fn join(&self, seeds: impl IntoIterator<Item = Locator>) {
-        self.shell.handle(Input::Join(self.shell.others(seeds)));
+        self.running.shell.handle(Input::Join(self.running.shell.others(seeds)));
     }
 
     /// Hands this node's records over, tells the members, and ends. The session stays open.
@@ -117,9 +124,9 @@ impl<T: Transport> DhtNode<T> {
     /// [`ErrorKind::Timeout`] if the records could not be handed over in [`NodeConfig::leave_timeout`]: the members hold
     /// copies, and clients register again by themselves.
     pub async fn leave(self) -> Result<()> {
-        self.shell.handle(Input::Leave);
-        let limit = self.shell.leave_timeout * 2;
-        let mut state = self.shell.state.subscribe();
+        self.running.shell.handle(Input::Leave);
+        let limit = self.running.shell.leave_timeout * 2;
+        let mut state = self.running.shell.state.subscribe();
         let ended = tokio::time::timeout(limit, state.wait_for(|state| state.ended)).await;
         ended.map(drop).map_err(|_| {
             let what = format!("leaving the ring as {}", self.me().name);
@@ -128,16 +135,9 @@ impl<T: Transport> DhtNode<T> {
     }
 }
 
-impl<T: Transport> Drop for DhtNode<T> {
-    fn drop(&mut self) {
-        self.relays.abort();
-        self.session.core().unregister(Room::DhtNode);
-    }
-}
-
-impl<T: Transport> fmt::Debug for DhtNode<T> {
+impl<T: Transport, P: RingProtocol> fmt::Debug for DhtNode<T, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DhtNode").field("me", &self.me()).finish()
+        f.debug_tuple("DhtNode").field(&self.running).finish()
     }
 }
 
@@ -145,9 +145,9 @@ impl<T: Transport> fmt::Debug for DhtNode<T> {
 #[must_use = "a builder does nothing until it is started"]
 #[derive(Debug)]
 pub struct DhtNodeBuilder<T: Transport> {
-    session: Session<T>,
+    pub(super) session: Session<T>,
     name: Option<String>,
-    seeds: Vec<Locator>,
+    pub(super) seeds: Vec<Locator>,
     config: NodeConfig,
 }
 
@@ -199,7 +199,7 @@ impl<T: Transport> DhtNodeBuilder<T> {
         core.register(Room::DhtNode, shell.clone())?;
         let relays = tokio::spawn(run_relays(self.session.clone(), plans));
         shell.handle(Input::Join(shell.others(self.seeds)));
-        Ok(DhtNode { shell, session: self.session, relays })
+        Ok(DhtNode { running: OneHopNode { shell, relays }, session: self.session })
     }
 }
 

@@ -73,6 +73,9 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, event: Event) {
             if let Some(service) = core.service(Room::PubSub) {
                 service.on_topic(now, &topic, &payload);
             }
+            if let Some(listeners) = core.listeners.any() {
+                listeners.iter().for_each(|(_, service)| service.on_topic(now, &topic, &payload));
+            }
         }
         Event::Message { from: Origin::Peer(peer), payload } => directed(core, &peer, payload),
         event => {

@@ -71,10 +71,10 @@ impl<T: Transport> Dht<T> {
         party: Party,
     ) -> Result<Box<dyn Announcement>> {
         let id = registration.id;
-        lock(&self.shell.state).introductions.parties.insert(id, party);
+        lock(&self.client.shell.state).introductions.parties.insert(id, party);
         // Withdrawn when dropped, also if this call is cancelled half way.
-        let announced = Announced { shell: Arc::downgrade(&self.shell), id, topic: filter.as_topic() };
-        let answer = self.shell.ask(move |core, now| core.register(now, registration)).await?;
+        let announced = Announced { shell: Arc::downgrade(&self.client.shell), id, topic: filter.as_topic() };
+        let answer = self.client.shell.ask(move |core, now| core.register(now, registration)).await?;
         if let Answer::Registered(stored) = answer {
             tracing::debug!(%id, %filter, responsible = %stored.responsible.name, "registered");
         }

@@ -1,0 +1,298 @@
+//! The client's side of the successor ring, as a core: requests, and what their answers are.
+//!
+//! A put carries a token of its own, the same on each retry, and ends when that token is acknowledged. A get ends with
+//! the first answer about its key that arrives after it has begun, whoever asked for it: answers do not say whose they
+//! are. That is enough to read what one has written, as each node's messages arrive in the order in which it published
+//! them: an answer from before a put arrives before the put's acknowledgement.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::message::Message;
+use crate::dht::key::Key;
+use crate::dht::schedule::Schedule;
+use crate::error::{ErrorKind, Result};
+use crate::time::Mono;
+
+/// The first retry comes early: what was published before the peers were connected has reached nobody.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Retries never come closer than this.
+const SHORTEST_RETRY: Duration = Duration::from_millis(10);
+
+/// One who waits for an answer.
+pub(crate) type CallId = u64;
+
+/// How long a call waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// When it gives up.
+    pub(crate) timeout: Duration,
+    /// How often it asks again, once the first retries, which come sooner, are over.
+    pub(crate) retry_after: Duration,
+}
+
+impl Default for Patience {
+    /// Ten seconds, and one.
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10), retry_after: Duration::from_secs(1) }
+    }
+}
+
+/// What the ring says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// This node has stored the pair.
+    Stored(Key),
+    /// The value, if there is one.
+    Found(Option<Arc<str>>),
+}
+
+/// What a client wants done.
+#[derive(Debug)]
+pub(crate) enum ClientAction {
+    /// Publish.
+    Publish(Message),
+    /// A call is over.
+    Complete { call: CallId, result: Result<Answer> },
+}
+
+/// A client, without its I/O. How many calls there are is bounded by who makes them.
+#[derive(Debug)]
+pub(crate) struct ClientCore {
+    /// What its tokens begin with.
+    name: String,
+    requests: BTreeMap<RequestId, Request>,
+    puts: BTreeMap<Arc<str>, RequestId>,
+    gets: BTreeMap<Key, RequestId>,
+    calls: BTreeMap<CallId, RequestId>,
+    schedule: Schedule<RequestId>,
+    actions: VecDeque<ClientAction>,
+    last_request: RequestId,
+    last_call: CallId,
+}
+
+type RequestId = u64;
+
+/// Something that is asked on the wire until it is answered or nobody waits any more.
+#[derive(Debug)]
+struct Request {
+    /// What is published: a put or a get.
+    question: Question,
+    attempts: u32,
+    next_attempt: Mono,
+    /// From an attempt to the next.
+    pause: Duration,
+    longest_pause: Duration,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+enum Question {
+    Put { token: Arc<str>, key: Key, value: Arc<str> },
+    Get(Key),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    call: CallId,
+    deadline: Mono,
+    timeout: Duration,
+}
+
+impl ClientCore {
+    /// A client whose tokens begin with these 48 random bits.
+    pub(crate) fn new(random: u64) -> Self {
+        Self {
+            name: format!("{:012x}", random & 0xffff_ffff_ffff),
+            requests: BTreeMap::new(),
+            puts: BTreeMap::new(),
+            gets: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            schedule: Schedule::default(),
+            actions: VecDeque::new(),
+            last_request: 0,
+            last_call: 0,
+        }
+    }
+
+    /// Stores a pair. Completes with [`Answer::Stored`].
+    pub(crate) fn put(&mut self, now: Mono, key: Key, value: Arc<str>, patience: Patience) -> CallId {
+        let id = self.new_request();
+        let token: Arc<str> = format!("{}-{id}", self.name).into();
+        self.puts.insert(token.clone(), id);
+        self.begin(now, id, Question::Put { token, key, value }, patience)
+    }
+
+    /// Fetches a value. Completes with [`Answer::Found`]. Gets of one key at the same time share a request.
+    pub(crate) fn get(&mut self, now: Mono, key: Key, patience: Patience) -> CallId {
+        if let Some(id) = self.gets.get(&key).copied()
+            && let Some(request) = self.requests.get_mut(&id)
+        {
+            // The earlier question may be lost: for the newcomer it is retried as if it were new.
+            request.pause = request.pause.min(first_pause(patience));
+            request.next_attempt = request.next_attempt.min(now + request.pause);
+            request.longest_pause = request.longest_pause.min(longest_pause(patience));
+            return self.wait(now, id, patience);
+        }
+        let id = self.new_request();
+        self.gets.insert(key, id);
+        self.begin(now, id, Question::Get(key), patience)
+    }
+
+    /// Nobody waits for this call any more. What it asked for may happen all the same.
+    pub(crate) fn cancel(&mut self, call: CallId) {
+        let Some(id) = self.calls.remove(&call) else { return };
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        request.waiting.retain(|waiting| waiting.call != call);
+        if request.waiting.is_empty() {
+            self.forget(id);
+        }
+    }
+
+    /// Takes a message.
+    pub(crate) fn handle(&mut self, message: &Message) {
+        match message {
+            Message::AckPut { client, node } => {
+                if let Some(id) = self.puts.get(client).copied() {
+                    self.complete(id, &Answer::Stored(*node));
+                }
+            }
+            Message::ResGet { key, value } => self.found(*key, Some(value.clone())),
+            Message::ErrGet(key) => self.found(*key, None),
+            _ => {}
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Mono) {
+        for id in self.schedule.take_due(now) {
+            self.expire(now, id);
+            let Some(request) = self.requests.get_mut(&id) else { continue };
+            if request.next_attempt <= now {
+                let again = request.ask(now);
+                self.actions.push_back(ClientAction::Publish(again));
+            }
+            self.reschedule(id);
+        }
+    }
+
+    /// When something is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Mono> {
+        self.schedule.next()
+    }
+
+    /// What is to be done next.
+    pub(crate) fn poll_action(&mut self) -> Option<ClientAction> {
+        self.actions.pop_front()
+    }
+
+    fn new_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        self.last_request
+    }
+
+    fn begin(&mut self, now: Mono, id: RequestId, question: Question, patience: Patience) -> CallId {
+        let mut request = Request {
+            question,
+            attempts: 0,
+            next_attempt: now,
+            pause: first_pause(patience),
+            longest_pause: longest_pause(patience),
+            waiting: Vec::new(),
+        };
+        let first = request.ask(now);
+        self.actions.push_back(ClientAction::Publish(first));
+        self.requests.insert(id, request);
+        self.wait(now, id, patience)
+    }
+
+    fn wait(&mut self, now: Mono, id: RequestId, patience: Patience) -> CallId {
+        self.last_call += 1;
+        let (call, timeout) = (self.last_call, patience.timeout);
+        self.calls.insert(call, id);
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.waiting.push(Waiting { call, deadline: now + timeout, timeout });
+        }
+        self.reschedule(id);
+        call
+    }
+
+    fn found(&mut self, key: Key, value: Option<Arc<str>>) {
+        if let Some(id) = self.gets.get(&key).copied() {
+            self.complete(id, &Answer::Found(value));
+        }
+    }
+
+    fn complete(&mut self, id: RequestId, answer: &Answer) {
+        for Waiting { call, .. } in self.forget(id) {
+            self.calls.remove(&call);
+            self.actions.push_back(ClientAction::Complete { call, result: Ok(answer.clone()) });
+        }
+    }
+
+    /// Ends the calls whose time is up.
+    fn expire(&mut self, now: Mono, id: RequestId) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        for Waiting { call, timeout, .. } in request.waiting.extract_if(.., |call| call.deadline <= now) {
+            self.calls.remove(&call);
+            let what = request.question.describe(request.attempts);
+            let result = Err(ErrorKind::Timeout { what, after: timeout }.into());
+            self.actions.push_back(ClientAction::Complete { call, result });
+        }
+        if request.waiting.is_empty() {
+            self.forget(id);
+        }
+    }
+
+    /// Ends a request; those who still wait for it.
+    fn forget(&mut self, id: RequestId) -> Vec<Waiting> {
+        self.schedule.clear(id);
+        let Some(request) = self.requests.remove(&id) else { return Vec::new() };
+        match request.question {
+            Question::Put { token, .. } => self.puts.remove(&token),
+            Question::Get(key) => self.gets.remove(&key),
+        };
+        request.waiting
+    }
+
+    fn reschedule(&mut self, id: RequestId) {
+        if let Some(request) = self.requests.get(&id) {
+            let deadline = request.waiting.iter().map(|waiting| waiting.deadline).min();
+            self.schedule.set(id, deadline.map_or(request.next_attempt, |at| at.min(request.next_attempt)));
+        }
+    }
+}
+
+impl Request {
+    /// The message to publish, for the first time or again.
+    fn ask(&mut self, now: Mono) -> Message {
+        self.attempts = self.attempts.saturating_add(1);
+        self.next_attempt = now + self.pause;
+        self.pause = (self.pause * 2).min(self.longest_pause);
+        match &self.question {
+            Question::Put { token, key, value } => {
+                Message::Put { client: token.clone(), key: *key, value: value.clone() }
+            }
+            Question::Get(key) => Message::Get(*key),
+        }
+    }
+}
+
+impl Question {
+    fn describe(&self, attempts: u32) -> String {
+        let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
+        match self {
+            Self::Put { key, .. } => format!("putting key {key}, tried {times},"),
+            Self::Get(key) => format!("getting key {key}, tried {times},"),
+        }
+    }
+}
+
+fn first_pause(patience: Patience) -> Duration {
+    FIRST_RETRY.min(longest_pause(patience))
+}
+
+fn longest_pause(patience: Patience) -> Duration {
+    patience.retry_after.max(SHORTEST_RETRY)
+}
