@@ -56,9 +56,12 @@ async fn values_are_any_text_and_a_missing_key_is_an_answer<H: Harness>(harness:
     let ring = Ring::of(harness, &[1_000_000_000, 3_000_000_000]).await;
     let client = ring.client("client").await;
     let long = "0123456789abcdef".repeat(1 << 12);
-    for (key, value) in ["", " ", "/", "a/b c/d", "two\nlines\n", "None", "π🦀\u{0}\u{feff}", &long].iter().enumerate() {
+    for (key, value) in
+        ["", " ", "/", "a/b c/d", "two\nlines\n", "None", "π🦀\u{0}\u{feff}", &long].iter().enumerate()
+    {
         let key = Key::new(key as u32 * 500_000_000);
-        let owner = if (1_000_000_001..=3_000_000_000).contains(&key.get()) { 3_000_000_000 } else { 1_000_000_000 };
+        let owner =
+            if (1_000_000_001..=3_000_000_000).contains(&key.get()) { 3_000_000_000 } else { 1_000_000_000 };
         assert_eq!(client.put(key, value).await.unwrap(), Key::new(owner), "{key}");
         assert_eq!(client.get(key).await.unwrap().as_deref(), Some(*value), "{key}");
     }
@@ -74,7 +77,8 @@ async fn an_id_is_taken_once<H: Harness>(harness: H) {
     let (client, pairs) = (ring.client("client").await, random_pairs(20));
     put_all(&client, &pairs).await;
     let session = open(&ring.harness, "second-5").await;
-    let error = DhtNode::builder(session).successor().id(Key::new(5)).join(ring.seeds()).start().await.map(drop);
+    let error =
+        DhtNode::builder(session).successor().id(Key::new(5)).join(ring.seeds()).start().await.map(drop);
     let error = error.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }), "{error}");
     ring.settled().await;

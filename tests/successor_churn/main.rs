@@ -22,7 +22,8 @@ async fn every_acknowledged_row_outlives_joins_leaves_and_kills() {
     if process::is_one().await {
         return;
     }
-    let mut ring = Ring::of(Mqtt::default(), &[0x1000_0000, 0x4000_0000, 0x7000_0000, 0xA000_0000, 0xD000_0000]).await;
+    let mut ring =
+        Ring::of(Mqtt::default(), &[0x1000_0000, 0x4000_0000, 0x7000_0000, 0xA000_0000, 0xD000_0000]).await;
     let client = ring.client("client").await;
     let table = Arc::new(Table::of_airports());
     put_all(&client, &table.acknowledged()).await;
@@ -69,7 +70,8 @@ async fn every_acknowledged_pair_outlives_a_kill_without_a_broker() {
     let mut ring = Ring::of(Zmq, &[0x2000_0000, 0x6000_0000, 0xB000_0000]).await;
     let seeds: Vec<String> = ring.seeds().iter().map(ToString::to_string).collect();
     let seeds: Vec<&str> = seeds.iter().map(String::as_str).collect();
-    let process = Process::start("every_acknowledged_pair_outlives_a_kill_without_a_broker", 0x9000_0000, &seeds);
+    let process =
+        Process::start("every_acknowledged_pair_outlives_a_kill_without_a_broker", 0x9000_0000, &seeds);
     ring.joined(0x9000_0000);
     ring.settled().await;
     let (client, pairs) = (ring.client("client").await, random_pairs(300));

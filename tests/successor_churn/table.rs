@@ -33,7 +33,11 @@ impl Table {
             }
         };
         let table = Self { rows: text.lines().skip(1).map(row).collect() };
-        assert_eq!((table.rows.len(), table.acknowledged().len()), (3376, 3376), "every row has a key of its own");
+        assert_eq!(
+            (table.rows.len(), table.acknowledged().len()),
+            (3376, 3376),
+            "every row has a key of its own"
+        );
         table
     }
 

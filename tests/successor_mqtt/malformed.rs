@@ -11,7 +11,17 @@ const NODES: [u32; 3] = [500_000_000, 2_000_000_000, 3_500_000_000];
 
 /// What a node understands.
 const TOPICS: [&str; 12] = [
-    "join", "has_started", "ack-join", "put", "ack-put", "get", "leave", "ack-leave", "fail", "heal", "replica",
+    "join",
+    "has_started",
+    "ack-join",
+    "put",
+    "ack-put",
+    "get",
+    "leave",
+    "ack-leave",
+    "fail",
+    "heal",
+    "replica",
     "replica/2000000000",
 ];
 
@@ -20,25 +30,80 @@ const NOTHING: [&[u8]; 4] = [b"\xff\xfe", b"1/\xc3\x28", b"\xf0\x9f\xa6", b"5/6 
 
 /// Nothing on the topic, though text.
 const WRONG: [(&str, &[&str]); 11] = [
-    ("join", &["", "/", "x", "-1", "+1", "4294967296", "18446744073709551617", "1.5", "0x10", "١", "5/6", "None"]),
-    ("ack-join", &[
-        "", "/", "//", "5/6", "5/6/", "5/6/neighbour", "5/6/sucessor/7", "5/4294967296/sucessor", "x/6/antecessor",
-        "7/7/sucessor", "2000000000/2000000000/antecessor", "None/5/sucessor",
-    ]),
-    ("put", &["", "/", "5", "me", "me/", "me/5", "me/x value", "me/4294967296 value", "me/-1 value", "me 5/value"]),
+    (
+        "join",
+        &["", "/", "x", "-1", "+1", "4294967296", "18446744073709551617", "1.5", "0x10", "١", "5/6", "None"],
+    ),
+    (
+        "ack-join",
+        &[
+            "",
+            "/",
+            "//",
+            "5/6",
+            "5/6/",
+            "5/6/neighbour",
+            "5/6/sucessor/7",
+            "5/4294967296/sucessor",
+            "x/6/antecessor",
+            "7/7/sucessor",
+            "2000000000/2000000000/antecessor",
+            "None/5/sucessor",
+        ],
+    ),
+    (
+        "put",
+        &[
+            "",
+            "/",
+            "5",
+            "me",
+            "me/",
+            "me/5",
+            "me/x value",
+            "me/4294967296 value",
+            "me/-1 value",
+            "me 5/value",
+        ],
+    ),
     ("ack-put", &["", "5", "me/", "me/x", "me/4294967296"]),
     ("get", &["", "/", "x", "5 6", "-1", "4294967296", "5/6"]),
-    ("leave", &[
-        "", "//", "5", "5/6", "5/6/7/8", "5/5/5", "2000000000/2000000000/2000000000", "None/None/None", "5/x/7",
-        "4294967296/1/2",
-    ]),
+    (
+        "leave",
+        &[
+            "",
+            "//",
+            "5",
+            "5/6",
+            "5/6/7/8",
+            "5/5/5",
+            "2000000000/2000000000/2000000000",
+            "None/None/None",
+            "5/x/7",
+            "4294967296/1/2",
+        ],
+    ),
     ("ack-leave", &["", "5", "5/", "/5", "x/5", "5/4294967296", "5/6/7"]),
     ("fail", &["", "x", "None", "4294967296", "500000000/2000000000"]),
-    ("heal", &[
-        "", "5", "5/6/7", "5/6/7/done", "5/6/7/sleeping/0", "5/6/7/done/x", "5/5/7/done/0", "4294967296/6/7/done/0",
-        "5/6/7/done/0/1", "5/6/7/done/0 a b c d e f g h i",
-    ]),
-    ("replica", &["", "5", "5/6/7", "5/6/keep/7", "5/6/store/7", "5/6/ask/7/1/xyz", "x/6/lack/7", "5/6/lack/7/8"]),
+    (
+        "heal",
+        &[
+            "",
+            "5",
+            "5/6/7",
+            "5/6/7/done",
+            "5/6/7/sleeping/0",
+            "5/6/7/done/x",
+            "5/5/7/done/0",
+            "4294967296/6/7/done/0",
+            "5/6/7/done/0/1",
+            "5/6/7/done/0 a b c d e f g h i",
+        ],
+    ),
+    (
+        "replica",
+        &["", "5", "5/6/7", "5/6/keep/7", "5/6/store/7", "5/6/ask/7/1/xyz", "x/6/lack/7", "5/6/lack/7/8"],
+    ),
     ("replica/2000000000", &["", "5/6/have/7", "5/6/store/7/1", "5/6/store/4294967296/1 value"]),
 ];
 

@@ -64,8 +64,8 @@ impl<H: Harness> Ring<H> {
             node.leave().await.unwrap_or_else(|error| panic!("{id} leaves: {error}"));
             session.close(Duration::from_secs(5)).await.unwrap();
         });
-        let open = joining.iter().map(|id| open(&self.harness, &format!("node-{id}")));
-        let sessions = join_all(open).await;
+        let names: Vec<String> = joining.iter().map(|id| format!("node-{id}")).collect();
+        let sessions = join_all(names.iter().map(|name| open(&self.harness, name))).await;
         if seeds.is_empty() {
             seeds.extend(sessions.first().map(|session| session.local().clone()));
         }
@@ -191,5 +191,11 @@ pub async fn verify<T: Transport>(dht: &Dht<T, Successor>, pairs: &Pairs) {
     });
     let outcomes: Vec<Result<(), String>> = gets.buffer_unordered(CONCURRENT).collect().await;
     let wrong: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
-    assert!(wrong.is_empty(), "{} of {} pairs, the first {:#?}", wrong.len(), pairs.len(), &wrong[..wrong.len().min(5)]);
+    assert!(
+        wrong.is_empty(),
+        "{} of {} pairs, the first {:#?}",
+        wrong.len(),
+        pairs.len(),
+        &wrong[..wrong.len().min(5)]
+    );
 }
