@@ -37,6 +37,11 @@ impl<K: Ord + Copy> Schedule<K> {
         self.by_key.contains_key(&key)
     }
 
+    /// How many keys are due at some time.
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// The first key that is due by now; it stays.
     pub(crate) fn first_due(&self, now: Mono) -> Option<K> {
         self.by_time.first().filter(|(at, _)| *at <= now).map(|(_, key)| *key)

@@ -1,12 +1,38 @@
 //! The state machine of a node.
+//!
+//! What it rests on: a pair is never dropped before its owner has said that it and its successor hold this version or a
+//! later one, and a put is not acknowledged before the owner's successor holds it too. So at any time two nodes hold
+//! what was acknowledged, and one crash loses nothing. Everything else (who owns what, who hands what to whom) may be
+//! known late or differently in different places, and is repeated until it fits.
 
-use std::collections::VecDeque;
+mod clock;
+mod departing;
+mod joining;
+mod neighbourhood;
+mod pairs;
+mod serving;
+mod transfer;
+mod transfers;
+mod view;
+mod waiters;
+mod warmth;
 
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use self::clock::VersionClock;
+use self::departing::Leaving;
+use self::joining::Joining;
+use self::pairs::Pair;
+use self::transfers::Transfers;
+use self::view::View;
+use self::waiters::Waiters;
+use self::warmth::Warmth;
 use super::config::SuccessorConfig;
 use super::event::{Links, SuccessorEvent};
-use super::message::Message;
+use super::message::{Message, Stage};
 use crate::dht::key::Key;
-use crate::time::{Mono, Timestamp};
+use crate::time::{Mono, Timestamp, earliest};
 
 /// What a node is told.
 #[derive(Debug, Clone)]
@@ -30,15 +56,42 @@ pub(crate) enum Action {
     Tell(SuccessorEvent),
     /// The node has left or could not join; nothing follows. So many pairs could not be handed over.
     Ended {
-        /// Pairs that nobody else is known to hold.
+        /// Pairs that nobody else is known to hold. The last node takes its pairs with it, and none is counted.
         abandoned: usize,
     },
+}
+
+#[derive(Debug)]
+enum Phase {
+    Joining(Joining),
+    Serving,
+    Leaving(Leaving),
+    Ended,
 }
 
 /// A node, without its I/O.
 #[derive(Debug)]
 pub(crate) struct SuccessorCore {
     id: Key,
+    config: SuccessorConfig,
+    /// Where it is reached, on a transport without a broker.
+    address: Option<String>,
+    clock: VersionClock,
+    phase: Phase,
+    view: View,
+    /// The nearest members of the view, while on the ring.
+    links: Links,
+    /// Changes whenever duties do: answers to earlier questions do not count.
+    epoch: u64,
+    pairs: BTreeMap<Key, Pair>,
+    transfers: Transfers,
+    waiters: Waiters,
+    /// Gets that cannot be answered yet, and until when it is worth it.
+    held: BTreeMap<Key, Mono>,
+    warmth: Warmth,
+    announced: Mono,
+    /// The next look at leases and the like.
+    tick: Mono,
     actions: VecDeque<Action>,
 }
 
@@ -52,8 +105,28 @@ impl SuccessorCore {
         wall: Timestamp,
         address: Option<String>,
     ) -> Self {
-        let _ = (now, config, wall, address);
-        Self { id, actions: VecDeque::new() }
+        let mut clock = VersionClock::new(now, wall);
+        let mut core = Self {
+            id,
+            address,
+            phase: Phase::Joining(Joining::new(now)),
+            view: View::new(id),
+            links: Links::default(),
+            // A restarted node must not take answers to its former life for its own.
+            epoch: clock.tick(now),
+            clock,
+            pairs: BTreeMap::new(),
+            transfers: Transfers::default(),
+            waiters: Waiters::default(),
+            held: BTreeMap::new(),
+            warmth: Warmth::default(),
+            announced: now,
+            tick: now + config.announce,
+            actions: VecDeque::new(),
+            config,
+        };
+        core.announce(now);
+        core
     }
 
     /// This node's place.
@@ -63,37 +136,146 @@ impl SuccessorCore {
 
     /// Its neighbours.
     pub(crate) fn links(&self) -> Links {
-        Links::default()
+        self.links
     }
 
     /// Whether it answers for its arc.
     pub(crate) fn is_serving(&self) -> bool {
-        false
+        matches!(self.phase, Phase::Serving)
     }
 
     /// Whether it serves, its successor holds a copy of everything, and nothing waits to be handed over.
     pub(crate) fn is_settled(&self) -> bool {
-        false
+        self.is_serving() && self.warmth.is_warm() && self.transfers.is_idle()
     }
 
     /// The pairs on its own arc.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (Key, &str)> {
-        std::iter::empty()
+        self.pairs.iter().filter(|(key, _)| self.owns(**key)).map(|(key, pair)| (*key, &*pair.value))
     }
 
     /// Takes an input.
-    pub(crate) fn handle(&mut self, _now: Mono, _input: Input) {}
+    pub(crate) fn handle(&mut self, now: Mono, input: Input) {
+        if matches!(self.phase, Phase::Ended) {
+            return;
+        }
+        match input {
+            Input::Message(message) => self.on_message(now, message),
+            Input::Reconnected => self.on_reconnected(now),
+            Input::Leave => self.on_leave_request(now),
+        }
+        self.pump(now);
+    }
 
     /// Does what is due.
-    pub(crate) fn handle_timeout(&mut self, _now: Mono) {}
+    pub(crate) fn handle_timeout(&mut self, now: Mono) {
+        if matches!(self.phase, Phase::Ended) {
+            return;
+        }
+        self.join_timeout(now);
+        self.leave_timeout(now);
+        self.transfers.wake(now);
+        if self.tick <= now {
+            self.housekeep(now);
+        }
+        self.pump(now);
+    }
 
     /// When something is due.
     pub(crate) fn poll_timeout(&self) -> Option<Mono> {
-        None
+        let phase = match &self.phase {
+            Phase::Joining(joining) => Some(joining.next),
+            Phase::Leaving(leaving) => Some(leaving.next),
+            Phase::Serving => None,
+            Phase::Ended => return None,
+        };
+        earliest(earliest(phase, self.transfers.next()), Some(self.tick))
     }
 
     /// What is to be done next.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    fn on_message(&mut self, now: Mono, message: Message) {
+        match message {
+            Message::Join(id) => self.on_join(now, id),
+            Message::HasStarted => self.on_has_started(now),
+            Message::AckJoin { from, to, side } => self.on_ack_join(now, from, to, side),
+            Message::Put { client, key, value } => self.on_put(now, client, key, value),
+            Message::AckPut { client, node } => self.on_ack_put(now, &client, node),
+            Message::Get(key) => self.on_get(now, key),
+            Message::Leave { id, successor, predecessor } => self.on_leave(now, id, successor, predecessor),
+            Message::AckLeave { leaver, acker } => self.on_ack_leave(now, leaver, acker),
+            Message::Fail(id) => self.on_fail(now, id),
+            Message::Heal(heal) => self.on_heal(now, heal),
+            Message::Replica { to, replica } => self.on_replica(now, to, replica),
+            // For clients.
+            Message::ResGet { .. } | Message::ErrGet(_) => {}
+        }
+    }
+
+    /// Leases, waiting that has lasted too long, the regular announcement.
+    fn housekeep(&mut self, now: Mono) {
+        let late = now.saturating_since(self.tick);
+        self.tick = now + self.config.announce / 2;
+        if late >= self.config.announce * 2 {
+            // This node itself stood still; what the others said meanwhile has not been read yet.
+            self.view.forgive(now);
+        }
+        self.view.purge(now, self.config.lease);
+        self.give_up_silent(now);
+        let was_warm = self.warmth.is_warm();
+        let patience = self.successor_patience(now);
+        self.warmth.expire(now, patience, self.config.quiet * 2);
+        self.after_warmth(now, was_warm);
+        self.held.retain(|_, until| now < *until);
+        if now.saturating_since(self.announced) >= self.config.announce {
+            self.announce(now);
+        }
+    }
+
+    /// Whether a key is this node's to answer for.
+    fn owns(&self, key: Key) -> bool {
+        let owning = match &self.phase {
+            Phase::Serving => true,
+            Phase::Leaving(leaving) => leaving.owns,
+            Phase::Joining(_) | Phase::Ended => false,
+        };
+        owning && self.links.arc(self.id).contains(key)
+    }
+
+    fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Joining(_) => Stage::Joining,
+            Phase::Serving if self.warmth.is_newcomer() || self.transfers.owes() => Stage::Busy,
+            Phase::Serving => Stage::Done,
+            Phase::Leaving(_) => Stage::Leaving,
+            Phase::Ended => Stage::Gone,
+        }
+    }
+
+    fn publish(&mut self, message: Message) {
+        self.actions.push_back(Action::Publish(message));
+    }
+
+    fn tell(&mut self, event: SuccessorEvent) {
+        self.actions.push_back(Action::Tell(event));
+    }
+
+    fn end(&mut self, now: Mono, abandoned: usize) {
+        self.phase = Phase::Ended;
+        self.announce(now);
+        self.actions.push_back(Action::Ended { abandoned });
+    }
+
+    /// How long a newcomer waits for its successor's next word before it takes itself for complete.
+    fn successor_patience(&self, now: Mono) -> Duration {
+        use self::view::Kind;
+        match self.links.successor.map(|id| self.view.kind(id, now, self.config.quiet)) {
+            Some(Kind::Speaks) => self.config.lease * 2,
+            Some(Kind::Plain | Kind::Unknown) => self.config.quiet * 2,
+            None => Duration::ZERO,
+        }
     }
 }

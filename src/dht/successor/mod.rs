@@ -10,6 +10,8 @@ mod core;
 mod event;
 mod message;
 mod node;
+#[cfg(test)]
+mod sim;
 mod text;
 
 pub(super) use self::client::SuccessorClient;

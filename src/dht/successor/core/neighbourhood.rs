@@ -1,0 +1,189 @@
+//! What a node knows of the nodes around it, and what follows when that changes.
+
+use super::view::{Heard, Kind};
+use super::{Action, Phase, SuccessorCore};
+use crate::dht::key::Key;
+use crate::dht::successor::event::{Links, SuccessorEvent};
+use crate::dht::successor::message::{Heal, Message, Stage};
+use crate::time::Mono;
+
+impl SuccessorCore {
+    /// Says where this node stands.
+    pub(super) fn announce(&mut self, now: Mono) {
+        self.announced = now;
+        let heal = Heal {
+            id: self.id,
+            predecessor: self.links.predecessor,
+            successor: self.links.successor,
+            stage: self.stage(),
+            clock: self.clock.tick(now),
+            addresses: self.addresses(),
+        };
+        self.publish(Message::Heal(heal));
+    }
+
+    /// Another node says where it stands.
+    pub(super) fn on_heal(&mut self, now: Mono, heal: Heal) {
+        if heal.id == self.id {
+            return self.meet_twin(now, &heal);
+        }
+        if !self.clock.observe(now, heal.clock) {
+            tracing::debug!(id = %heal.id, clock = heal.clock, "a clock more than a day ahead is not believed");
+            return;
+        }
+        if self.address.is_some() && !heal.addresses.is_empty() {
+            self.actions.push_back(Action::Meet(heal.addresses.clone()));
+        }
+        match heal.stage {
+            Stage::Busy | Stage::Done => self.on_alive(now, &heal),
+            Stage::Joining if !self.view.contains(heal.id) => {
+                self.view.hear(heal.id, heard(now, &heal));
+            }
+            // A second node of a member's id, or the same started again: the member's lease decides.
+            Stage::Joining => {}
+            Stage::Leaving => self.view.still_here(now, heal.id),
+            Stage::Gone => self.on_gone(now, heal.id),
+        }
+    }
+
+    fn on_alive(&mut self, now: Mono, heal: &Heal) {
+        let id = heal.id;
+        // Words of a former life may still be on their way.
+        if self.view.is_barred(id, now, self.config.quiet)
+            || self.view.heard(id).is_some_and(|heard| heard.clock > heal.clock)
+        {
+            return;
+        }
+        if let Phase::Joining(joining) = &mut self.phase {
+            joining.found();
+        }
+        let first = self.view.hear(id, heard(now, heal));
+        if self.view.add(now, id) {
+            self.relink(now);
+        } else if first && self.view.contains(id) {
+            // It was taken for a plain peer until now: copies can be asked of it.
+            self.reassess(now);
+        }
+        if self.is_serving() && self.links.successor == Some(id) {
+            self.listen_to_successor(now, heal);
+        }
+    }
+
+    /// The successor knows this node as its predecessor, or it does not and acts in its place.
+    fn listen_to_successor(&mut self, now: Mono, heal: &Heal) {
+        if heal.predecessor == Some(self.id) {
+            if heal.stage == Stage::Done {
+                let was_warm = self.warmth.is_warm();
+                self.warmth.complete();
+                self.after_warmth(now, was_warm);
+            }
+        } else if self.id.is_between(heal.predecessor.unwrap_or(heal.id), heal.id)
+            && !self.warmth.is_newcomer()
+        {
+            self.doubt(now);
+        }
+    }
+
+    /// The neighbours may have changed.
+    pub(super) fn relink(&mut self, now: Mono) {
+        if matches!(self.phase, Phase::Joining(_) | Phase::Ended) {
+            return;
+        }
+        let links = self.view.links();
+        if links == self.links {
+            return;
+        }
+        self.links = links;
+        self.tell(SuccessorEvent::Relinked(links));
+        let was_warm = self.warmth.is_warm();
+        if links.successor.is_none() {
+            // Nobody is left who could hand anything over.
+            self.warmth.complete();
+        }
+        self.relink_leaving();
+        self.reassess(now);
+        self.after_warmth(now, was_warm);
+        self.announce(now);
+    }
+
+    /// Begins every duty anew: who owns what, or who is to be asked, has changed.
+    pub(super) fn reassess(&mut self, now: Mono) {
+        self.epoch += 1;
+        self.transfers.clear();
+        let keys: Vec<Key> = self.pairs.keys().copied().collect();
+        for key in keys {
+            let owned = self.owns(key);
+            let Some(pair) = self.pairs.get_mut(&key) else { continue };
+            pair.offered = false;
+            if owned {
+                pair.mine = true;
+            } else {
+                pair.fresh = false;
+                if pair.mine {
+                    self.transfers.owe(key);
+                }
+            }
+            if self.has_duty(now, key) {
+                self.transfers.ready(key);
+            }
+        }
+        let mut waiters = std::mem::take(&mut self.waiters);
+        waiters.retain(|key| self.owns(key));
+        self.waiters = waiters;
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|key, _| self.owns(*key));
+        self.held = held;
+    }
+
+    /// Others may have accepted puts in this node's place: what it holds is not certain to be the latest.
+    pub(super) fn doubt(&mut self, now: Mono) {
+        if self.warmth.doubt(now, self.config.quiet, self.config.lease) {
+            self.pairs.values_mut().for_each(|pair| pair.sure = pair.fresh);
+            self.tell(SuccessorEvent::Expelled);
+        }
+    }
+
+    /// The connection is back.
+    pub(super) fn on_reconnected(&mut self, now: Mono) {
+        self.view.forgive(now);
+        if self.is_serving() && self.links.successor.is_some() {
+            self.doubt(now);
+        }
+        self.announce(now);
+    }
+
+    /// Answers what was held until the node became certain of what it has.
+    pub(super) fn after_warmth(&mut self, now: Mono, was_warm: bool) {
+        if was_warm || !self.warmth.is_warm() {
+            return;
+        }
+        for key in std::mem::take(&mut self.held).into_keys() {
+            self.on_get(now, key);
+        }
+        self.announce(now);
+    }
+
+    /// Whom the members know, this node first.
+    fn addresses(&self) -> Vec<String> {
+        let Some(own) = &self.address else { return Vec::new() };
+        let neighbours = [self.links.predecessor, self.links.successor];
+        let known = neighbours.into_iter().flatten().filter_map(|id| self.view.heard(id)?.addresses.first());
+        let mut addresses: Vec<String> = std::iter::once(own).chain(known).cloned().collect();
+        addresses.dedup();
+        addresses
+    }
+
+    /// How a neighbour speaks.
+    pub(super) fn kind(&self, id: Key, now: Mono) -> Kind {
+        self.view.kind(id, now, self.config.quiet)
+    }
+}
+
+fn heard(now: Mono, heal: &Heal) -> Heard {
+    Heard {
+        at: now,
+        clock: heal.clock,
+        links: Links { predecessor: heal.predecessor, successor: heal.successor },
+        addresses: heal.addresses.clone(),
+    }
+}

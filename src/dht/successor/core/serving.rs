@@ -1,0 +1,98 @@
+//! What clients ask for.
+
+use std::sync::Arc;
+
+use super::SuccessorCore;
+use super::pairs::{Pair, digest};
+use super::waiters::Waiter;
+use crate::dht::key::Key;
+use crate::dht::successor::message::Message;
+use crate::time::Mono;
+
+/// The most gets that are held.
+const MAX_HELD: usize = 1 << 13;
+
+impl SuccessorCore {
+    /// A client's put, or another node's pair.
+    pub(super) fn on_put(&mut self, now: Mono, client: Arc<str>, key: Key, value: Arc<str>) {
+        if !self.owns(key) {
+            return;
+        }
+        let handover = self.is_handover(&client);
+        let full = self.pairs.len() >= self.config.max_pairs;
+        match self.pairs.get_mut(&key) {
+            None if full => return self.refuse_full(key),
+            None if handover => {
+                let pair = Pair { mine: true, ..Pair::new(value, 0) };
+                self.pairs.insert(key, pair);
+            }
+            None => {
+                let pair = Pair { mine: true, fresh: true, ..Pair::new(value, self.clock.tick(now)) };
+                self.pairs.insert(key, pair);
+            }
+            Some(pair) if handover => {
+                // What this node has is at least as new, unless both come from plain peers: then the last one counts,
+                // as among those.
+                if pair.version == 0 && !pair.fresh && pair.digest != digest(&value) {
+                    pair.replace(value, 0);
+                }
+            }
+            Some(pair) => {
+                // A repetition changes nothing.
+                if pair.digest != digest(&value) {
+                    let version = self.clock.tick(now);
+                    pair.replace(value, version);
+                }
+                pair.fresh = true;
+                pair.sure = true;
+            }
+        }
+        self.answer_held(now, key);
+        self.waiters.add(key, Waiter::Put(client));
+        if handover {
+            self.warmth.progress(now);
+            // A node of this library says the version next, and often is the successor itself: no copy is needed then.
+            if self.has_duty(now, key) {
+                return self.transfers.wait(key, now + self.config.retry / 4);
+            }
+        }
+        // Whoever put it waits: the window is for what nobody waits for.
+        self.see_to(now, key);
+    }
+
+    /// A client's get.
+    pub(super) fn on_get(&mut self, now: Mono, key: Key) {
+        if !self.owns(key) {
+            return;
+        }
+        let warm = self.warmth.is_warm();
+        match self.pairs.get(&key) {
+            Some(pair) if pair.sure || warm => {
+                let value = pair.value.clone();
+                self.publish(Message::ResGet { key, value });
+            }
+            None if warm => self.publish(Message::ErrGet(key)),
+            _ if self.held.len() < MAX_HELD => {
+                self.held.insert(key, now + self.config.leave_timeout);
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers a get that waited for this pair.
+    pub(super) fn answer_held(&mut self, now: Mono, key: Key) {
+        if self.held.remove(&key).is_some() {
+            self.on_get(now, key);
+        }
+    }
+
+    pub(super) fn refuse_full(&mut self, key: Key) {
+        tracing::warn!(%key, limit = self.config.max_pairs, "no room for another pair");
+        metrics::counter!("ringbus_successor_refused_total", "cause" => "full").increment(1);
+    }
+
+    /// Whether a put comes from a node that hands over rather than from a client: it must not undo a client's.
+    fn is_handover(&self, client: &str) -> bool {
+        client == "None" || client.parse().is_ok_and(|id| self.view.has_left(id))
+    }
+}

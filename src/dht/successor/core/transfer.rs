@@ -1,0 +1,336 @@
+//! Copies to the successor, and pairs to their owners.
+
+use std::sync::Arc;
+
+use super::pairs::{Pair, digest};
+use super::view::Kind;
+use super::waiters::Waiter;
+use super::{Phase, SuccessorCore};
+use crate::dht::key::Key;
+use crate::dht::successor::message::{Message, Replica, ReplicaBody};
+use crate::time::Mono;
+
+/// The tag of what needs no answer.
+const NO_ANSWER: u64 = 0;
+
+/// What is to be done about a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// It is where it should be.
+    Nothing,
+    /// It cannot be said yet.
+    Wait,
+    /// The successor must hold this version.
+    Store(Key),
+    /// Does the owner have it?
+    Ask,
+    /// The owner gets it.
+    HandOver,
+    /// The owner, a plain peer or perhaps one, gets it.
+    HandOverPlain,
+    /// It is of no use any more.
+    Drop,
+}
+
+impl SuccessorCore {
+    /// Sees to what is ready, as far as the window allows.
+    pub(super) fn pump(&mut self, now: Mono) {
+        if matches!(self.phase, Phase::Joining(_) | Phase::Ended) {
+            return;
+        }
+        while let Some(key) = self.transfers.take_ready(self.config.window) {
+            self.see_to(now, key);
+        }
+        self.finish_leaving(now);
+    }
+
+    pub(super) fn has_duty(&self, now: Mono, key: Key) -> bool {
+        self.duty(now, key) != Duty::Nothing
+    }
+
+    /// Does what is to be done about a pair.
+    pub(super) fn see_to(&mut self, now: Mono, key: Key) {
+        let duty = self.duty(now, key);
+        let again = now + self.config.retry;
+        match duty {
+            Duty::Nothing => self.settled(now, key),
+            Duty::Wait => self.transfers.wait(key, again),
+            Duty::Store(to) => {
+                self.store_at(to, self.epoch, key);
+                self.transfers.wait(key, again);
+            }
+            Duty::Ask => {
+                self.ask(key);
+                self.transfers.wait(key, again);
+            }
+            Duty::HandOver => {
+                self.hand_over(key);
+                self.ask(key);
+                self.transfers.wait(key, again);
+            }
+            Duty::HandOverPlain => {
+                if self.transfers.claim_plain(key) {
+                    self.hand_over(key);
+                    // Perhaps it is not plain at all: then it answers, and is known from then on.
+                    self.ask(key);
+                }
+                self.transfers.wait(key, again);
+            }
+            Duty::Drop => {
+                self.pairs.remove(&key);
+                self.settled(now, key);
+            }
+        }
+    }
+
+    fn duty(&self, now: Mono, key: Key) -> Duty {
+        let Some(pair) = self.pairs.get(&key) else { return Duty::Nothing };
+        if self.owns(key) {
+            return self.duty_of_owner(now, pair);
+        }
+        if let Phase::Leaving(leaving) = &self.phase
+            && !leaving.handing_over
+        {
+            return Duty::Wait;
+        }
+        let leaving = !self.is_serving();
+        let Some(owner) = self.view.owner(key) else { return Duty::Wait };
+        match self.kind(owner, now) {
+            Kind::Speaks if !leaving && !pair.mine && self.links.predecessor == Some(owner) => Duty::Nothing,
+            // Whoever has just joined has nothing yet, and a leaver says it all again; others are asked first.
+            Kind::Speaks
+                if pair.mine && !pair.offered && (leaving || self.view.joined_lately(owner, now)) =>
+            {
+                Duty::HandOver
+            }
+            Kind::Speaks => Duty::Ask,
+            _ if pair.mine => Duty::HandOverPlain,
+            Kind::Unknown => Duty::Wait,
+            // A plain peer overwrites what it has with what it is given, and this copy may be old.
+            Kind::Plain => Duty::Drop,
+        }
+    }
+
+    fn duty_of_owner(&self, now: Mono, pair: &Pair) -> Duty {
+        let Some(successor) = self.links.successor else { return Duty::Nothing };
+        match self.kind(successor, now) {
+            Kind::Plain => Duty::Nothing,
+            Kind::Unknown => Duty::Wait,
+            Kind::Speaks if pair.held_by == Some(successor) => Duty::Nothing,
+            Kind::Speaks => Duty::Store(successor),
+        }
+    }
+
+    /// Nothing is left to do for a pair: whoever waited for that is told.
+    fn settled(&mut self, now: Mono, key: Key) {
+        let last_owed = self.transfers.done(key);
+        if self.owns(key) {
+            for waiter in self.waiters.take(key) {
+                match waiter {
+                    Waiter::Put(client) => {
+                        let node = self.id;
+                        self.publish(Message::AckPut { client, node });
+                    }
+                    Waiter::Ask { from, tag } => self.have(from, tag, key),
+                }
+            }
+        }
+        if last_owed {
+            // The predecessor waits for this word.
+            self.announce(now);
+        }
+    }
+
+    /// A message of nodes that know versions.
+    pub(super) fn on_replica(&mut self, now: Mono, to: Option<Key>, replica: Replica) {
+        let Replica { from, tag, key, body } = replica;
+        if from == self.id || to.is_some_and(|to| to != self.id) || matches!(self.phase, Phase::Joining(_)) {
+            return;
+        }
+        if self.view.reveals(now, from) {
+            self.reassess(now);
+        }
+        match body {
+            ReplicaBody::Store { version, value } => self.on_store(now, from, tag, key, version, value),
+            ReplicaBody::Ask { version, digest } => self.on_ask(now, from, tag, key, version, digest),
+            _ if tag != self.epoch => {}
+            ReplicaBody::Have { version, digest } => self.on_have(now, from, key, version, digest),
+            ReplicaBody::Lack => self.on_lack(now, key),
+        }
+    }
+
+    /// Another node's copy.
+    fn on_store(&mut self, now: Mono, from: Key, tag: u64, key: Key, version: u64, value: Arc<str>) {
+        let owned = self.owns(key);
+        if !self.clock.observe(now, version) || (!owned && !self.is_serving()) {
+            return;
+        }
+        let incoming = digest(&value);
+        let full = self.pairs.len() >= self.config.max_pairs;
+        match self.pairs.get_mut(&key) {
+            Some(pair) if pair.digest == incoming => {
+                pair.raise(version);
+                pair.sure = true;
+            }
+            Some(pair) if pair.is_before(version, incoming) => {
+                pair.replace(value, version);
+                pair.offered = false;
+            }
+            Some(pair) if pair.fresh => pair.raise(version.saturating_add(1)),
+            Some(pair) => {
+                pair.sure = true;
+                if !owned {
+                    // The other one has an older value: it gets this one.
+                    return self.store_at(from, tag, key);
+                }
+            }
+            None if full => return self.refuse_full(key),
+            None => {
+                self.pairs.insert(key, Pair { mine: owned, ..Pair::new(value, version) });
+            }
+        }
+        self.answer_held(now, key);
+        if owned {
+            self.warmth.progress(now);
+            self.waiters.add(key, Waiter::Ask { from, tag });
+            self.see_to(now, key);
+        } else {
+            self.have(from, tag, key);
+            if self.has_duty(now, key) {
+                self.transfers.ready(key);
+            }
+        }
+    }
+
+    /// Another node holds a copy that is not its own to keep.
+    fn on_ask(&mut self, now: Mono, from: Key, tag: u64, key: Key, version: u64, digest: u64) {
+        if !self.owns(key) || !self.clock.observe(now, version) {
+            return;
+        }
+        let successor = self.links.successor == Some(from);
+        let Some(pair) = self.pairs.get_mut(&key) else {
+            // A newcomer's pairs come from its successor; an old copy from elsewhere must not be the first.
+            if successor || !self.warmth.is_newcomer() {
+                let (id, to) = (self.id, Some(from));
+                let replica = Replica { from: id, tag, key, body: ReplicaBody::Lack };
+                self.publish(Message::Replica { to, replica });
+            }
+            return;
+        };
+        self.warmth.progress(now);
+        if pair.digest == digest {
+            pair.raise(version);
+            pair.sure = true;
+            if successor && pair.version == version {
+                pair.held_by = Some(from);
+            }
+        } else if pair.is_before(version, digest) {
+            // Its copy is the later one: it sends it when it hears what there is.
+            return self.have(from, tag, key);
+        } else if pair.fresh {
+            pair.raise(version.saturating_add(1));
+        }
+        self.answer_held(now, key);
+        self.waiters.add(key, Waiter::Ask { from, tag });
+        self.see_to(now, key);
+    }
+
+    /// The successor holds a copy, or the owner has the pair safely.
+    fn on_have(&mut self, now: Mono, from: Key, key: Key, version: u64, digest: u64) {
+        if !self.clock.observe(now, version) {
+            return;
+        }
+        let owned = self.owns(key);
+        let Some(pair) = self.pairs.get_mut(&key) else { return };
+        if pair.digest == digest {
+            pair.raise(version);
+        }
+        if owned {
+            if self.links.successor == Some(from) && pair.version == version && pair.digest == digest {
+                pair.held_by = Some(from);
+                self.see_to(now, key);
+            }
+        } else if version < pair.version {
+            // Its answer would only say that it has it; whether its successor has, too, it says when it is asked again.
+            self.store_at(from, NO_ANSWER, key);
+            self.transfers.wait(key, now + self.config.retry / 4);
+        } else {
+            self.release(now, key);
+        }
+    }
+
+    /// The owner has nothing of this pair.
+    fn on_lack(&mut self, now: Mono, key: Key) {
+        if !self.owns(key) && self.pairs.contains_key(&key) && self.has_duty(now, key) {
+            self.hand_over(key);
+            self.ask(key);
+            self.transfers.wait(key, now + self.config.retry);
+        }
+    }
+
+    /// A plain peer's acknowledgement.
+    pub(super) fn on_ack_put(&mut self, now: Mono, client: &str, node: Key) {
+        let Some(key) = self.transfers.plain() else { return };
+        if client != &*self.handover_tag() || self.owns(key) || self.view.owner(key) != Some(node) {
+            return;
+        }
+        self.release(now, key);
+        let next = self.transfers.owed().find(|key| self.duty(now, *key) == Duty::HandOverPlain);
+        if let Some(next) = next {
+            self.transfers.ready(next);
+        }
+    }
+
+    /// The owner and its successor hold this pair: this copy may go, unless this node is that successor.
+    fn release(&mut self, now: Mono, key: Key) {
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            pair.mine = false;
+        }
+        if self.has_duty(now, key) {
+            self.pairs.remove(&key);
+        }
+        self.settled(now, key);
+    }
+
+    /// Hands a pair to its owner, whoever that is.
+    fn hand_over(&mut self, key: Key) {
+        let client = self.handover_tag();
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            pair.offered = true;
+            let value = pair.value.clone();
+            self.publish(Message::Put { client, key, value });
+        }
+    }
+
+    fn ask(&mut self, key: Key) {
+        if let Some(pair) = self.pairs.get(&key) {
+            let body = ReplicaBody::Ask { version: pair.version, digest: pair.digest };
+            let replica = Replica { from: self.id, tag: self.epoch, key, body };
+            self.publish(Message::Replica { to: None, replica });
+        }
+    }
+
+    fn store_at(&mut self, to: Key, tag: u64, key: Key) {
+        if let Some(pair) = self.pairs.get(&key) {
+            let body = ReplicaBody::Store { version: pair.version, value: pair.value.clone() };
+            let replica = Replica { from: self.id, tag, key, body };
+            self.publish(Message::Replica { to: Some(to), replica });
+        }
+    }
+
+    fn have(&mut self, to: Key, tag: u64, key: Key) {
+        if let Some(pair) = self.pairs.get(&key) {
+            let body = ReplicaBody::Have { version: pair.version, digest: pair.digest };
+            let replica = Replica { from: self.id, tag, key, body };
+            self.publish(Message::Replica { to: Some(to), replica });
+        }
+    }
+
+    /// What stands for the client in a handover: a leaver's id, otherwise nobody.
+    fn handover_tag(&self) -> Arc<str> {
+        match self.phase {
+            Phase::Leaving(_) => self.id.to_string().into(),
+            _ => "None".into(),
+        }
+    }
+}

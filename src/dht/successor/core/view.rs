@@ -1,0 +1,192 @@
+//! Who is on the ring, as far as a node knows: every id that it has heard of and that has not gone since.
+//!
+//! Only the nearest on either side matter, so it is no harm if a distant one is missing. Additions and removals may come
+//! in any order and lead to the same neighbours: that is what makes concurrent joins and crashes converge.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::dht::key::Key;
+use crate::dht::successor::event::Links;
+use crate::time::Mono;
+
+/// The most ids of each sort that are remembered.
+const MAX_IDS: usize = 1 << 16;
+/// How long a newcomer's announcement counts.
+const JOINER: Duration = Duration::from_secs(10);
+/// How long what others say about a departed node is not believed.
+const GONE: Duration = Duration::from_secs(30);
+
+/// How a member speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It knows the extensions.
+    Speaks,
+    /// It does not.
+    Plain,
+    /// It is too early to say.
+    Unknown,
+}
+
+/// What a node of this library last said about itself.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    pub(super) at: Mono,
+    pub(super) clock: u64,
+    pub(super) links: Links,
+    pub(super) addresses: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Gone {
+    at: Mono,
+    /// It said goodbye, and may still be handing over.
+    left: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct View {
+    me: Key,
+    /// Since when each is a member. This node is not among them.
+    members: BTreeMap<Key, Mono>,
+    heard: BTreeMap<Key, Heard>,
+    gone: BTreeMap<Key, Gone>,
+    joiners: BTreeMap<Key, Mono>,
+}
+
+impl View {
+    pub(super) fn new(me: Key) -> Self {
+        Self {
+            me,
+            members: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            joiners: BTreeMap::new(),
+        }
+    }
+
+    /// The nearest member on either side.
+    pub(super) fn links(&self) -> Links {
+        let before = self.members.range(..self.me).next_back().or_else(|| self.members.last_key_value());
+        Links { predecessor: before.map(|(id, _)| *id), successor: self.owner(self.me) }
+    }
+
+    /// The member that a key belongs to if this node does not own it.
+    pub(super) fn owner(&self, key: Key) -> Option<Key> {
+        self.members.range(key..).next().or_else(|| self.members.first_key_value()).map(|(id, _)| *id)
+    }
+
+    pub(super) fn contains(&self, id: Key) -> bool {
+        self.members.contains_key(&id)
+    }
+
+    /// How a member speaks; `quiet` is how long it may be silent before it counts as plain.
+    pub(super) fn kind(&self, id: Key, now: Mono, quiet: Duration) -> Kind {
+        match self.members.get(&id) {
+            _ if self.heard.contains_key(&id) => Kind::Speaks,
+            Some(since) if now.saturating_since(*since) < quiet => Kind::Unknown,
+            _ => Kind::Plain,
+        }
+    }
+
+    /// A node is on the ring, by first-hand evidence. `true` if that is news.
+    pub(super) fn add(&mut self, now: Mono, id: Key) -> bool {
+        if id == self.me || self.contains(id) || self.members.len() >= MAX_IDS {
+            return false;
+        }
+        self.gone.remove(&id);
+        self.members.insert(id, now);
+        true
+    }
+
+    /// Somebody says that a node is on the ring: believed unless it has gone lately.
+    pub(super) fn mention(&mut self, now: Mono, id: Key) -> bool {
+        !self.gone.contains_key(&id) && self.add(now, id)
+    }
+
+    /// A node is not on the ring any more. Returns what it last said, if it was a member.
+    pub(super) fn remove(&mut self, now: Mono, id: Key, left: bool) -> Option<Option<Heard>> {
+        let was_member = self.members.remove(&id).is_some();
+        let heard = self.heard.remove(&id);
+        self.joiners.remove(&id);
+        if was_member && self.gone.len() < MAX_IDS {
+            self.gone.insert(id, Gone { at: now, left });
+        }
+        was_member.then_some(heard)
+    }
+
+    /// Whether a node went so lately that words of its former self may still be on their way.
+    pub(super) fn is_barred(&self, id: Key, now: Mono, quiet: Duration) -> bool {
+        self.gone.get(&id).is_some_and(|gone| now.saturating_since(gone.at) < quiet)
+    }
+
+    /// Whether a node has said goodbye and may be handing over.
+    pub(super) fn has_left(&self, id: Key) -> bool {
+        self.gone.get(&id).is_some_and(|gone| gone.left)
+    }
+
+    /// Takes note of what a node of this library says of itself. `true` if it had not been heard before.
+    pub(super) fn hear(&mut self, id: Key, heard: Heard) -> bool {
+        if id == self.me || (self.heard.len() >= MAX_IDS && !self.heard.contains_key(&id)) {
+            return false;
+        }
+        self.heard.insert(id, heard).is_none()
+    }
+
+    /// What a node last said of itself.
+    pub(super) fn heard(&self, id: Key) -> Option<&Heard> {
+        self.heard.get(&id)
+    }
+
+    /// A member uses the extensions. `true` if it was taken for a plain peer until now.
+    pub(super) fn reveals(&mut self, now: Mono, id: Key) -> bool {
+        let news = self.contains(id) && !self.heard.contains_key(&id);
+        if news {
+            let heard = Heard { at: now, clock: 0, links: Links::default(), addresses: Vec::new() };
+            self.hear(id, heard);
+        }
+        news
+    }
+
+    /// A node lives, whatever it is doing.
+    pub(super) fn still_here(&mut self, now: Mono, id: Key) {
+        if let Some(heard) = self.heard.get_mut(&id) {
+            heard.at = now;
+        }
+    }
+
+    /// A newcomer announces itself: whatever was known of an earlier life is over.
+    pub(super) fn joins(&mut self, now: Mono, id: Key) {
+        if id != self.me && (self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id)) {
+            self.joiners.insert(id, now);
+            if !self.contains(id) {
+                self.gone.remove(&id);
+            }
+        }
+    }
+
+    /// Whether a node has announced itself lately.
+    pub(super) fn joined_lately(&self, id: Key, now: Mono) -> bool {
+        self.joiners.get(&id).is_some_and(|at| now.saturating_since(*at) < JOINER)
+    }
+
+    /// Members of this library that were silent for the lease.
+    pub(super) fn silent(&self, now: Mono, lease: Duration) -> Vec<Key> {
+        let silent =
+            |id: &&Key| self.heard.get(id).is_some_and(|heard| now.saturating_since(heard.at) >= lease);
+        self.members.keys().filter(silent).copied().collect()
+    }
+
+    /// This node itself was not listening: nobody is blamed for silence.
+    pub(super) fn forgive(&mut self, now: Mono) {
+        self.heard.values_mut().for_each(|heard| heard.at = now);
+    }
+
+    /// Forgets what is too old to matter.
+    pub(super) fn purge(&mut self, now: Mono, lease: Duration) {
+        self.gone.retain(|_, gone| now.saturating_since(gone.at) < GONE);
+        self.joiners.retain(|_, at| now.saturating_since(*at) < JOINER);
+        let members = &self.members;
+        self.heard.retain(|id, heard| members.contains_key(id) || now.saturating_since(heard.at) < lease);
+    }
+}

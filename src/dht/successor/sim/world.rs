@@ -1,0 +1,358 @@
+//! The medium, the nodes, the clients, and the one clock that they share.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::clients::{Clients, RETRY};
+use crate::dht::key::Key;
+use crate::dht::successor::config::SuccessorConfig;
+use crate::dht::successor::core::{Action, Input, SuccessorCore};
+use crate::dht::successor::event::SuccessorEvent;
+use crate::dht::successor::message::Message;
+use crate::dht::successor::text::{CLIENT_TOPICS, decode, encode, node_topics};
+use crate::time::{Mono, Timestamp, earliest};
+
+/// How the medium treats messages; each receiver's copy has its own fate.
+#[derive(Debug, Clone)]
+pub(super) struct Medium {
+    /// Milliseconds.
+    pub(super) delay: RangeInclusive<u64>,
+    /// Also messages from one sender to one receiver.
+    pub(super) reorders: bool,
+    pub(super) loss: f64,
+}
+
+impl Medium {
+    /// What transports do.
+    pub(super) const FIFO: Self = Self { delay: 1..=20, reorders: false, loss: 0.0 };
+    /// Worse than they do.
+    pub(super) const REORDERING: Self = Self { delay: 1..=100, reorders: true, loss: 0.0 };
+    /// Much worse.
+    pub(super) const LOSSY: Self = Self { delay: 1..=100, reorders: true, loss: 0.02 };
+}
+
+/// A node's place among all that were ever started. A restarted node has a new one.
+pub(super) type Place = usize;
+
+/// What becomes of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Running,
+    Leaving,
+    Crashed,
+    Ended { abandoned: usize },
+}
+
+pub(super) struct SimNode {
+    pub(super) id: Key,
+    pub(super) core: SuccessorCore,
+    pub(super) fate: Fate,
+    /// Its connection is down.
+    pub(super) is_cut: bool,
+    pub(super) told: Vec<SuccessorEvent>,
+    topics: BTreeSet<Cow<'static, str>>,
+    due: Option<Mono>,
+}
+
+impl SimNode {
+    pub(super) fn is_alive(&self) -> bool {
+        matches!(self.fate, Fate::Running | Fate::Leaving)
+    }
+}
+
+/// Who sends or receives, as a place in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Party {
+    Clients,
+    /// What speaks for those who cannot.
+    Broker,
+    Node(Place),
+}
+
+#[derive(Debug)]
+enum Event {
+    Deliver(Party, Message),
+    Publish(Message),
+    Request(u64),
+    Mend(Place),
+}
+
+pub(super) struct World {
+    pub(super) now: Mono,
+    pub(super) rng: SmallRng,
+    pub(super) nodes: Vec<SimNode>,
+    pub(super) clients: Clients,
+    pub(super) config: SuccessorConfig,
+    medium: Medium,
+    queue: BTreeMap<Mono, Vec<Event>>,
+    /// Events that change the ring when they come.
+    scheduled: usize,
+    /// When the last message between these two arrives, where the order is kept.
+    latest: BTreeMap<(Party, Party), Mono>,
+    trace: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, medium: Medium, config: SuccessorConfig) -> Self {
+        let memory = Duration::from_millis(*medium.delay.end());
+        Self {
+            now: Mono::ZERO,
+            rng: SmallRng::seed_from_u64(seed),
+            nodes: Vec::new(),
+            clients: Clients::new(memory, medium.reorders),
+            config,
+            medium,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            latest: BTreeMap::new(),
+            trace: std::env::var_os("RINGBUS_SEED").is_some(),
+        }
+    }
+
+    /// Starts a node; its wall clock is up to five seconds off.
+    pub(super) fn start(&mut self, id: Key) -> Place {
+        let wall = 1_700_000_000_000
+            + self.now.since_origin().as_millis() as i64
+            + self.rng.random_range(-5000..=5000);
+        let wall = Timestamp::from_nanos(wall * 1_000_000);
+        let core = SuccessorCore::new(self.now, id, self.config.clone(), wall, None);
+        let (topics, told) = (node_topics(id).collect(), Vec::new());
+        let node = SimNode { id, core, fate: Fate::Running, is_cut: false, told, topics, due: None };
+        self.nodes.push(node);
+        let place = self.nodes.len() - 1;
+        self.log(|| format!("node {id} starts at place {place}"));
+        self.drain(place);
+        place
+    }
+
+    pub(super) fn leave(&mut self, place: Place) {
+        self.log_of(place, "is told to leave");
+        self.nodes[place].fate = Fate::Leaving;
+        self.nodes[place].core.handle(self.now, Input::Leave);
+        self.drain(place);
+    }
+
+    /// The process is gone, and what it held. A broker says so, if `told_after` says when.
+    pub(super) fn crash(&mut self, place: Place, told_after: Option<Duration>) {
+        self.log_of(place, "crashes");
+        self.nodes[place].fate = Fate::Crashed;
+        self.nodes[place].due = None;
+        self.tell_failure(place, told_after);
+    }
+
+    /// A broker, or whoever, takes a node for dead.
+    pub(super) fn tell_failure(&mut self, place: Place, after: Option<Duration>) {
+        if let Some(after) = after {
+            self.publish_after(after, Message::Fail(self.nodes[place].id));
+        }
+    }
+
+    /// A node's connection is lost for a while; then it is told that it is back.
+    pub(super) fn cut(&mut self, place: Place, lasts: Duration, told_after: Option<Duration>) {
+        self.log_of(place, "is cut off");
+        self.nodes[place].is_cut = true;
+        self.at(self.now + lasts, Event::Mend(place));
+        self.scheduled += 1;
+        self.tell_failure(place, told_after);
+    }
+
+    /// Someone who is neither node nor client publishes this.
+    pub(super) fn publish_after(&mut self, after: Duration, message: Message) {
+        self.scheduled += 1;
+        self.at(self.now + after, Event::Publish(message));
+    }
+
+    pub(super) fn put(&mut self, key: Key, value: &str, patient: bool) {
+        let request = self.clients.put(key, value, patient);
+        self.request(request, true);
+    }
+
+    pub(super) fn get(&mut self, key: Key) {
+        let request = self.clients.get(self.now, key);
+        self.request(request, true);
+    }
+
+    /// The nodes whose process runs.
+    pub(super) fn alive(&self) -> impl Iterator<Item = (Place, &SimNode)> {
+        self.nodes.iter().enumerate().filter(|(_, node)| node.is_alive())
+    }
+
+    /// The nodes that serve and mean to stay, and can be reached.
+    pub(super) fn steady(&self) -> impl Iterator<Item = (Place, &SimNode)> {
+        self.alive().filter(|(_, node)| node.fate == Fate::Running && !node.is_cut && node.core.is_serving())
+    }
+
+    /// Whether nothing is to happen any more but what nodes and clients do by themselves.
+    pub(super) fn is_unscheduled(&self) -> bool {
+        self.scheduled == 0
+    }
+
+    pub(super) fn run_for(&mut self, duration: Duration) {
+        self.run_until(duration, |_| false);
+    }
+
+    /// Runs until the condition holds, at most for so long; whether it held.
+    pub(super) fn run_until(&mut self, at_most: Duration, holds: impl Fn(&Self) -> bool) -> bool {
+        let until = self.now + at_most;
+        let mut look_at = self.now;
+        loop {
+            if look_at <= self.now {
+                if holds(self) {
+                    return true;
+                }
+                look_at = self.now + Duration::from_millis(20);
+            }
+            match self.next_event().filter(|next| *next <= until) {
+                Some(next) => {
+                    self.now = self.now.max(next);
+                    self.step();
+                }
+                None => {
+                    self.now = until;
+                    return holds(self);
+                }
+            }
+        }
+    }
+
+    fn next_event(&self) -> Option<Mono> {
+        let due = self.nodes.iter().filter_map(|node| node.due).min();
+        earliest(self.queue.first_key_value().map(|(at, _)| *at), due)
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        while let Some(batch) = self.queue.first_entry().filter(|batch| *batch.key() <= now) {
+            for event in batch.remove() {
+                self.happen(event);
+            }
+        }
+        for place in 0..self.nodes.len() {
+            let node = &mut self.nodes[place];
+            if node.due.is_some_and(|due| due <= now) {
+                node.core.handle_timeout(now);
+                self.drain(place);
+                let next = self.nodes[place].due;
+                assert!(next.is_none_or(|next| next > now), "{place} does not rest at {now:?}: {next:?}");
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Deliver(Party::Node(place), message) => {
+                let node = &mut self.nodes[place];
+                if node.is_alive() && !node.is_cut {
+                    node.core.handle(self.now, Input::Message(message));
+                    self.drain(place);
+                }
+            }
+            Event::Deliver(_, message) => self.clients.hear(&message),
+            Event::Publish(message) => {
+                self.scheduled -= 1;
+                self.publish(Party::Broker, &message);
+            }
+            Event::Request(number) => self.request(number, false),
+            Event::Mend(place) => {
+                self.scheduled -= 1;
+                self.log_of(place, "is connected again");
+                self.nodes[place].is_cut = false;
+                self.nodes[place].core.handle(self.now, Input::Reconnected);
+                self.drain(place);
+            }
+        }
+    }
+
+    fn request(&mut self, number: u64, first: bool) {
+        if let Some(message) = self.clients.due(self.now, number, first) {
+            self.publish(Party::Clients, &message);
+            self.at(self.now + RETRY, Event::Request(number));
+        }
+    }
+
+    fn at(&mut self, at: Mono, event: Event) {
+        self.queue.entry(at).or_default().push(event);
+    }
+
+    fn publish(&mut self, from: Party, message: &Message) {
+        let (topic, text) = encode(message);
+        let read = decode(&topic, text.as_bytes(), self.config.max_value).expect("a message that decodes");
+        assert_eq!(*message, read, "it reads as it was written");
+        self.log(|| format!("{} {topic} {text:?}", self.name(from)));
+        if CLIENT_TOPICS.contains(&&*topic) && topic != "heal" {
+            self.send(from, Party::Clients, &read);
+        }
+        for place in 0..self.nodes.len() {
+            if self.nodes[place].is_alive() && self.nodes[place].topics.contains(&topic) {
+                self.send(from, Party::Node(place), &read);
+            }
+        }
+    }
+
+    fn send(&mut self, from: Party, to: Party, message: &Message) {
+        if self.medium.loss > 0.0 && self.rng.random_bool(self.medium.loss) {
+            self.log(|| format!("    lost on its way to {}", self.name(to)));
+            return;
+        }
+        let delay = Duration::from_millis(self.rng.random_range(self.medium.delay.clone()));
+        let mut at = self.now + delay;
+        if !self.medium.reorders {
+            let latest = self.latest.entry((from, to)).or_default();
+            at = at.max(*latest);
+            *latest = at;
+        }
+        if self.trace && to != from {
+            println!("      at {:>9.3} to {}", at.since_origin().as_secs_f64(), self.name(to));
+        }
+        self.at(at, Event::Deliver(to, message.clone()));
+    }
+
+    /// Takes over what a node wants done.
+    fn drain(&mut self, place: Place) {
+        while let Some(action) = self.nodes[place].core.poll_action() {
+            assert!(self.nodes[place].is_alive(), "{action:?} follows the end of {}", self.nodes[place].id);
+            match action {
+                Action::Publish(message) => {
+                    if !self.nodes[place].is_cut {
+                        self.publish(Party::Node(place), &message);
+                    }
+                }
+                // Here everybody is connected.
+                Action::Meet(_) => {}
+                Action::Tell(event) => {
+                    self.log_of(place, &format!("tells {event:?}"));
+                    self.nodes[place].told.push(event);
+                }
+                Action::Ended { abandoned } => {
+                    self.log_of(place, &format!("ends, {abandoned} abandoned"));
+                    self.nodes[place].fate = Fate::Ended { abandoned };
+                }
+            }
+        }
+        let node = &mut self.nodes[place];
+        node.due = if node.is_alive() { node.core.poll_timeout() } else { None };
+    }
+
+    fn name(&self, party: Party) -> String {
+        match party {
+            Party::Clients => "clients".into(),
+            Party::Broker => "broker".into(),
+            Party::Node(place) => format!("{} (place {place})", self.nodes[place].id),
+        }
+    }
+
+    fn log_of(&self, place: Place, what: &str) {
+        self.log(|| format!("{} {what}", self.name(Party::Node(place))));
+    }
+
+    pub(super) fn log(&self, line: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>9.3} {}", self.now.since_origin().as_secs_f64(), line());
+        }
+    }
+}
