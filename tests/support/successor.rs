@@ -100,11 +100,6 @@ impl<H: Harness> Ring<H> {
         &self.nodes[&id].0
     }
 
-    /// Takes the node out of the ring's list.
-    pub fn take(&mut self, id: u32) -> Node<H::Transport> {
-        self.nodes.remove(&id).expect("a node of the ring").0
-    }
-
     /// Waits until every node of this process has exactly the neighbours that it should have, and is settled.
     pub async fn settled(&self) {
         let deadline = Instant::now() + SETTLING;
