@@ -354,6 +354,67 @@ async fn peers_hear_of_a_clean_goodbye_a_crash_and_a_restart() {
     drop(third);
 }
 
+/// A session whose last will is its own.
+async fn with_a_will(broker: &Mosquitto, name: &str, payload: &[u8]) -> Session {
+    let transport = MqttTransport::new(broker.url()).client_id(name).last_will("fail", payload.to_vec());
+    let (tx, rx) = transport.open(OpenOptions::default()).await.unwrap();
+    assert!(!tx.capabilities().last_will);
+    Session { tx, rx, events: Default::default() }
+}
+
+#[tokio::test]
+async fn the_broker_publishes_a_last_will_of_the_programs_own() {
+    let broker = Mosquitto::start();
+    let mut watcher = Session::open(&broker.url(), "watcher").await;
+    watcher.subscribe("fail").await;
+    let mut mortal = with_a_will(&broker, "mortal", b"98101").await;
+    // Nobody is told of it, and yet it is reached.
+    watcher.tx.send_batch(&mut vec![Outbound::peer(peer("mortal"), "hello")]).await.unwrap();
+    assert_eq!(mortal.message().await, (Origin::Peer(peer("watcher")), "hello".into()));
+    drop(mortal);
+    assert_eq!(watcher.message().await, (Origin::Topic(topic("fail")), "98101".into()));
+    // Neither the will nor a presence is retained.
+    watcher.subscribe("#").await;
+    watcher.subscribe("@ringbus/presence/mortal").await;
+    assert_eq!(watcher.messages_until_fence().await, Vec::<String>::new());
+    assert!(watcher.events.is_empty(), "{:?}", watcher.events);
+}
+
+#[tokio::test]
+async fn a_goodbye_takes_the_last_will_back() {
+    let broker = Mosquitto::start();
+    let mut watcher = Session::open(&broker.url(), "watcher").await;
+    watcher.subscribe("fail").await;
+    for _ in 0..3 {
+        let session = with_a_will(&broker, "orderly", b"98101").await;
+        session.publish("fail", "not the will").await;
+        assert_eq!(session.close().await, 0);
+        assert_eq!(watcher.message().await.1, "not the will");
+    }
+    sleep(QUIET).await;
+    assert_eq!(watcher.messages_until_fence().await, Vec::<String>::new());
+    assert!(watcher.events.is_empty(), "{:?}", watcher.events);
+}
+
+#[tokio::test]
+async fn a_last_will_that_no_broker_takes_is_refused() {
+    for wrong in ["", "fail/+", "a\u{1}b"] {
+        let transport = MqttTransport::new("mqtt://127.0.0.1:1").last_will(wrong, "x");
+        let error = transport.open(OpenOptions::default()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidTopic { .. }), "{wrong:?}: {error}");
+    }
+    let transport = MqttTransport::new("mqtt://127.0.0.1:1").last_will("fail", vec![0; 65_536]);
+    let error = transport.open(OpenOptions::default()).await.unwrap_err();
+    let limit = ErrorKind::PayloadTooLarge { size: 65_536, limit: 65_535 };
+    assert_eq!(error.kind(), &limit);
+    // The longest one arrives whole.
+    let broker = Mosquitto::start();
+    let mut watcher = Session::open(&broker.url(), "watcher").await;
+    watcher.subscribe("fail").await;
+    drop(with_a_will(&broker, "verbose", &[b'x'; 65_535]).await);
+    assert_eq!(watcher.message().await.1.len(), 65_535);
+}
+
 #[tokio::test]
 async fn a_peer_that_does_not_survive_a_broker_restart_is_given_up() {
     let mut broker = Mosquitto::start();

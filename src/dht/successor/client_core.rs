@@ -296,3 +296,6 @@ fn first_pause(patience: Patience) -> Duration {
 fn longest_pause(patience: Patience) -> Duration {
     patience.retry_after.max(SHORTEST_RETRY)
 }
+
+#[cfg(test)]
+mod tests;

@@ -304,3 +304,6 @@ fn or_none(id: Option<Key>) -> Box<dyn Display> {
         None => Box::new("None"),
     }
 }
+
+#[cfg(test)]
+mod tests;

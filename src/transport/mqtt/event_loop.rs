@@ -45,7 +45,8 @@ pub(super) struct Settings {
     /// The largest payload that is handed out, in bytes.
     pub(super) max_payload: usize,
     pub(super) inbox_topic: String,
-    pub(super) presence_topic: String,
+    /// Where the session announces itself, unless its last will is another one.
+    pub(super) presence_topic: Option<String>,
     /// What tells this session from another one with its name.
     pub(super) nonce: Bytes,
 }
@@ -86,7 +87,7 @@ pub(super) struct Closing {
     replies: Vec<oneshot::Sender<Undelivered>>,
     /// Everything handed in was taken from the queue.
     drained: bool,
-    /// The retained announcement was taken back.
+    /// The retained announcement, if there was one, was taken back.
     cleared: bool,
     /// QoS 0 messages that a connection took with it while closing.
     lost: usize,
@@ -316,10 +317,10 @@ impl EventLoop {
     }
 
     fn announce(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
-        if self.closing.is_some() {
+        let Some(topic) = self.settings.presence_topic.as_ref().filter(|_| self.closing.is_none()) else {
             return Ok(());
-        }
-        let announcement = retained(&self.settings.presence_topic, self.settings.nonce.clone());
+        };
+        let announcement = retained(topic, self.settings.nonce.clone());
         link.publish(self.window.push(announcement, false))
     }
 
@@ -333,7 +334,8 @@ impl EventLoop {
             return Ok(true);
         }
         closing.cleared = true;
-        link.publish(self.window.push(retained(&self.settings.presence_topic, Bytes::new()), false))?;
+        let Some(topic) = &self.settings.presence_topic else { return Ok(true) };
+        link.publish(self.window.push(retained(topic, Bytes::new()), false))?;
         link.flush()?;
         Ok(false)
     }

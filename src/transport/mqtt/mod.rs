@@ -3,7 +3,7 @@
 //! A topic is a PUBLISH topic and the payload travels bare, so that programs which know nothing of this library take
 //! part. Reliable messages are sent with QoS 1, others with QoS 0. A directed message goes to the receiver's inbox
 //! topic, `@ringbus/inbox/NAME`, with the sender's name in front; a session announces itself with a retained message on
-//! `@ringbus/presence/NAME`, which its last will clears. Names are client ids; nothing proves them: whoever may publish
+//! `@ringbus/presence/NAME`, which its last will clears, unless it has [another will](MqttTransport::last_will). Names are client ids; nothing proves them: whoever may publish
 //! at the broker can claim any.
 //!
 //! # What it does beyond the trait
@@ -57,7 +57,7 @@ pub use self::tx::MqttTx;
 use self::tx::Shared;
 use self::window::Window;
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::{MAX_TOPIC_LEN, TopicFilter};
+use crate::topic::{MAX_TOPIC_LEN, Topic, TopicFilter};
 use crate::transport::{Capabilities, Delivery, OpenOptions, Transport};
 
 /// The longest remaining length that an MQTT packet can state, in bytes.
@@ -65,6 +65,9 @@ const MAX_REMAINING_LEN: usize = 268_435_455;
 
 /// What a PUBLISH may have beside its payload, in bytes: topic, its length, packet id, the name in a directed message.
 const PACKET_OVERHEAD: usize = MAX_TOPIC_LEN + 2 + 2 + inbox::MAX_OVERHEAD;
+
+/// The longest last will, in bytes: its length is two bytes in MQTT.
+const MAX_WILL_LEN: usize = u16::MAX as usize;
 
 /// How often a broker that is not there yet is looked for while [`open`](Transport::open) waits.
 const OPEN_RETRY: Duration = Duration::from_millis(100);
@@ -84,6 +87,14 @@ pub struct MqttTransport {
     client_id: String,
     keep_alive: Duration,
     credentials: Option<Login>,
+    will: Option<Will>,
+}
+
+/// What the broker publishes if the session dies.
+#[derive(Debug, Clone)]
+struct Will {
+    topic: String,
+    payload: Bytes,
 }
 
 impl MqttTransport {
@@ -95,6 +106,7 @@ impl MqttTransport {
             client_id: format!("ringbus-{:012x}", rand::random::<u64>() >> 16),
             keep_alive: Duration::from_secs(5),
             credentials: None,
+            will: None,
         }
     }
 
@@ -118,6 +130,20 @@ impl MqttTransport {
         self
     }
 
+    /// What the broker publishes, with QoS 1 and not retained, if the session ends without a goodbye: its process or its
+    /// host died, or it was dropped rather than closed. It is also published, at once, when a lost connection is noticed
+    /// by the broker, though the session then comes back. The payload has at most 65,535 bytes.
+    ///
+    /// MQTT knows one will for each connection, and the library uses it to take the session's presence announcement
+    /// back. So a session with a will of its own does not announce its presence: peers get neither
+    /// [`PeerUp`](crate::transport::Event::PeerUp) nor [`PeerDown`](crate::transport::Event::PeerDown) for it, its
+    /// [`Capabilities::last_will`] is `false`, and another session under its client id is not noticed. Everything else
+    /// works, its inbox included.
+    pub fn last_will(mut self, topic: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        self.will = Some(Will { topic: topic.into(), payload: payload.into() });
+        self
+    }
+
     fn keep_alive_secs(&self) -> Result<u16> {
         let rounded_up = self.keep_alive.as_secs() + u64::from(self.keep_alive.subsec_nanos() > 0);
         match u16::try_from(rounded_up) {
@@ -131,10 +157,29 @@ impl MqttTransport {
         }
     }
 
+    fn check_will(&self) -> Result<()> {
+        let Some(Will { topic, payload }) = &self.will else { return Ok(()) };
+        tx::check_topic(&Topic::new(topic)?)?;
+        let size = payload.len();
+        if size > MAX_WILL_LEN {
+            return Err(ErrorKind::PayloadTooLarge { size, limit: MAX_WILL_LEN }.into());
+        }
+        Ok(())
+    }
+
     fn hello(&self, keep_alive: u16) -> Connect {
+        let last_will = match &self.will {
+            Some(Will { topic, payload }) => LastWill {
+                topic: topic.clone(),
+                message: payload.clone(),
+                qos: QoS::AtLeastOnce,
+                retain: false,
+            },
+            None => LastWill::new(presence::topic(&self.client_id), "", QoS::AtLeastOnce, true),
+        };
         Connect {
             keep_alive,
-            last_will: Some(LastWill::new(presence::topic(&self.client_id), "", QoS::AtLeastOnce, true)),
+            last_will: Some(last_will),
             login: self.credentials.clone(),
             ..Connect::new(&self.client_id)
         }
@@ -160,12 +205,15 @@ impl Transport for MqttTransport {
     ///
     /// # Errors
     /// Those of the trait, and [`ErrorKind::Transport`] if the broker refuses the connection or the session's own
-    /// subscriptions, [`ErrorKind::InvalidArgument`] for the client id or the keep-alive.
+    /// subscriptions, [`ErrorKind::InvalidArgument`] for the client id or the keep-alive, [`ErrorKind::InvalidTopic`] or
+    /// [`ErrorKind::PayloadTooLarge`] for the last will.
     async fn open(self, options: OpenOptions) -> Result<(MqttTx, MqttRx)> {
         let deadline = Instant::now() + options.connect_timeout;
         let broker = BrokerAddress::parse(&self.url)?;
         let locator = address::locator(&self.client_id)?;
         let keep_alive = self.keep_alive_secs()?;
+        self.check_will()?;
+        let announces = self.will.is_none();
         let max_payload = options.max_payload.min(MAX_REMAINING_LEN - PACKET_OVERHEAD);
         let nonce = Bytes::from(format!("{:016x}", rand::random::<u64>()));
         let settings = Settings {
@@ -175,7 +223,7 @@ impl Transport for MqttTransport {
             max_packet: max_payload + PACKET_OVERHEAD,
             max_payload,
             inbox_topic: inbox::topic(&self.client_id),
-            presence_topic: presence::topic(&self.client_id),
+            presence_topic: announces.then(|| presence::topic(&self.client_id)),
             nonce: nonce.clone(),
             broker,
         };
@@ -206,7 +254,11 @@ impl Transport for MqttTransport {
         let event_loop = EventLoop::new(settings, channels, Window::new(queue), subscribing, presence);
         let halves = (
             MqttTx::new(
-                Shared { client_id: self.client_id, locator, capabilities: capabilities(max_payload) },
+                Shared {
+                    client_id: self.client_id,
+                    locator,
+                    capabilities: capabilities(max_payload, announces),
+                },
                 messages,
                 changes,
                 closes,
@@ -220,7 +272,7 @@ impl Transport for MqttTransport {
     }
 }
 
-fn capabilities(max_payload: usize) -> Capabilities {
+fn capabilities(max_payload: usize, announces: bool) -> Capabilities {
     Capabilities {
         name: "mqtt",
         max_payload,
@@ -228,7 +280,7 @@ fn capabilities(max_payload: usize) -> Capabilities {
         delivery: Delivery::Acknowledged,
         native_directed: false,
         retained: true,
-        last_will: true,
+        last_will: announces,
         confirmed_subscriptions: true,
         interest: false,
     }

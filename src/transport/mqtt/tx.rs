@@ -71,7 +71,7 @@ impl MqttTx {
         let qos = if outbound.reliable { QoS::AtLeastOnce } else { QoS::AtMostOnce };
         Ok(match &outbound.to {
             Destination::Topic(topic) => {
-                check_characters(topic.as_str()).map_err(|reason| invalid_topic(topic, reason))?;
+                check_topic(topic)?;
                 Publish::from_bytes(topic.as_str(), qos, outbound.payload.clone())
             }
             Destination::Peer(peer) => {
@@ -184,8 +184,10 @@ fn closed() -> Error {
     ErrorKind::Closed { what: "the MQTT transport" }.into()
 }
 
-fn invalid_topic(topic: &Topic, reason: &'static str) -> Error {
-    ErrorKind::InvalidTopic { topic: topic.to_string(), reason }.into()
+/// Whether brokers take the topic.
+pub(super) fn check_topic(topic: &Topic) -> Result<()> {
+    let invalid = |reason| ErrorKind::InvalidTopic { topic: topic.to_string(), reason }.into();
+    check_characters(topic.as_str()).map_err(invalid)
 }
 
 /// Brokers close the connection over these (MQTT 3.1.1, 1.5.3), and a message that is repeated would do it again.

@@ -1,0 +1,250 @@
+//! The successor ring over every transport: pairs are put, got, kept when nodes leave, and its errors say what is wrong.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
+
+#[macro_use]
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+use ringbus::dht::{Key, Successor, SuccessorConfig, SuccessorEvent};
+use ringbus::transport::conformance::Harness;
+use ringbus::transport::{Locator, Transport};
+use ringbus::{Dht, DhtNode, ErrorKind, Session};
+use support::{Memory, open, soon};
+
+type Node<T> = DhtNode<T, Successor>;
+
+/// A ring of nodes spread over the circle, each on a session of its own.
+async fn ring<H: Harness>(harness: &H, size: u32) -> Vec<Node<H::Transport>> {
+    let mut nodes: Vec<Node<_>> = Vec::new();
+    for number in 0..size {
+        let session = open(harness, &format!("node-{number}")).await;
+        let id = Key::new(number * (u32::MAX / size) + 7);
+        let builder = DhtNode::builder(session).successor().id(id).join(seeds(&nodes));
+        nodes.push(soon("a node that serves", builder.start()).await.unwrap());
+    }
+    settle(&nodes).await;
+    nodes
+}
+
+/// Where the nodes are reached; a newcomer needs no more than the first.
+fn seeds<T: Transport>(nodes: &[Node<T>]) -> Vec<Locator> {
+    nodes.first().map(|node| node.session().local().clone()).into_iter().collect()
+}
+
+async fn settle<T: Transport>(nodes: &[Node<T>]) {
+    soon("a settled ring", try_join_all(nodes.iter().map(Node::settled))).await.unwrap();
+}
+
+async fn client<H: Harness>(
+    harness: &H,
+    name: &str,
+    nodes: &[Node<H::Transport>],
+) -> (Session<H::Transport>, Dht<H::Transport, Successor>) {
+    let session = open(harness, name).await;
+    let dht = session.successor_dht(seeds(nodes));
+    (session, dht)
+}
+
+/// Fifty pairs all over the circle, the odd ones among them.
+fn pairs() -> BTreeMap<Key, String> {
+    let odd = [
+        "",
+        " ",
+        "/",
+        "//",
+        "a/b c",
+        "one\ntwo\n",
+        " lead",
+        "trail ",
+        "None/7 x",
+        "🦀 naïve 東京",
+        "\t\u{0}",
+    ];
+    let values =
+        odd.into_iter().map(str::to_owned).chain((odd.len()..50).map(|number| format!("value {number}")));
+    values.zip(0u32..).map(|(value, number)| (Key::new(number.wrapping_mul(0x9e37_79b9)), value)).collect()
+}
+
+async fn put_all<T: Transport>(dht: &Dht<T, Successor>, pairs: &BTreeMap<Key, String>) -> Vec<Key> {
+    soon("all puts", try_join_all(pairs.iter().map(|(key, value)| dht.put(*key, value)))).await.unwrap()
+}
+
+async fn check_all<T: Transport>(dht: &Dht<T, Successor>, pairs: &BTreeMap<Key, String>) {
+    let found = soon("all gets", join_all(pairs.keys().map(|key| dht.get(*key)))).await;
+    for ((key, value), found) in pairs.iter().zip(found) {
+        assert_eq!(found.unwrap().as_ref(), Some(value), "key {key}");
+    }
+}
+
+async fn pairs_are_stored_by_their_owners_and_survive_leaves<H: Harness>(harness: H) {
+    let mut nodes = ring(&harness, 3).await;
+    let (_session, dht) = client(&harness, "client", &nodes).await;
+    let pairs = pairs();
+    let stored_by = put_all(&dht, &pairs).await;
+    for (key, node) in pairs.keys().zip(stored_by) {
+        let owner = nodes.iter().find(|node| node.links().arc(node.id()).contains(*key)).unwrap();
+        assert_eq!(node, owner.id(), "key {key}");
+    }
+    check_all(&dht, &pairs).await;
+    let mut held: Vec<_> = nodes.iter().flat_map(Node::pairs).collect();
+    held.sort();
+    assert_eq!(held, pairs.clone().into_iter().collect::<Vec<_>>());
+    assert_eq!(soon("a missing key", dht.get(123_456)).await.unwrap(), None);
+
+    // The one that everybody was introduced by stays: over ZeroMQ a client begins with it.
+    let mut events = nodes[0].events();
+    let gone = nodes.remove(1);
+    let (id, session) = (gone.id(), gone.session().clone());
+    soon("a leave", gone.leave()).await.unwrap();
+    session.close(Duration::from_secs(5)).await.unwrap();
+    let left = async { while events.recv().await.unwrap() != SuccessorEvent::Left(id) {} };
+    soon("the news of it", left).await;
+    settle(&nodes).await;
+    check_all(&dht, &pairs).await;
+
+    // A client that knows nothing yet finds them, too; and so does one on a node's own session.
+    let (_session, newcomer) = client(&harness, "newcomer", &nodes).await;
+    check_all(&newcomer, &pairs).await;
+    let local = nodes[1].session().successor_dht([]);
+    check_all(&local, &pairs).await;
+    assert_eq!(soon("a put", local.put(7, "own")).await.unwrap(), nodes[0].id());
+    assert_eq!(soon("a get", dht.get(7)).await.unwrap().as_deref(), Some("own"));
+}
+
+async fn clients_read_what_they_write_while_nodes_come_and_go<H: Harness>(harness: H) {
+    let mut nodes = ring(&harness, 2).await;
+    let mut clients = Vec::new();
+    for name in ["a", "b", "c"] {
+        clients.push(client(&harness, name, &nodes).await);
+    }
+    let writing = join_all(clients.iter().zip(0u32..).map(|((_, dht), client)| async move {
+        for round in 0..40u32 {
+            let (key, value) =
+                (Key::new(round.wrapping_mul(0x9e37_79b9) + client), format!("{client} {round}"));
+            soon("a put", dht.put(key, &value)).await.unwrap();
+            assert_eq!(soon("a get", dht.get(key)).await.unwrap(), Some(value), "key {key}");
+        }
+    }));
+    let coming_and_going = async {
+        let session = open(&harness, "visitor").await;
+        let builder =
+            DhtNode::builder(session.clone()).successor().id(Key::new(0x4000_0000)).join(seeds(&nodes));
+        let visitor = soon("a newcomer that serves", builder.start()).await.unwrap();
+        soon("it is settled", visitor.settled()).await.unwrap();
+        soon("its leave", visitor.leave()).await.unwrap();
+        session.close(Duration::from_secs(5)).await.unwrap();
+    };
+    tokio::join!(writing, coming_and_going);
+    settle(&nodes).await;
+    for (client, (_, dht)) in (0u32..).zip(&clients) {
+        let all =
+            (0..40u32).map(|round| (round.wrapping_mul(0x9e37_79b9) + client, format!("{client} {round}")));
+        check_all(dht, &all.map(|(key, value)| (Key::new(key), value)).collect()).await;
+    }
+    // The last one to go has nobody to hand over to.
+    while let Some(node) = nodes.pop() {
+        soon("a leave", node.leave()).await.unwrap();
+    }
+}
+
+over_every_transport!(
+    pairs_are_stored_by_their_owners_and_survive_leaves,
+    clients_read_what_they_write_while_nodes_come_and_go,
+);
+
+#[tokio::test]
+async fn an_id_that_is_taken_is_refused_and_nothing_stays() {
+    let harness = Memory::default();
+    let first = ring(&harness, 1).await.remove(0);
+    let session = open(&harness, "second").await;
+    let start = |id| DhtNode::builder(session.clone()).successor().id(id).start();
+    let error = soon("a refusal", start(first.id())).await.map(drop).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidArgument { what: "node id", .. }), "{error}");
+    assert!(error.to_string().contains(&first.id().to_string()), "{error}");
+    // The session is free for another try.
+    let second = soon("a node", start(Key::new(1 << 31))).await.unwrap();
+    soon("both", try_join_all([first.settled(), second.settled()])).await.unwrap();
+    assert_eq!(second.links().successor, Some(first.id()));
+}
+
+#[tokio::test]
+async fn a_dropped_start_leaves_no_half_a_node() {
+    let harness = Memory::default();
+    let session = open(&harness, "only").await;
+    let start = |id| DhtNode::builder(session.clone()).successor().id(Key::new(id)).start();
+    // It takes a second to be sure that one is alone.
+    tokio::time::timeout(Duration::from_millis(200), start(1)).await.unwrap_err();
+    let node = soon("a node", start(2)).await.unwrap();
+    soon("it is settled", node.settled()).await.unwrap();
+    assert_eq!((node.links().successor, node.links().predecessor), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_a_ring_says_what_it_tried() {
+    let harness = Memory::default();
+    let session = open(&harness, "client").await;
+    let dht =
+        session.successor_dht([]).timeout(Duration::from_secs(3)).retry_after(Duration::from_millis(400));
+    let started = tokio::time::Instant::now();
+    let (put, get) = tokio::join!(dht.put(98101, "x"), dht.get(98101));
+    assert_eq!(started.elapsed().as_secs(), 3);
+    for (error, verb) in [(put.map(drop).unwrap_err(), "putting"), (get.map(drop).unwrap_err(), "getting")] {
+        let what = format!("{verb} key 98101, tried 9 times,");
+        assert_eq!(error.kind(), &ErrorKind::Timeout { what, after: Duration::from_secs(3) });
+    }
+    let error = dht.put(1, &"x".repeat((1 << 20) + 1)).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::PayloadTooLarge { size: (1 << 20) + 1, limit: 1 << 20 });
+}
+
+#[tokio::test]
+async fn those_who_wait_learn_that_the_session_was_closed() {
+    let harness = Memory::default();
+    let session = open(&harness, "both").await;
+    let node = soon("a node", DhtNode::builder(session.clone()).successor().start()).await.unwrap();
+    let stranger = open(&harness, "client").await;
+    let dht = stranger.successor_dht([]);
+    soon("a put", dht.put(7, "x")).await.unwrap();
+    session.close(Duration::from_secs(1)).await.unwrap();
+    let error = soon("the node's end", node.settled()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+    let error = soon("the node's end", node.leave()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+    // Nobody answers any more.
+    let (waiting, _) = soon("the answer to a waiting call", async {
+        tokio::join!(dht.get(7), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stranger.close(Duration::from_secs(1)).await.unwrap();
+        })
+    })
+    .await;
+    assert!(matches!(waiting.unwrap_err().kind(), ErrorKind::Closed { .. }));
+    let error = dht.get(7).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+    let late = DhtNode::builder(session).successor().start().await.map(drop).unwrap_err();
+    assert!(matches!(late.kind(), ErrorKind::Closed { .. }), "{late}");
+}
+
+#[tokio::test]
+async fn seeds_and_times_that_cannot_work_are_refused() {
+    let harness = Memory::default();
+    let session = open(&harness, "a").await;
+    let foreign = Locator::new("zmq+tcp://127.0.0.1:1").unwrap();
+    let error = session.successor_dht([foreign.clone()]).get(7).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::ForeignLocator { .. }), "{error}");
+    let builder = || DhtNode::builder(session.clone()).successor();
+    let error = builder().join([foreign]).start().await.map(drop).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::ForeignLocator { .. }), "{error}");
+    let sound = SuccessorConfig::default;
+    for config in [
+        SuccessorConfig { announce: Duration::ZERO, ..sound() },
+        SuccessorConfig { lease: Duration::from_secs(1), ..sound() },
+        SuccessorConfig { window: 0, ..sound() },
+    ] {
+        let error = builder().config(config).start().await.map(drop).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }), "{error}");
+    }
+}
