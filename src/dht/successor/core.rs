@@ -18,6 +18,7 @@ mod waiters;
 mod warmth;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::clock::VersionClock;
@@ -89,6 +90,9 @@ pub(crate) struct SuccessorCore {
     /// Gets that cannot be answered yet, and until when it is worth it.
     held: BTreeMap<Key, Mono>,
     warmth: Warmth,
+    /// From then on it has heard every node of the ring at least once.
+    acquainted: Mono,
+    deferred: Vec<(Arc<str>, Key, Arc<str>)>,
     announced: Mono,
     /// The next look at leases and the like.
     tick: Mono,
@@ -120,6 +124,8 @@ impl SuccessorCore {
             waiters: Waiters::default(),
             held: BTreeMap::new(),
             warmth: Warmth::default(),
+            acquainted: Mono::ZERO,
+            deferred: Vec::new(),
             announced: now,
             tick: now + config.announce,
             actions: VecDeque::new(),
@@ -173,11 +179,12 @@ impl SuccessorCore {
             return;
         }
         self.join_timeout(now);
-        self.leave_timeout(now);
         self.transfers.wake(now);
         if self.tick <= now {
             self.housekeep(now);
         }
+        // Last: what came before may have made it due.
+        self.leave_timeout(now);
         self.pump(now);
     }
 
@@ -229,6 +236,7 @@ impl SuccessorCore {
         let patience = self.successor_patience(now);
         self.warmth.expire(now, patience, self.config.quiet * 2);
         self.after_warmth(now, was_warm);
+        self.take_deferred(now);
         self.held.retain(|_, until| now < *until);
         if now.saturating_since(self.announced) >= self.config.announce {
             self.announce(now);

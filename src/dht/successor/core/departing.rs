@@ -56,13 +56,18 @@ impl SuccessorCore {
         leaving.next = now + self.config.retry;
         leaving.said += 1;
         let expired = leaving.deadline <= now;
-        if self.links.successor.is_none() || expired {
-            // Of a pair that is not its own another node has the original.
-            let abandoned = self.pairs.values().filter(|pair| expired && pair.mine).count();
-            if self.links.successor.is_none() {
-                self.say_goodbye();
+        if self.links.successor.is_none() {
+            if !expired && self.view.is_sought(now, self.config.quiet) {
+                // Newcomers are about to confirm: then there is somebody to hand over to.
+                return;
             }
-            return self.end(now, if self.links.successor.is_none() { 0 } else { abandoned });
+            self.say_goodbye();
+            return self.end(now, 0);
+        }
+        if expired {
+            // Of a pair that is not its own another node has the original.
+            let abandoned = self.pairs.values().filter(|pair| pair.mine).count();
+            return self.end(now, abandoned);
         }
         if !leaving.handing_over {
             self.say_goodbye();
@@ -202,7 +207,7 @@ impl SuccessorCore {
     }
 
     fn depart(&mut self, now: Mono, id: Key, left: bool) {
-        let heard = self.view.remove(now, id, left).flatten();
+        let heard = self.view.remove(now, id).flatten();
         if let Phase::Joining(joining) = &mut self.phase {
             joining.forget(id);
         }

@@ -85,7 +85,7 @@ impl SuccessorCore {
                 joining.deferred += 1;
                 joining.attempts = 0;
             }
-            self.view.joins(now, id);
+            self.view.joins(now, id, self.config.quiet);
             return;
         }
         self.publish(Message::HasStarted);
@@ -96,8 +96,10 @@ impl SuccessorCore {
             }
             return;
         }
-        self.view.joins(now, id);
-        if !self.is_serving() || self.view.contains(id) {
+        self.view.joins(now, id, self.config.quiet);
+        // A leaver that is the last takes no leave of those who are about to join it.
+        let answers = self.is_serving() || self.links.successor.is_none();
+        if !answers || self.view.contains(id) || self.view.is_barred(id, now, self.config.quiet) {
             return;
         }
         let between = |after: Option<Key>, before: Option<Key>| {
@@ -184,6 +186,7 @@ impl SuccessorCore {
         self.links = self.view.links();
         if let Some(successor) = self.links.successor {
             self.warmth = Warmth::newcomer(now);
+            self.acquainted = now + self.config.announce * 2;
             let id = self.id;
             self.publish(Message::AckJoin { from: id, to: successor, side: Side::Predecessor });
         }

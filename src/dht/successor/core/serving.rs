@@ -11,6 +11,8 @@ use crate::time::Mono;
 
 /// The most gets that are held.
 const MAX_HELD: usize = 1 << 13;
+/// The most puts that wait until it is clear who sends them.
+const MAX_DEFERRED: usize = 1 << 10;
 
 impl SuccessorCore {
     /// A client's put, or another node's pair.
@@ -18,7 +20,15 @@ impl SuccessorCore {
         if !self.owns(key) {
             return;
         }
-        let handover = self.is_handover(&client);
+        let sender = self.sender(now, &client);
+        if sender == Sender::Unclear {
+            let put = (client, key, value);
+            if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(&put) {
+                self.deferred.push(put);
+            }
+            return;
+        }
+        let handover = sender == Sender::Node;
         let full = self.pairs.len() >= self.config.max_pairs;
         match self.pairs.get_mut(&key) {
             None if full => return self.refuse_full(key),
@@ -91,8 +101,31 @@ impl SuccessorCore {
         metrics::counter!("ringbus_successor_refused_total", "cause" => "full").increment(1);
     }
 
-    /// Whether a put comes from a node that hands over rather than from a client: it must not undo a client's.
-    fn is_handover(&self, client: &str) -> bool {
-        client == "None" || client.parse().is_ok_and(|id| self.view.has_left(id))
+    /// Puts under a number that had to wait: by now it is known which numbers are nodes.
+    pub(super) fn take_deferred(&mut self, now: Mono) {
+        if now >= self.acquainted {
+            for (client, key, value) in std::mem::take(&mut self.deferred) {
+                self.on_put(now, client, key, value);
+            }
+        }
     }
+
+    /// Who puts.
+    fn sender(&self, now: Mono, client: &str) -> Sender {
+        match client.parse() {
+            _ if client == "None" => Sender::Node,
+            Ok(id) if self.view.knows(id) => Sender::Node,
+            Ok(_) if now < self.acquainted => Sender::Unclear,
+            _ => Sender::Client,
+        }
+    }
+}
+
+/// Who puts: what a node hands over must not undo what a client has put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    Client,
+    Node,
+    /// A number. Whoever has just joined may not have heard of each node that is leaving.
+    Unclear,
 }

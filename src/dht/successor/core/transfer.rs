@@ -38,7 +38,13 @@ impl SuccessorCore {
         if matches!(self.phase, Phase::Joining(_) | Phase::Ended) {
             return;
         }
+        let mut introduced = self.is_serving();
         while let Some(key) = self.transfers.take_ready(self.config.window) {
+            if !introduced && self.duty(now, key) == Duty::HandOver {
+                // Whoever has joined since the goodbye must not take a leaver's id for a client's.
+                introduced = true;
+                self.announce(now);
+            }
             self.see_to(now, key);
         }
         self.finish_leaving(now);

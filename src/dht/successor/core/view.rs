@@ -37,20 +37,13 @@ pub(super) struct Heard {
     pub(super) addresses: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Gone {
-    at: Mono,
-    /// It said goodbye, and may still be handing over.
-    left: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct View {
     me: Key,
     /// Since when each is a member. This node is not among them.
     members: BTreeMap<Key, Mono>,
     heard: BTreeMap<Key, Heard>,
-    gone: BTreeMap<Key, Gone>,
+    gone: BTreeMap<Key, Mono>,
     joiners: BTreeMap<Key, Mono>,
 }
 
@@ -105,24 +98,24 @@ impl View {
     }
 
     /// A node is not on the ring any more. Returns what it last said, if it was a member.
-    pub(super) fn remove(&mut self, now: Mono, id: Key, left: bool) -> Option<Option<Heard>> {
+    pub(super) fn remove(&mut self, now: Mono, id: Key) -> Option<Option<Heard>> {
         let was_member = self.members.remove(&id).is_some();
         let heard = self.heard.remove(&id);
         self.joiners.remove(&id);
         if was_member && self.gone.len() < MAX_IDS {
-            self.gone.insert(id, Gone { at: now, left });
+            self.gone.insert(id, now);
         }
         was_member.then_some(heard)
     }
 
     /// Whether a node went so lately that words of its former self may still be on their way.
     pub(super) fn is_barred(&self, id: Key, now: Mono, quiet: Duration) -> bool {
-        self.gone.get(&id).is_some_and(|gone| now.saturating_since(gone.at) < quiet)
+        self.gone.get(&id).is_some_and(|at| now.saturating_since(*at) < quiet)
     }
 
-    /// Whether a node has said goodbye and may be handing over.
-    pub(super) fn has_left(&self, id: Key) -> bool {
-        self.gone.get(&id).is_some_and(|gone| gone.left)
+    /// Whether this is the id of a node, present or past.
+    pub(super) fn knows(&self, id: Key) -> bool {
+        self.contains(id) || self.heard.contains_key(&id) || self.gone.contains_key(&id)
     }
 
     /// Takes note of what a node of this library says of itself. `true` if it had not been heard before.
@@ -155,14 +148,17 @@ impl View {
         }
     }
 
-    /// A newcomer announces itself: whatever was known of an earlier life is over.
-    pub(super) fn joins(&mut self, now: Mono, id: Key) {
-        if id != self.me && (self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id)) {
+    /// A newcomer announces itself. One that has just gone is not believed yet: the word may be of its former life.
+    pub(super) fn joins(&mut self, now: Mono, id: Key, quiet: Duration) {
+        let room = self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id);
+        if id != self.me && room && !self.is_barred(id, now, quiet) {
             self.joiners.insert(id, now);
-            if !self.contains(id) {
-                self.gone.remove(&id);
-            }
         }
+    }
+
+    /// Whether anybody has announced itself within so long.
+    pub(super) fn is_sought(&self, now: Mono, within: Duration) -> bool {
+        self.joiners.values().any(|at| now.saturating_since(*at) < within)
     }
 
     /// Whether a node has announced itself lately.
@@ -184,7 +180,7 @@ impl View {
 
     /// Forgets what is too old to matter.
     pub(super) fn purge(&mut self, now: Mono, lease: Duration) {
-        self.gone.retain(|_, gone| now.saturating_since(gone.at) < GONE);
+        self.gone.retain(|_, at| now.saturating_since(*at) < GONE);
         self.joiners.retain(|_, at| now.saturating_since(*at) < JOINER);
         let members = &self.members;
         self.heard.retain(|id, heard| members.contains_key(id) || now.saturating_since(heard.at) < lease);
