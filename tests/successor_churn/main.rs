@@ -12,7 +12,7 @@ mod traffic;
 use std::sync::Arc;
 
 use process::Process;
-use support::successor::{Ring, put_all, random_pairs, verify};
+use support::successor::{Ring, SETTLING, put_all, random_pairs, verify};
 use support::{Mqtt, Zmq};
 use table::Table;
 use traffic::Traffic;
@@ -22,8 +22,12 @@ async fn every_acknowledged_row_outlives_joins_leaves_and_kills() {
     if process::is_one().await {
         return;
     }
-    let mut ring =
-        Ring::of(Mqtt::default(), &[0x1000_0000, 0x4000_0000, 0x7000_0000, 0xA000_0000, 0xD000_0000]).await;
+    let mut ring = Ring::new(Mqtt::default());
+    // Longer than anybody waits here: only a last will can say that a node is dead.
+    ring.config.lease = 10 * SETTLING;
+    for id in [0x1000_0000, 0x4000_0000, 0x7000_0000, 0xA000_0000, 0xD000_0000] {
+        ring.join(id).await;
+    }
     let client = ring.client("client").await;
     let table = Arc::new(Table::of_airports());
     put_all(&client, &table.acknowledged()).await;
@@ -53,6 +57,7 @@ async fn every_acknowledged_row_outlives_joins_leaves_and_kills() {
         ring.settled().await;
     }
     verify(&client, &rows).await;
+    assert!(ring.pairs().len() < rows.len() * 9 / 10, "the processes have their share");
     for process in processes {
         ring.gone(process.kill());
         ring.settled().await;

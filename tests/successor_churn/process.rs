@@ -51,7 +51,7 @@ impl Drop for Process {
 pub(crate) async fn is_one() -> bool {
     let Ok(what) = std::env::var(VARIABLE) else { return false };
     let mut words = what.split(' ');
-    let id = words.next().unwrap().parse().unwrap();
+    let id: u32 = words.next().unwrap().parse().unwrap();
     let at: Vec<&str> = words.collect();
     match at[..] {
         [url] if url.starts_with("mqtt://") => {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use rand::distr::{Alphanumeric, SampleString};
-use ringbus::dht::{Key, Links, Successor};
+use ringbus::dht::{Key, Links, Successor, SuccessorConfig};
 use ringbus::transport::conformance::Harness;
 use ringbus::transport::{Locator, Transport};
 use ringbus::{Dht, DhtNode, Session};
@@ -24,6 +24,8 @@ pub type Pairs = BTreeMap<u32, String>;
 /// A ring.
 pub struct Ring<H: Harness> {
     pub harness: H,
+    /// Of nodes that are still to come.
+    pub config: SuccessorConfig,
     nodes: BTreeMap<u32, (Node<H::Transport>, Session<H::Transport>)>,
     /// Members that are not nodes of this process.
     others: BTreeSet<u32>,
@@ -32,7 +34,8 @@ pub struct Ring<H: Harness> {
 impl<H: Harness> Ring<H> {
     /// Without nodes.
     pub fn new(harness: H) -> Self {
-        Self { harness, nodes: BTreeMap::new(), others: BTreeSet::new() }
+        let config = SuccessorConfig::default();
+        Self { harness, config, nodes: BTreeMap::new(), others: BTreeSet::new() }
     }
 
     /// One after the other.
@@ -71,8 +74,9 @@ impl<H: Harness> Ring<H> {
         }
         let start = joining.iter().zip(sessions).map(|(id, session)| {
             let seeds = seeds.iter().filter(|seed| *seed != session.local()).cloned().collect::<Vec<_>>();
+            let builder = DhtNode::builder(session.clone()).successor().config(self.config.clone());
+            let builder = builder.id(Key::new(*id)).join(seeds);
             async move {
-                let builder = DhtNode::builder(session.clone()).successor().id(Key::new(*id)).join(seeds);
                 let node = builder.start().await.unwrap_or_else(|error| panic!("{id} joins: {error}"));
                 (*id, (node, session))
             }
