@@ -94,10 +94,12 @@ pub(crate) struct Replica {
 pub(crate) enum ReplicaBody {
     /// Keep this copy. Answered by `Have`.
     Store { version: u64, value: Arc<str> },
-    /// I hold a copy that is not mine to keep: does the owner have it? Answered by `Have` or `Lack`.
+    /// I hold a copy that is not mine to keep: does the owner have it? Answered by `Have`, `Keep` or `Lack`.
     Ask { version: u64, digest: u64 },
     /// I hold this version, and as the owner: so does my successor.
     Have { version: u64, digest: u64 },
+    /// I am the owner and hold this version; you are my successor: keep yours.
+    Keep { version: u64, digest: u64 },
     /// I am the owner and have nothing of it.
     Lack,
 }

@@ -234,6 +234,7 @@ fn encode_replica(replica: &Replica) -> String {
         ReplicaBody::Store { version, value } => format!("{from}/{tag}/store/{key}/{version} {value}"),
         ReplicaBody::Ask { version, digest } => format!("{from}/{tag}/ask/{key}/{version}/{digest:016x}"),
         ReplicaBody::Have { version, digest } => format!("{from}/{tag}/have/{key}/{version}/{digest:016x}"),
+        ReplicaBody::Keep { version, digest } => format!("{from}/{tag}/keep/{key}/{version}/{digest:016x}"),
         ReplicaBody::Lack => format!("{from}/{tag}/lack/{key}"),
     }
 }
@@ -251,8 +252,9 @@ fn decode_replica(text: &str, max_value: usize) -> Result<Replica, Malformed> {
         }
         ("ask", None) => ReplicaBody::Ask { version: version()?, digest: digest(parts.next())? },
         ("have", None) => ReplicaBody::Have { version: version()?, digest: digest(parts.next())? },
+        ("keep", None) => ReplicaBody::Keep { version: version()?, digest: digest(parts.next())? },
         ("lack", None) => ReplicaBody::Lack,
-        ("store" | "ask" | "have" | "lack", _) => return Err(Malformed::Shape),
+        ("store" | "ask" | "have" | "keep" | "lack", _) => return Err(Malformed::Shape),
         _ => return Err(Malformed::Word),
     };
     if parts.next().is_some() {

@@ -96,8 +96,9 @@ impl SuccessorCore {
         let links = self.links;
         let Phase::Leaving(leaving) = &mut self.phase else { return };
         let acked = |id: Option<Key>| id.is_none_or(|id| leaving.acked.contains(&id));
-        let owns = !acked(links.successor);
-        let handing_over = !owns && (acked(links.predecessor) || leaving.said > PATIENCE);
+        // Once another node has taken over there is no way back.
+        let owns = leaving.owns && !acked(links.successor);
+        let handing_over = acked(links.successor) && (acked(links.predecessor) || leaving.said > PATIENCE);
         if (owns, handing_over) != (leaving.owns, leaving.handing_over) {
             leaving.owns = owns;
             leaving.handing_over = handing_over;
@@ -117,7 +118,6 @@ impl SuccessorCore {
                 leaving.next = Mono::ZERO;
                 leaving.said = 0;
                 leaving.handing_over = false;
-                leaving.owns = unheard(self.links.successor);
             }
         }
     }
@@ -147,13 +147,7 @@ impl SuccessorCore {
             for neighbour in [successor, predecessor].into_iter().flatten() {
                 self.view.mention(now, neighbour);
             }
-            let heir = self.links.predecessor == Some(id);
-            self.depart(now, id, true);
-            if heir && self.is_serving() {
-                self.warmth.await_leaver(now, id);
-            }
-            self.tell(SuccessorEvent::Left(id));
-            self.relink(now);
+            self.on_leaving(now, id);
         }
         if matches!(self.phase, Phase::Serving | Phase::Leaving(_)) {
             // Once for each side: the other of the last two is both.
@@ -163,16 +157,25 @@ impl SuccessorCore {
         }
     }
 
+    /// A node is handing over: whatever it was before, it is not on the ring any more.
+    pub(super) fn on_leaving(&mut self, now: Mono, id: Key) {
+        if !self.view.contains(id) {
+            return;
+        }
+        if self.links.predecessor == Some(id) && self.is_serving() {
+            self.warmth.await_leaver(now, id);
+        }
+        self.depart(now, id, true);
+        self.tell(SuccessorEvent::Left(id));
+        self.relink(now);
+    }
+
     /// A leaver has handed everything over.
     pub(super) fn on_gone(&mut self, now: Mono, id: Key) {
         let was_warm = self.warmth.is_warm();
+        // Its goodbye may have been missed.
+        self.on_leaving(now, id);
         self.warmth.leaver_gone(id);
-        if self.view.contains(id) {
-            // Its goodbye was missed.
-            self.depart(now, id, true);
-            self.tell(SuccessorEvent::Left(id));
-            self.relink(now);
-        }
         self.after_warmth(now, was_warm);
     }
 

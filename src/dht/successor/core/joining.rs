@@ -96,6 +96,10 @@ impl SuccessorCore {
             }
             return;
         }
+        if !self.view.joined_lately(id, now) {
+            // The newcomer must not take this node for a plain peer.
+            self.announce(now);
+        }
         self.view.joins(now, id, self.config.quiet);
         // A leaver that is the last takes no leave of those who are about to join it.
         let answers = self.is_serving() || self.links.successor.is_none();
@@ -137,6 +141,7 @@ impl SuccessorCore {
                 return self.confirm(now);
             }
         }
+        self.view.shows_itself(from);
         // Only a node that was heard joining can confirm: nobody slips into the ring by one stray message.
         if side == Side::Predecessor
             && from != me

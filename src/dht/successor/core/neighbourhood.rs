@@ -31,6 +31,7 @@ impl SuccessorCore {
             tracing::debug!(id = %heal.id, clock = heal.clock, "a clock more than a day ahead is not believed");
             return;
         }
+        self.view.note_node(now, heal.id);
         if self.address.is_some() && !heal.addresses.is_empty() {
             self.actions.push_back(Action::Meet(heal.addresses.clone()));
         }
@@ -41,17 +42,18 @@ impl SuccessorCore {
             }
             // A second node of a member's id, or the same started again: the member's lease decides.
             Stage::Joining => {}
-            Stage::Leaving => self.view.still_here(now, heal.id),
+            Stage::Leaving => self.on_leaving(now, heal.id),
             Stage::Gone => self.on_gone(now, heal.id),
         }
     }
 
     fn on_alive(&mut self, now: Mono, heal: &Heal) {
         let id = heal.id;
-        // Words of a former life may still be on their way.
-        if self.view.is_barred(id, now, self.config.quiet)
-            || self.view.heard(id).is_some_and(|heard| heard.clock > heal.clock)
-        {
+        if self.view.is_barred(id, now, self.config.quiet) {
+            // Words of a former life may still be on their way; but if it lives, it will be back soon.
+            return self.view.expect(now, id);
+        }
+        if self.view.heard(id).is_some_and(|heard| heard.clock > heal.clock) {
             return;
         }
         if let Phase::Joining(joining) = &mut self.phase {
@@ -63,6 +65,10 @@ impl SuccessorCore {
         } else if first && self.view.contains(id) {
             // It was taken for a plain peer until now: copies can be asked of it.
             self.reassess(now);
+        }
+        let links = Links { predecessor: heal.predecessor, successor: heal.successor };
+        for ghost in self.view.denied(now, id, links, self.config.lease) {
+            self.on_fail(now, ghost);
         }
         if self.is_serving() && self.links.successor == Some(id) {
             self.listen_to_successor(now, heal);
@@ -93,6 +99,10 @@ impl SuccessorCore {
         if links == self.links {
             return;
         }
+        if links.successor != self.links.successor {
+            // What a node held as the successor it may drop when it is not, even if it becomes it again.
+            self.pairs.values_mut().for_each(|pair| pair.held_by = None);
+        }
         self.links = links;
         self.tell(SuccessorEvent::Relinked(links));
         let was_warm = self.warmth.is_warm();
@@ -119,6 +129,8 @@ impl SuccessorCore {
                 pair.mine = true;
             } else {
                 pair.fresh = false;
+                // The next owner may let the successor drop its copy.
+                pair.held_by = None;
                 if pair.mine {
                     self.transfers.owe(key);
                 }
@@ -138,7 +150,7 @@ impl SuccessorCore {
     /// Others may have accepted puts in this node's place: what it holds is not certain to be the latest.
     pub(super) fn doubt(&mut self, now: Mono) {
         if self.warmth.doubt(now, self.config.quiet, self.config.lease) {
-            self.pairs.values_mut().for_each(|pair| pair.sure = pair.fresh);
+            self.pairs.values_mut().for_each(|pair| pair.sure = false);
             self.tell(SuccessorEvent::Expelled);
         }
     }
@@ -157,6 +169,7 @@ impl SuccessorCore {
         if was_warm || !self.warmth.is_warm() {
             return;
         }
+        self.pairs.values_mut().for_each(|pair| pair.fresh = false);
         for key in std::mem::take(&mut self.held).into_keys() {
             self.on_get(now, key);
         }

@@ -17,7 +17,8 @@ pub(super) struct Pair {
     pub(super) held_by: Option<Key>,
     /// This node has owned it, and has not yet heard that another owner has it safely.
     pub(super) mine: bool,
-    /// A client has put it while this node owned it: nothing that another node hands over can be later.
+    /// A client has put it while this node, a newcomer, is still being handed what there was before: whatever the former
+    /// owner's clock says, that is older.
     pub(super) fresh: bool,
     /// Nobody else can have accepted a later put.
     pub(super) sure: bool,

@@ -29,6 +29,7 @@ impl SuccessorCore {
             return;
         }
         let handover = sender == Sender::Node;
+        let fresh = self.warmth.is_newcomer();
         let full = self.pairs.len() >= self.config.max_pairs;
         match self.pairs.get_mut(&key) {
             None if full => return self.refuse_full(key),
@@ -37,7 +38,7 @@ impl SuccessorCore {
                 self.pairs.insert(key, pair);
             }
             None => {
-                let pair = Pair { mine: true, fresh: true, ..Pair::new(value, self.clock.tick(now)) };
+                let pair = Pair { mine: true, fresh, ..Pair::new(value, self.clock.tick(now)) };
                 self.pairs.insert(key, pair);
             }
             Some(pair) if handover => {
@@ -53,7 +54,7 @@ impl SuccessorCore {
                     let version = self.clock.tick(now);
                     pair.replace(value, version);
                 }
-                pair.fresh = true;
+                pair.fresh = fresh;
                 pair.sure = true;
             }
         }
@@ -114,7 +115,7 @@ impl SuccessorCore {
     fn sender(&self, now: Mono, client: &str) -> Sender {
         match client.parse() {
             _ if client == "None" => Sender::Node,
-            Ok(id) if self.view.knows(id) => Sender::Node,
+            Ok(id) if id == self.id || self.view.knows(id) => Sender::Node,
             Ok(_) if now < self.acquainted => Sender::Unclear,
             _ => Sender::Client,
         }

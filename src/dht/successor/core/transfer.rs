@@ -137,7 +137,7 @@ impl SuccessorCore {
                         let node = self.id;
                         self.publish(Message::AckPut { client, node });
                     }
-                    Waiter::Ask { from, tag } => self.have(from, tag, key),
+                    Waiter::Ask { from, tag } => self.have_safely(from, tag, key),
                 }
             }
         }
@@ -153,6 +153,7 @@ impl SuccessorCore {
         if from == self.id || to.is_some_and(|to| to != self.id) || matches!(self.phase, Phase::Joining(_)) {
             return;
         }
+        self.view.note_node(now, from);
         if self.view.reveals(now, from) {
             self.reassess(now);
         }
@@ -160,7 +161,8 @@ impl SuccessorCore {
             ReplicaBody::Store { version, value } => self.on_store(now, from, tag, key, version, value),
             ReplicaBody::Ask { version, digest } => self.on_ask(now, from, tag, key, version, digest),
             _ if tag != self.epoch => {}
-            ReplicaBody::Have { version, digest } => self.on_have(now, from, key, version, digest),
+            ReplicaBody::Have { version, digest } => self.on_have(now, from, key, version, digest, false),
+            ReplicaBody::Keep { version, digest } => self.on_have(now, from, key, version, digest, true),
             ReplicaBody::Lack => self.on_lack(now, key),
         }
     }
@@ -242,7 +244,7 @@ impl SuccessorCore {
     }
 
     /// The successor holds a copy, or the owner has the pair safely.
-    fn on_have(&mut self, now: Mono, from: Key, key: Key, version: u64, digest: u64) {
+    fn on_have(&mut self, now: Mono, from: Key, key: Key, version: u64, digest: u64, keep: bool) {
         if !self.clock.observe(now, version) {
             return;
         }
@@ -261,7 +263,7 @@ impl SuccessorCore {
             self.store_at(from, NO_ANSWER, key);
             self.transfers.wait(key, now + self.config.retry / 4);
         } else {
-            self.release(now, key);
+            self.release(now, key, keep);
         }
     }
 
@@ -276,11 +278,12 @@ impl SuccessorCore {
 
     /// A plain peer's acknowledgement.
     pub(super) fn on_ack_put(&mut self, now: Mono, client: &str, node: Key) {
+        self.view.shows_itself(node);
         let Some(key) = self.transfers.plain() else { return };
         if client != &*self.handover_tag() || self.owns(key) || self.view.owner(key) != Some(node) {
             return;
         }
-        self.release(now, key);
+        self.release(now, key, false);
         let next = self.transfers.owed().find(|key| self.duty(now, *key) == Duty::HandOverPlain);
         if let Some(next) = next {
             self.transfers.ready(next);
@@ -288,14 +291,20 @@ impl SuccessorCore {
     }
 
     /// The owner and its successor hold this pair: this copy may go, unless this node is that successor.
-    fn release(&mut self, now: Mono, key: Key) {
+    fn release(&mut self, now: Mono, key: Key, keep: bool) {
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.mine = false;
         }
-        if self.has_duty(now, key) {
+        if !self.has_duty(now, key) {
+            self.settled(now, key);
+        } else if keep && self.is_serving() {
+            // The owner counts on this copy, though this node knows of another one between the two: one of them is
+            // about to learn better.
+            self.transfers.wait(key, now + self.config.retry);
+        } else if !keep {
             self.pairs.remove(&key);
+            self.settled(now, key);
         }
-        self.settled(now, key);
     }
 
     /// Hands a pair to its owner, whoever that is.
@@ -330,6 +339,19 @@ impl SuccessorCore {
             let replica = Replica { from: self.id, tag, key, body };
             self.publish(Message::Replica { to: Some(to), replica });
         }
+    }
+
+    /// Tells a node that asked that the pair is held twice, or that its own copy is one of the two.
+    fn have_safely(&mut self, to: Key, tag: u64, key: Key) {
+        let Some(pair) = self.pairs.get(&key) else { return };
+        let (version, digest) = (pair.version, pair.digest);
+        let body = if self.links.successor == Some(to) {
+            ReplicaBody::Keep { version, digest }
+        } else {
+            ReplicaBody::Have { version, digest }
+        };
+        let replica = Replica { from: self.id, tag, key, body };
+        self.publish(Message::Replica { to: Some(to), replica });
     }
 
     /// What stands for the client in a handover: a leaver's id, otherwise nobody.

@@ -14,7 +14,7 @@ use crate::time::Mono;
 const MAX_IDS: usize = 1 << 16;
 /// How long a newcomer's announcement counts.
 const JOINER: Duration = Duration::from_secs(10);
-/// How long what others say about a departed node is not believed.
+/// How long a departed node is remembered: what others say about it is not believed, and its id is no client's.
 const GONE: Duration = Duration::from_secs(30);
 
 /// How a member speaks.
@@ -45,6 +45,10 @@ pub(super) struct View {
     heard: BTreeMap<Key, Heard>,
     gone: BTreeMap<Key, Mono>,
     joiners: BTreeMap<Key, Mono>,
+    /// Who has spoken as a node, on the ring or not.
+    nodes: BTreeMap<Key, Mono>,
+    /// Plain members that others do not know of, and since when they say so.
+    denied: BTreeMap<Key, Mono>,
 }
 
 impl View {
@@ -55,6 +59,8 @@ impl View {
             heard: BTreeMap::new(),
             gone: BTreeMap::new(),
             joiners: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            denied: BTreeMap::new(),
         }
     }
 
@@ -102,6 +108,7 @@ impl View {
         let was_member = self.members.remove(&id).is_some();
         let heard = self.heard.remove(&id);
         self.joiners.remove(&id);
+        self.denied.remove(&id);
         if was_member && self.gone.len() < MAX_IDS {
             self.gone.insert(id, now);
         }
@@ -115,7 +122,14 @@ impl View {
 
     /// Whether this is the id of a node, present or past.
     pub(super) fn knows(&self, id: Key) -> bool {
-        self.contains(id) || self.heard.contains_key(&id) || self.gone.contains_key(&id)
+        self.contains(id) || self.gone.contains_key(&id) || self.nodes.contains_key(&id)
+    }
+
+    /// Something that only nodes say.
+    pub(super) fn note_node(&mut self, now: Mono, id: Key) {
+        if self.nodes.len() < MAX_IDS || self.nodes.contains_key(&id) {
+            self.nodes.insert(id, now);
+        }
     }
 
     /// Takes note of what a node of this library says of itself. `true` if it had not been heard before.
@@ -150,8 +164,14 @@ impl View {
 
     /// A newcomer announces itself. One that has just gone is not believed yet: the word may be of its former life.
     pub(super) fn joins(&mut self, now: Mono, id: Key, quiet: Duration) {
-        let room = self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id);
-        if id != self.me && room && !self.is_barred(id, now, quiet) {
+        if id != self.me && !self.is_barred(id, now, quiet) {
+            self.expect(now, id);
+        }
+    }
+
+    /// A node may be back soon.
+    pub(super) fn expect(&mut self, now: Mono, id: Key) {
+        if self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id) {
             self.joiners.insert(id, now);
         }
     }
@@ -178,9 +198,33 @@ impl View {
         self.heard.values_mut().for_each(|heard| heard.at = now);
     }
 
+    /// A node denies that there is anybody between itself and its neighbours. Returns the plain members that have been
+    /// denied for so long without a sign of life: nobody else would ever notice that they are gone.
+    pub(super) fn denied(&mut self, now: Mono, by: Key, links: Links, patience: Duration) -> Vec<Key> {
+        let hidden = |id: Key| {
+            links.predecessor.is_some_and(|before| id.is_between(before, by))
+                || links.successor.is_some_and(|after| id.is_between(by, after))
+        };
+        let plain = self.members.keys().filter(|id| !self.heard.contains_key(id) && hidden(**id));
+        let mut overdue = Vec::new();
+        for id in plain {
+            let since = *self.denied.entry(*id).or_insert(now);
+            if now.saturating_since(since) >= patience {
+                overdue.push(*id);
+            }
+        }
+        overdue
+    }
+
+    /// A member has said something.
+    pub(super) fn shows_itself(&mut self, id: Key) {
+        self.denied.remove(&id);
+    }
+
     /// Forgets what is too old to matter.
     pub(super) fn purge(&mut self, now: Mono, lease: Duration) {
         self.gone.retain(|_, at| now.saturating_since(*at) < GONE);
+        self.nodes.retain(|_, at| now.saturating_since(*at) < GONE);
         self.joiners.retain(|_, at| now.saturating_since(*at) < JOINER);
         let members = &self.members;
         self.heard.retain(|id, heard| members.contains_key(id) || now.saturating_since(heard.at) < lease);

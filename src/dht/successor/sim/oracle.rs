@@ -52,8 +52,8 @@ pub(super) fn at_rest(world: &World) -> Result<(), String> {
 /// Lets the world come to rest, checks that it stays there, and that everything is where it belongs.
 pub(super) fn check(world: &mut World) {
     rest(world);
-    // Long enough for whatever was on its way, and for each node to hear of each.
-    world.run_for(world.config.announce + Duration::from_millis(250));
+    // Long enough for each node to hear of each.
+    world.run_for(world.config.announce + world.longest_delay());
     if let Err(why) = at_rest(world) {
         panic!("at {:?} it no longer rests: {why}", world.now);
     }
@@ -64,12 +64,20 @@ pub(super) fn check(world: &mut World) {
     }
 }
 
-/// Lets the world come to rest, all requests answered.
+/// Lets the world come to rest, all requests answered, and whatever was on its way then heard.
 pub(super) fn rest(world: &mut World) {
+    let since = world.now;
     let rests = |world: &World| !world.clients.has_open() && at_rest(world).is_ok();
-    if !world.run_until(REST, rests) {
-        let open: Vec<_> = world.clients.open().collect();
-        panic!("no rest at {:?}: {:?}; open: {open:?}", world.now, at_rest(world));
+    loop {
+        world.run_until(REST, rests);
+        world.run_for(world.longest_delay() * 2);
+        if rests(world) {
+            return;
+        }
+        if world.now - since >= REST {
+            let open: Vec<_> = world.clients.open().collect();
+            panic!("no rest at {:?}: {:?}; open: {open:?}", world.now, at_rest(world));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::oracle::{REST, at_rest, check, rest};
+use super::oracle::{at_rest, check, rest};
 use super::world::{Fate, Medium, Place, World};
 use crate::dht::key::Key;
 use crate::dht::sim::for_seeds_in;
@@ -48,8 +48,8 @@ struct Schedule {
     /// Whether a broker tells of crashes.
     broker: bool,
     faults_left: u32,
-    /// Whether the ring has not repaired the last fault yet.
-    is_hurt: bool,
+    /// Whom the last fault hit, until the ring has repaired it. Nobody's heir: others may not count on it yet.
+    victim: Option<Place>,
     /// Whether each pair is held twice: not if fewer than two nodes were left to hold it, until the ring rests again.
     is_redundant: bool,
     puts: u32,
@@ -69,8 +69,8 @@ impl Schedule {
         let keys = (0..pairs).map(|_| Key::new(world.rng.random())).collect();
         let broker = world.rng.random_bool(0.5);
         let faults_left = if faults { world.rng.random_range(1..=MAX_FAULTS) } else { 0 };
-        let (is_hurt, is_redundant, puts) = (false, false, 0);
-        Self { world, keys, broker, faults_left, is_hurt, is_redundant, puts, must_find }
+        let (victim, is_redundant, puts) = (None, false, 0);
+        Self { world, keys, broker, faults_left, victim, is_redundant, puts, must_find }
     }
 
     fn run(mut self) {
@@ -179,16 +179,21 @@ impl Schedule {
             .filter(|(_, n)| n.fate == Fate::Running && !n.is_cut)
             .map(|(p, _)| p)
             .collect();
-        candidates.retain(|place| self.world.steady().any(|(other, _)| other != *place));
+        candidates.retain(|place| self.has_other(*place));
         if let Some(place) = candidates.choose(&mut self.world.rng) {
             self.world.leave(*place);
         }
-        self.note_redundancy(None);
+        self.note_redundancy();
+    }
+
+    /// Whether another node stays that everybody counts on.
+    fn has_other(&self, place: Place) -> bool {
+        self.world.steady().any(|(other, _)| other != place && Some(other) != self.victim)
     }
 
     /// What two nodes hold is safe, what one holds is not: until the ring rests again.
-    fn note_redundancy(&mut self, victim: Option<Place>) {
-        if self.world.steady().filter(|(place, _)| Some(*place) != victim).count() < 2 {
+    fn note_redundancy(&mut self) {
+        if self.world.steady().filter(|(place, _)| Some(*place) != self.victim).count() < 2 {
             self.is_redundant = false;
         }
     }
@@ -196,12 +201,11 @@ impl Schedule {
     /// Waits, if that is necessary, until a fault is allowed to happen.
     fn await_repair(&mut self) {
         let rests = at_rest(&self.world).is_ok();
-        if !rests && (self.is_hurt || !self.is_redundant) {
-            let rests = self.world.run_until(REST, |world| at_rest(world).is_ok());
-            assert!(rests, "no rest at {:?}: {:?}", self.world.now, at_rest(&self.world));
+        if !rests && (self.victim.is_some() || !self.is_redundant) {
+            rest(&mut self.world);
         }
         if at_rest(&self.world).is_ok() {
-            self.is_hurt = false;
+            self.victim = None;
             self.is_redundant = self.world.alive().count() > 1;
         }
     }
@@ -225,11 +229,11 @@ impl Schedule {
         candidates.retain(|place| {
             // Who does not serve yet is missed by nobody.
             let is_spare = self.is_redundant || !self.world.nodes[*place].core.is_serving();
-            is_spare && self.world.steady().any(|(other, _)| other != *place)
+            is_spare && self.has_other(*place)
         });
         let Some(victim) = candidates.choose(&mut self.world.rng).copied() else { return };
         self.faults_left -= 1;
-        self.is_hurt = true;
+        self.victim = Some(victim);
         let told_after = Duration::from_millis(self.world.rng.random_range(0..=1500));
         let broker = self.broker.then_some(told_after);
         match self.world.rng.random_range(0..10) {
@@ -248,7 +252,7 @@ impl Schedule {
                 self.world.cut(victim, lasts, broker);
             }
         }
-        self.note_redundancy(Some(victim));
+        self.note_redundancy();
     }
 
     /// All but one leave, then that one too.

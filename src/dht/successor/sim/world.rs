@@ -92,6 +92,8 @@ pub(super) struct World {
     queue: BTreeMap<Mono, Vec<Event>>,
     /// Events that change the ring when they come.
     scheduled: usize,
+    /// When everybody has heard of the last of those.
+    heard_by_all: Mono,
     /// When the last message between these two arrives, where the order is kept.
     latest: BTreeMap<(Party, Party), Mono>,
     trace: bool,
@@ -109,6 +111,7 @@ impl World {
             medium,
             queue: BTreeMap::new(),
             scheduled: 0,
+            heard_by_all: Mono::ZERO,
             latest: BTreeMap::new(),
             trace: std::env::var_os("RINGBUS_SEED").is_some(),
         }
@@ -189,7 +192,12 @@ impl World {
 
     /// Whether nothing is to happen any more but what nodes and clients do by themselves.
     pub(super) fn is_unscheduled(&self) -> bool {
-        self.scheduled == 0
+        self.scheduled == 0 && self.now > self.heard_by_all
+    }
+
+    /// How long a message is on its way at most.
+    pub(super) fn longest_delay(&self) -> Duration {
+        Duration::from_millis(*self.medium.delay.end())
     }
 
     pub(super) fn run_for(&mut self, duration: Duration) {
@@ -254,18 +262,23 @@ impl World {
             }
             Event::Deliver(_, message) => self.clients.hear(&message),
             Event::Publish(message) => {
-                self.scheduled -= 1;
+                self.has_happened();
                 self.publish(Party::Broker, &message);
             }
             Event::Request(number) => self.request(number, false),
             Event::Mend(place) => {
-                self.scheduled -= 1;
+                self.has_happened();
                 self.log_of(place, "is connected again");
                 self.nodes[place].is_cut = false;
                 self.nodes[place].core.handle(self.now, Input::Reconnected);
                 self.drain(place);
             }
         }
+    }
+
+    fn has_happened(&mut self) {
+        self.scheduled -= 1;
+        self.heard_by_all = self.now + self.longest_delay();
     }
 
     fn request(&mut self, number: u64, first: bool) {
