@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use ringbus::dht::{Key, Successor, SuccessorConfig, SuccessorEvent};
 use ringbus::transport::conformance::Harness;
-use ringbus::transport::{Locator, Transport};
-use ringbus::{Dht, DhtNode, ErrorKind, Session};
+use ringbus::transport::{Locator, OpenOptions, Outbound, Transport, TransportRx, TransportTx};
+use ringbus::{Dht, DhtNode, ErrorKind, Session, Topic};
 use support::{Memory, open, soon};
 
 type Node<T> = DhtNode<T, Successor>;
@@ -151,7 +151,89 @@ async fn clients_read_what_they_write_while_nodes_come_and_go<H: Harness>(harnes
     }
 }
 
+/// More than a client has on their way at a time, and more than the queues of a session hold.
+async fn a_flood_of_puts_is_taken_in_turn<H: Harness>(harness: H) {
+    let nodes = ring(&harness, 3).await;
+    let (_session, dht) = client(&harness, "client", &nodes).await;
+    let pairs: BTreeMap<Key, String> = (0..6000u32)
+        .map(|number| (Key::new(number.wrapping_mul(0x9e37_79b9)), format!("value {number}")))
+        .collect();
+    put_all(&dht, &pairs).await;
+    check_all(&dht, &pairs).await;
+    settle(&nodes).await;
+    assert_eq!(nodes.iter().map(|node| node.pairs().len()).sum::<usize>(), pairs.len());
+}
+
+async fn garbage_changes_nothing<H: Harness>(harness: H) {
+    let nodes = ring(&harness, 3).await;
+    let (_session, dht) = client(&harness, "client", &nodes).await;
+    let pairs = pairs();
+    put_all(&dht, &pairs).await;
+    let links: Vec<_> = nodes.iter().map(Node::links).collect();
+
+    let (tx, mut rx) = harness.endpoint("stranger").open(OpenOptions::default()).await.unwrap();
+    let reading = tokio::spawn(async move { while rx.recv_batch(&mut Vec::new(), 100).await.is_ok() {} });
+    for node in &nodes {
+        tx.attach(node.session().local()).await.unwrap();
+    }
+    let topics = [
+        "join",
+        "ack-join",
+        "put",
+        "ack-put",
+        "get",
+        "res-get",
+        "leave",
+        "ack-leave",
+        "fail",
+        "heal",
+        "replica/7",
+    ];
+    let garbage = [
+        "",
+        "x",
+        "/",
+        "-1",
+        "4294967296",
+        "1/2",
+        "1/1/1",
+        "None",
+        "7/x/y",
+        "c/4294967296 v",
+        "c/x v",
+        "\u{0}",
+    ];
+    let huge = bytes::Bytes::from(vec![b'7'; 10 << 20]);
+    // Until it is heard: over ZeroMQ nobody may be connected yet.
+    for round in 0.. {
+        for topic in topics.map(|topic| Topic::new(topic).unwrap()) {
+            let texts = garbage
+                .map(bytes::Bytes::from)
+                .into_iter()
+                .chain([bytes::Bytes::from_static(b"\xff\xfe/1 \xc3")]);
+            let mut batch: Vec<_> =
+                texts.map(|text| Outbound::topic(topic.clone(), text).reliable()).collect();
+            if round == 0 && topic.as_str() == "put" {
+                batch.push(Outbound::topic(topic, huge.clone()).reliable());
+            }
+            soon("garbage is sent", tx.send_batch(&mut batch)).await.unwrap();
+        }
+        // The last word makes sense.
+        let put = Outbound::topic(Topic::new("put").unwrap(), "stranger/4000000000 heard").reliable();
+        soon("a put", tx.send_batch(&mut vec![put])).await.unwrap();
+        if soon("a get", dht.get(4_000_000_000)).await.unwrap().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    check_all(&dht, &pairs).await;
+    assert_eq!(nodes.iter().map(Node::links).collect::<Vec<_>>(), links);
+    reading.abort();
+}
+
 over_every_transport!(
+    garbage_changes_nothing,
+    a_flood_of_puts_is_taken_in_turn,
     pairs_are_stored_by_their_owners_and_survive_leaves,
     clients_read_what_they_write_while_nodes_come_and_go,
 );
@@ -247,4 +329,28 @@ async fn seeds_and_times_that_cannot_work_are_refused() {
         let error = builder().config(config).start().await.map(drop).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }), "{error}");
     }
+}
+
+#[cfg(feature = "mqtt")]
+#[tokio::test]
+async fn a_last_will_tells_the_ring_of_a_crash() {
+    let harness = support::Mqtt::default();
+    let nodes = ring(&harness, 2).await;
+    let id = Key::new(0x4000_0000);
+    let transport = harness.endpoint("mortal").last_will("fail", id.to_string());
+    let session = soon("a session", Session::open(transport)).await.unwrap();
+    let mortal = soon("a node", DhtNode::builder(session).successor().id(id).start()).await.unwrap();
+    let (_session, dht) = client(&harness, "client", &nodes).await;
+    let pairs = pairs();
+    put_all(&dht, &pairs).await;
+    let mut events = nodes[0].events();
+    assert!(!mortal.pairs().is_empty());
+    let crash = tokio::time::Instant::now();
+    drop(mortal);
+    let failed = async { while events.recv().await.unwrap() != SuccessorEvent::Failed(id) {} };
+    soon("the news of it", failed).await;
+    // By its silence it would have been noticed after three seconds.
+    assert!(crash.elapsed() < Duration::from_secs(2), "{:?}", crash.elapsed());
+    settle(&nodes).await;
+    check_all(&dht, &pairs).await;
 }

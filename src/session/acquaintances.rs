@@ -78,6 +78,9 @@ impl<Tx: TransportTx> Acquaintances<Tx> {
                     Change::Attach(peer) => session.attach(holder, peer).await,
                     Change::Detach(peer) => session.detach(holder, peer).await,
                 };
+                if session.check_open().is_err() {
+                    return;
+                }
                 if let Err(error) = outcome {
                     tracing::warn!(?change, %error, "could not follow what a peer has named");
                 }

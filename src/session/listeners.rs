@@ -130,3 +130,91 @@ impl<Tx: TransportTx> fmt::Debug for Listening<Tx> {
         f.debug_struct("Listening").field("filters", &self.filters).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::session::{Session, lock};
+    use crate::time::Mono;
+    use crate::topic::Topic;
+    use crate::transport::memory::Network;
+    use crate::transport::{MemoryTransport, Outbound};
+
+    #[derive(Default)]
+    struct Ear {
+        heard: Mutex<Vec<String>>,
+        closed: AtomicBool,
+    }
+
+    impl Service for Ear {
+        fn on_topic(&self, _now: Mono, topic: &Topic, payload: &Bytes) {
+            lock(&self.heard).push(format!("{topic} {}", String::from_utf8_lossy(payload)));
+        }
+
+        fn on_timeout(&self, _now: Mono) -> Option<Mono> {
+            None
+        }
+
+        fn on_close(&self, _now: Mono) {
+            self.closed.store(true, Ordering::Release);
+        }
+    }
+
+    async fn listening(
+        session: &Session<MemoryTransport>,
+        filter: &str,
+    ) -> (Arc<Ear>, Listening<impl TransportTx>) {
+        let (ear, mut listening) = (Arc::new(Ear::default()), Listening::new(session.core()));
+        listening.subscribe(TopicFilter::new(filter).unwrap()).await.unwrap();
+        listening.serve(ear.clone()).unwrap();
+        (ear, listening)
+    }
+
+    async fn until(what: impl AsyncFn() -> bool) {
+        let waited = async {
+            while !what().await {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), waited).await.expect("it happens");
+    }
+
+    #[tokio::test]
+    async fn listeners_share_subscriptions_and_the_last_takes_them_back() {
+        let session = Session::open(MemoryTransport::new(&Network::new(), "a")).await.unwrap();
+        let say = |text: &'static str| session.core().post(Outbound::topic(Topic::new("t").unwrap(), text));
+        let heard = |ear: &Ear| lock(&ear.heard).clone();
+        let (first, one) = listening(&session, "t").await;
+        let (second, other) = listening(&session, "t").await;
+        say("both");
+        until(async || !heard(&first).is_empty() && !heard(&second).is_empty()).await;
+        drop(one);
+        say("one");
+        until(async || heard(&second).len() == 2).await;
+        assert_eq!(
+            (heard(&first), heard(&second)),
+            (vec!["t both".into()], vec!["t both".into(), "t one".into()])
+        );
+        drop(other);
+        until(async || session.core().subscriptions.lock().await.is_empty()).await;
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1));
+        assert!(session.core().listeners.any().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_closed_session_tells_its_listeners_and_takes_no_more() {
+        let session = Session::open(MemoryTransport::new(&Network::new(), "a")).await.unwrap();
+        let (ear, _listening) = listening(&session, "t").await;
+        session.close(Duration::from_secs(1)).await.unwrap();
+        assert!(ear.closed.load(Ordering::Acquire));
+        let late = Listening::new(session.core()).serve(Arc::new(Ear::default())).unwrap_err();
+        assert!(matches!(late.kind(), crate::ErrorKind::Closed { .. }), "{late}");
+        // The driver lets go of them.
+        until(async || Arc::strong_count(&ear) == 1).await;
+    }
+}

@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, Semaphore, oneshot};
 use super::SuccessorConfig;
 use super::client_core::{Answer, CallId, ClientAction, ClientCore, Patience};
 use super::message::Message;
-use super::text;
+use super::{outgoing, text};
 use crate::dht::client::Dht;
 use crate::dht::key::Key;
 use crate::dht::protocol::Successor;
@@ -19,12 +19,10 @@ use crate::error::{ErrorKind, Result};
 use crate::session::{Acquaintances, Listening, Service, Session, SessionCore, lock};
 use crate::time::Mono;
 use crate::topic::{Topic, TopicFilter};
-use crate::transport::{Locator, Outbound, Transport, TransportTx};
+use crate::transport::{Event, Locator, Transport, TransportTx};
 
 /// The most requests at a time; further ones wait for their turn.
 const MAX_REQUESTS: usize = 4096;
-/// More than what stands around a value in any message of the ring, in bytes.
-const AROUND_A_VALUE: usize = 128;
 /// Where nodes without a broker tell their addresses.
 const ADDRESSES: &str = "heal";
 
@@ -75,8 +73,9 @@ impl<T: Transport> Dht<T, Successor> {
         self
     }
 
-    /// How often an unanswered question is repeated: each second unless set, and never more often than each 10 ms. The
-    /// first repetitions come sooner, after 100 ms, 200 ms and so on.
+    /// How often an unanswered question is repeated: each second unless set, and never more often than each 10 ms. Until
+    /// the ring has answered something, the first repetitions come sooner, after 100 ms, 200 ms and so on; so does one
+    /// when a node is met or the broker is back.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.client.patience.retry_after = pause;
@@ -91,8 +90,8 @@ impl<T: Transport> Dht<T, Successor> {
     /// [`ErrorKind::ForeignLocator`] or [`ErrorKind::InvalidAddress`] for a seed; [`ErrorKind::Closed`].
     pub async fn put(&self, key: impl Into<Key>, value: &str) -> Result<Key> {
         let key = key.into();
-        let carried = self.session.capabilities().max_payload.saturating_sub(AROUND_A_VALUE);
-        let limit = SuccessorConfig::default().max_value.min(carried);
+        let most = SuccessorConfig::default().max_value;
+        let limit = outgoing::longest_value(most, self.session.capabilities());
         if value.len() > limit {
             return Err(ErrorKind::PayloadTooLarge { size: value.len(), limit }.into());
         }
@@ -228,10 +227,9 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     }
 
     fn publish(&self, message: &Message) {
-        let (topic, payload) = text::encode(message);
-        match Topic::new(&topic) {
-            Ok(topic) => self.session.post(Outbound::topic(topic, payload).reliable()),
-            Err(error) => tracing::warn!(%topic, %error, "could not publish"),
+        match outgoing::outbound(message) {
+            Ok(outbound) => self.session.post(outbound),
+            Err(error) => tracing::warn!(?message, %error, "could not publish"),
         }
     }
 }
@@ -257,6 +255,18 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
                 tracing::debug!(%topic, %cause, "dropped a message");
                 metrics::counter!("ringbus_successor_malformed_total", "cause" => cause.label()).increment(1);
             }
+        }
+    }
+
+    fn on_event(&self, _now: Mono, event: &Event) {
+        let hear_now = match event {
+            // A node has been met.
+            Event::Interest(filter) => matches!(filter.as_str(), "put" | "get") || !filter.is_exact(),
+            Event::Reconnected { .. } => true,
+            _ => false,
+        };
+        if hear_now {
+            lock(&self.state).core.hurry();
         }
     }
 

@@ -15,7 +15,8 @@ use crate::dht::schedule::Schedule;
 use crate::error::{ErrorKind, Result};
 use crate::time::Mono;
 
-/// The first retry comes early: what was published before the peers were connected has reached nobody.
+/// Until the ring has answered something the first retry comes early: what was published before the peers were connected
+/// has reached nobody. Later an answer that takes so long means that the ring is busy.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Retries never come closer than this.
 const SHORTEST_RETRY: Duration = Duration::from_millis(10);
@@ -62,6 +63,8 @@ pub(crate) enum ClientAction {
 pub(crate) struct ClientCore {
     /// What its tokens begin with.
     name: String,
+    /// Whether anything was ever answered.
+    is_known: bool,
     requests: BTreeMap<RequestId, Request>,
     puts: BTreeMap<Arc<str>, RequestId>,
     gets: BTreeMap<Key, RequestId>,
@@ -80,6 +83,7 @@ struct Request {
     /// What is published: a put or a get.
     question: Question,
     attempts: u32,
+    last_attempt: Mono,
     next_attempt: Mono,
     /// From an attempt to the next.
     pause: Duration,
@@ -105,6 +109,7 @@ impl ClientCore {
     pub(crate) fn new(random: u64) -> Self {
         Self {
             name: format!("{:012x}", random & 0xffff_ffff_ffff),
+            is_known: false,
             requests: BTreeMap::new(),
             puts: BTreeMap::new(),
             gets: BTreeMap::new(),
@@ -126,11 +131,12 @@ impl ClientCore {
 
     /// Fetches a value. Completes with [`Answer::Found`]. Gets of one key at the same time share a request.
     pub(crate) fn get(&mut self, now: Mono, key: Key, patience: Patience) -> CallId {
+        let first_pause = self.first_pause(patience);
         if let Some(id) = self.gets.get(&key).copied()
             && let Some(request) = self.requests.get_mut(&id)
         {
             // The earlier question may be lost: for the newcomer it is retried as if it were new.
-            request.pause = request.pause.min(first_pause(patience));
+            request.pause = request.pause.min(first_pause);
             request.next_attempt = request.next_attempt.min(now + request.pause);
             request.longest_pause = request.longest_pause.min(longest_pause(patience));
             return self.wait(now, id, patience);
@@ -164,6 +170,17 @@ impl ClientCore {
         }
     }
 
+    /// Somebody hears from now on who did not before: what is unanswered is asked again soon.
+    pub(crate) fn hurry(&mut self) {
+        let unanswered: Vec<RequestId> = self.requests.keys().copied().collect();
+        for id in unanswered {
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.next_attempt = request.next_attempt.min(request.last_attempt + SHORTEST_RETRY);
+            }
+            self.reschedule(id);
+        }
+    }
+
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Mono) {
         for id in self.schedule.take_due(now) {
@@ -187,6 +204,11 @@ impl ClientCore {
         self.actions.pop_front()
     }
 
+    fn first_pause(&self, patience: Patience) -> Duration {
+        let longest = longest_pause(patience);
+        if self.is_known { longest } else { longest.min(FIRST_RETRY) }
+    }
+
     fn new_request(&mut self) -> RequestId {
         self.last_request += 1;
         self.last_request
@@ -196,8 +218,9 @@ impl ClientCore {
         let mut request = Request {
             question,
             attempts: 0,
+            last_attempt: now,
             next_attempt: now,
-            pause: first_pause(patience),
+            pause: self.first_pause(patience),
             longest_pause: longest_pause(patience),
             waiting: Vec::new(),
         };
@@ -225,6 +248,7 @@ impl ClientCore {
     }
 
     fn complete(&mut self, id: RequestId, answer: &Answer) {
+        self.is_known = true;
         for Waiting { call, .. } in self.forget(id) {
             self.calls.remove(&call);
             self.actions.push_back(ClientAction::Complete { call, result: Ok(answer.clone()) });
@@ -268,6 +292,7 @@ impl Request {
     /// The message to publish, for the first time or again.
     fn ask(&mut self, now: Mono) -> Message {
         self.attempts = self.attempts.saturating_add(1);
+        self.last_attempt = now;
         self.next_attempt = now + self.pause;
         self.pause = (self.pause * 2).min(self.longest_pause);
         match &self.question {
@@ -287,10 +312,6 @@ impl Question {
             Self::Get(key) => format!("getting key {key}, tried {times},"),
         }
     }
-}
-
-fn first_pause(patience: Patience) -> Duration {
-    FIRST_RETRY.min(longest_pause(patience))
 }
 
 fn longest_pause(patience: Patience) -> Duration {

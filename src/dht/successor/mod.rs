@@ -10,6 +10,7 @@ mod core;
 mod event;
 mod message;
 mod node;
+mod outgoing;
 #[cfg(test)]
 mod sim;
 mod text;

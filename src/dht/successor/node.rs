@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::core::{Action, Input, SuccessorCore};
 use super::message::Message;
-use super::text;
 use super::{Links, SuccessorConfig, SuccessorEvent};
+use super::{outgoing, text};
 use crate::dht::key::Key;
 use crate::dht::node::{DhtNode, DhtNodeBuilder};
 use crate::dht::protocol::Successor;
@@ -19,12 +19,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Acquaintances, Listening, Service, Session, SessionCore, lock};
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
-use crate::transport::{Event, Locator, Outbound, Transport, TransportTx};
+use crate::transport::{Event, Locator, Transport, TransportTx};
 
 /// The most events that a listener may fall behind.
 const EVENTS: usize = 1024;
-/// More than what stands around a value in any message of the ring, in bytes.
-const AROUND_A_VALUE: usize = 128;
 
 impl<T: Transport> DhtNodeBuilder<T> {
     /// Describes a node of the successor ring instead: keys and values rather than topics. Seeds that were given are
@@ -167,7 +165,6 @@ impl<T: Transport> DhtNode<T, Successor> {
         shell.handle(Input::Leave);
         let limit = shell.leave_timeout * 2;
         let id = self.id();
-        let timed_out = |what: String| -> Error { ErrorKind::Timeout { what, after: limit }.into() };
         match tokio::time::timeout(limit, shell.ended()).await {
             Ok(End::Left { abandoned: 0 }) => Ok(()),
             Ok(End::Left { abandoned }) => {
@@ -175,7 +172,10 @@ impl<T: Transport> DhtNode<T, Successor> {
                 Err(ErrorKind::Timeout { what, after: shell.leave_timeout }.into())
             }
             Ok(end) => Err(end.error(id)),
-            Err(_) => Err(timed_out(format!("leaving the ring as node {id}"))),
+            Err(_) => {
+                Err(ErrorKind::Timeout { what: format!("leaving the ring as node {id}"), after: limit }
+                    .into())
+            }
         }
     }
 }
@@ -244,7 +244,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
         acquaintances: Acquaintances<Tx>,
     ) -> Self {
         let capabilities = session.tx.capabilities();
-        config.max_value = config.max_value.min(capabilities.max_payload.saturating_sub(AROUND_A_VALUE));
+        config.max_value = outgoing::longest_value(config.max_value, capabilities);
         let (max_value, leave_timeout) = (config.max_value, config.leave_timeout);
         let address = (!capabilities.brokered).then(|| session.tx.local().to_string());
         let core = SuccessorCore::new(session.clock.now(), id, config, Timestamp::now(), address);
@@ -306,10 +306,9 @@ impl<Tx: TransportTx> NodeShell<Tx> {
     }
 
     fn publish(&self, message: &Message) {
-        let (topic, payload) = text::encode(message);
-        match Topic::new(&topic) {
-            Ok(topic) => self.session.post(Outbound::topic(topic, payload).reliable()),
-            Err(error) => tracing::warn!(%topic, %error, "could not publish"),
+        match outgoing::outbound(message) {
+            Ok(outbound) => self.session.post(outbound),
+            Err(error) => tracing::warn!(?message, %error, "could not publish"),
         }
     }
 

@@ -91,6 +91,17 @@ fn a_put_is_repeated_unchanged_soon_and_then_ever_less_often_until_it_times_out(
 }
 
 #[test]
+fn a_ring_that_has_answered_is_not_hurried() {
+    let mut core = client();
+    core.get(at(0), Key::new(7), Patience::default());
+    assert_eq!(core.poll_timeout(), Some(at(100)));
+    core.handle(&res(7, "v"));
+    while core.poll_action().is_some() {}
+    core.put(at(0), Key::new(7), "v".into(), Patience::default());
+    assert_eq!(core.poll_timeout(), Some(at(1000)));
+}
+
+#[test]
 fn retries_are_never_a_flood() {
     let mut core = client();
     let patience = Patience { timeout: SECOND, retry_after: Duration::ZERO };
@@ -101,6 +112,22 @@ fn retries_are_never_a_flood() {
     core.handle_timeout(at(500));
     assert_eq!(published(&mut core).len(), 1);
     assert_eq!(core.poll_timeout(), Some(at(510)));
+}
+
+#[test]
+fn what_nobody_heard_is_asked_again_when_somebody_hears() {
+    let mut core = client();
+    core.put(at(0), Key::new(7), "v".into(), Patience::default());
+    core.get(at(0), Key::new(8), Patience::default());
+    published(&mut core);
+    for _ in 0..100 {
+        core.hurry();
+    }
+    assert_eq!(core.poll_timeout(), Some(at(10)));
+    core.handle_timeout(at(10));
+    assert_eq!(published(&mut core).len(), 2);
+    // And then as if it had been its turn.
+    assert_eq!(core.poll_timeout(), Some(at(210)));
 }
 
 #[test]
