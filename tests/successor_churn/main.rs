@@ -32,7 +32,7 @@ async fn every_acknowledged_row_outlives_joins_leaves_and_kills() {
     let table = Arc::new(Table::of_airports());
     put_all(&client, &table.acknowledged()).await;
 
-    let traffic = Traffic::start(&ring, &table).await;
+    let traffic = Traffic::start(&ring, &table, 0).await;
     ring.join(0x2000_0000).await;
     // Two into one arc at the same time.
     ring.change(&[0x5000_0000, 0x6000_0000], &[]).await;
@@ -43,7 +43,7 @@ async fn every_acknowledged_row_outlives_joins_leaves_and_kills() {
     ring.change(&[0xFFFF_FFFF, 0], &[]).await;
     ring.leave(0xA000_0000).await;
     ring.leave(0).await;
-    traffic.stop().await;
+    traffic.stop(20).await;
     ring.settled().await;
     let rows = table.acknowledged();
     verify(&client, &rows).await;
@@ -58,12 +58,15 @@ async fn every_acknowledged_row_outlives_joins_leaves_and_kills() {
     }
     verify(&client, &rows).await;
     assert!(ring.pairs().len() < rows.len() * 9 / 10, "the processes have their share");
-    for process in processes {
+    for (process, round) in processes.into_iter().zip(1..) {
+        let traffic = Traffic::start(&ring, &table, round).await;
         ring.gone(process.kill());
         ring.settled().await;
-        verify(&client, &rows).await;
+        traffic.stop(1).await;
+        ring.settled().await;
+        verify(&client, &table.acknowledged()).await;
     }
-    ring.holds(&rows).await;
+    ring.holds(&table.acknowledged()).await;
 }
 
 /// There nobody publishes a last will: the lease ends.

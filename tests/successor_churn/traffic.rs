@@ -26,25 +26,26 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    pub(crate) async fn start<H: Harness>(ring: &Ring<H>, table: &Arc<Table>) -> Self {
+    /// `round` tells its sessions from those of an earlier one.
+    pub(crate) async fn start<H: Harness>(ring: &Ring<H>, table: &Arc<Table>, round: usize) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let (mut writers, mut readers) = (Vec::new(), Vec::new());
         for number in 0..PAIRS {
-            let dht = ring.client(&format!("writer-{number}")).await;
+            let dht = ring.client(&format!("writer-{number}-{round}")).await;
             writers.push(tokio::spawn(write(dht, table.clone(), number, stopped.clone())));
-            let dht = ring.client(&format!("reader-{number}")).await;
+            let dht = ring.client(&format!("reader-{number}-{round}")).await;
             readers.push(tokio::spawn(read(dht, table.clone(), number, stopped.clone())));
         }
         Self { stopped, writers, readers }
     }
 
-    /// Lets what has begun end. Fails if a reader or a writer did, or had next to nothing to do.
-    pub(crate) async fn stop(self) {
+    /// Lets what has begun end. Fails if a reader or a writer did, or has done less than this.
+    pub(crate) async fn stop(self, at_least: usize) {
         self.stopped.store(true, Ordering::SeqCst);
         for (what, tasks) in [("writes", self.writers), ("reads", self.readers)] {
             for task in tasks {
                 let count = task.await.unwrap();
-                assert!(count >= 20, "only {count} {what}");
+                assert!(count >= at_least, "only {count} {what}");
             }
         }
     }
