@@ -127,6 +127,7 @@ impl SuccessorCore {
             pair.offered = false;
             if owned {
                 pair.mine = true;
+                pair.held_for = None;
             } else {
                 pair.fresh = false;
                 // The next owner may let the successor drop its copy.

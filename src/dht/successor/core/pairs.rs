@@ -15,6 +15,8 @@ pub(super) struct Pair {
     pub(super) version: u64,
     /// The successor that is known to hold this version.
     pub(super) held_by: Option<Key>,
+    /// The owner that counts on this copy.
+    pub(super) held_for: Option<Key>,
     /// This node has owned it, and has not yet heard that another owner has it safely.
     pub(super) mine: bool,
     /// A client has put it while this node, a newcomer, is still being handed what there was before: whatever the former
@@ -33,6 +35,7 @@ impl Pair {
             value,
             version,
             held_by: None,
+            held_for: None,
             mine: false,
             fresh: false,
             sure: true,

@@ -102,7 +102,7 @@ impl SuccessorCore {
         let leaving = !self.is_serving();
         let Some(owner) = self.view.owner(key) else { return Duty::Wait };
         match self.kind(owner, now) {
-            Kind::Speaks if !leaving && !pair.mine && self.links.predecessor == Some(owner) => Duty::Nothing,
+            Kind::Speaks if !leaving && self.is_kept_for(owner, pair) => Duty::Nothing,
             // Whoever has just joined has nothing yet, and a leaver says it all again; others are asked first.
             Kind::Speaks
                 if pair.mine && !pair.offered && (leaving || self.view.joined_lately(owner, now)) =>
@@ -115,6 +115,11 @@ impl SuccessorCore {
             // A plain peer overwrites what it has with what it is given, and this copy may be old.
             Kind::Plain => Duty::Drop,
         }
+    }
+
+    /// Whether this copy is the second one that the owner counts on.
+    fn is_kept_for(&self, owner: Key, pair: &Pair) -> bool {
+        !pair.mine && pair.held_for == Some(owner) && self.links.predecessor == Some(owner)
     }
 
     fn duty_of_owner(&self, now: Mono, pair: &Pair) -> Duty {
@@ -203,6 +208,9 @@ impl SuccessorCore {
             self.waiters.add(key, Waiter::Ask { from, tag });
             self.see_to(now, key);
         } else {
+            if let Some(pair) = self.pairs.get_mut(&key) {
+                pair.held_for = Some(from);
+            }
             self.have(from, tag, key);
             if self.has_duty(now, key) {
                 self.transfers.ready(key);
@@ -263,7 +271,7 @@ impl SuccessorCore {
             self.store_at(from, NO_ANSWER, key);
             self.transfers.wait(key, now + self.config.retry / 4);
         } else {
-            self.release(now, key, keep);
+            self.release(now, key, keep.then_some(from));
         }
     }
 
@@ -283,26 +291,29 @@ impl SuccessorCore {
         if client != &*self.handover_tag() || self.owns(key) || self.view.owner(key) != Some(node) {
             return;
         }
-        self.release(now, key, false);
+        self.release(now, key, None);
         let next = self.transfers.owed().find(|key| self.duty(now, *key) == Duty::HandOverPlain);
         if let Some(next) = next {
             self.transfers.ready(next);
         }
     }
 
-    /// The owner and its successor hold this pair: this copy may go, unless this node is that successor.
-    fn release(&mut self, now: Mono, key: Key, keep: bool) {
+    /// The owner and its successor hold this pair: this copy may go, unless it is the one that the owner counts on.
+    fn release(&mut self, now: Mono, key: Key, kept_for: Option<Key>) {
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.mine = false;
+            pair.held_for = kept_for;
         }
-        if !self.has_duty(now, key) {
-            self.settled(now, key);
-        } else if keep && self.is_serving() {
-            // The owner counts on this copy, though this node knows of another one between the two: one of them is
-            // about to learn better.
-            self.transfers.wait(key, now + self.config.retry);
-        } else if !keep {
+        if kept_for.is_none() {
             self.pairs.remove(&key);
+        }
+        if self.has_duty(now, key) {
+            // This node knows of another one between the owner and itself: one of the two is about to learn better, and
+            // it asks again.
+            if self.transfers.repaid(key) {
+                self.announce(now);
+            }
+        } else {
             self.settled(now, key);
         }
     }

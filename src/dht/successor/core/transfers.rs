@@ -61,6 +61,11 @@ impl Transfers {
         if self.plain == Some(key) {
             self.plain = None;
         }
+        self.repaid(key)
+    }
+
+    /// This pair has been handed over. `true` if it was the last.
+    pub(super) fn repaid(&mut self, key: Key) -> bool {
         self.owed.remove(&key) && self.owed.is_empty()
     }
 
