@@ -19,6 +19,8 @@ pub const SETTLING: Duration = Duration::from_secs(40);
 const CONCURRENT: usize = 64;
 
 pub type Node<T> = DhtNode<T, Successor>;
+/// A node and its session.
+type Member<T> = (Node<T>, Session<T>);
 pub type Pairs = BTreeMap<u32, String>;
 
 /// A ring.
@@ -26,7 +28,7 @@ pub struct Ring<H: Harness> {
     pub harness: H,
     /// Of nodes that are still to come.
     pub config: SuccessorConfig,
-    nodes: BTreeMap<u32, (Node<H::Transport>, Session<H::Transport>)>,
+    nodes: BTreeMap<u32, Member<H::Transport>>,
     /// Members that are not nodes of this process.
     others: BTreeSet<u32>,
 }
