@@ -1,4 +1,4 @@
-//! What system A's three programs have in common: addresses, readings, events in words, how a program ends.
+//! What the example programs have in common: addresses, readings, events in words, how a program ends.
 
 #![allow(dead_code, reason = "each program uses a part of it")]
 #![allow(clippy::print_stderr, reason = "programs talk to their users")]
@@ -55,6 +55,22 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     let positive = parsed.filter(|duration| !duration.is_zero());
     positive.ok_or_else(|| "write for instance 100ms, 2s, 1m30s, or a number of seconds".to_owned())
+}
+
+/// Reads what [`duration`] reads, or zero.
+pub(crate) fn pause(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(0.0) => Ok(Duration::ZERO),
+        _ => duration(text),
+    }
+}
+
+/// The MQTT broker: as given, or as environment variable `BROKER` says, or on this machine. `HOST:PORT` is short for
+/// `mqtt://HOST:PORT`.
+pub(crate) fn broker(given: Option<String>) -> String {
+    let broker =
+        given.or_else(|| std::env::var("BROKER").ok()).unwrap_or_else(|| "127.0.0.1:1883".to_owned());
+    if broker.contains("://") { broker } else { format!("mqtt://{broker}") }
 }
 
 /// Waits for Ctrl-C or SIGTERM.

@@ -1,4 +1,4 @@
-//! The `ringbus` program as a child process: started, talked to, ended by its own pid, every wait bounded.
+//! The `ringbus` program, and others, as child processes: started, talked to, ended by its own pid, every wait bounded.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -30,18 +30,30 @@ impl Program {
     /// Starts it. The kernel kills it when the thread that started it ends, so start it from the test's own.
     pub fn start<S: AsRef<str>>(arguments: &[S]) -> Self {
         let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
-        let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_ringbus")])
-            .args(&arguments)
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_ringbus")]).args(&arguments);
+        Self::spawn(&arguments.join(" "), &mut command)
+    }
+
+    /// Starts any program; `what` is what a failing test calls it.
+    pub fn spawn(what: &str, command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("setpriv: {error}: run ./test, which installs it"));
+            .unwrap_or_else(|error| {
+                panic!("{command:?}: {error}: run ./test, which installs what is missing")
+            });
         let (input, output) = (child.stdin.take(), lines(child.stdout.take().unwrap()));
         let errors = lines(child.stderr.take().unwrap());
-        Self { what: arguments.join(" "), child, input, output, errors, seen: Vec::new() }
+        Self { what: what.to_owned(), child, input, output, errors, seen: Vec::new() }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Starts it and waits for its end.
@@ -73,6 +85,21 @@ impl Program {
     /// The next line of its standard output, if one comes in time.
     pub fn line_within(&mut self, patience: Duration) -> Option<String> {
         self.output.recv_timeout(patience).ok()
+    }
+
+    /// Reads lines of its standard output until these have come, in whatever order.
+    pub fn wait_for_lines<S: AsRef<str>>(&mut self, expected: &[S]) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut missing: Vec<&str> = expected.iter().map(AsRef::as_ref).collect();
+        let mut seen = Vec::new();
+        while !missing.is_empty() {
+            let Some(line) = self.line_within(deadline.saturating_duration_since(Instant::now())) else {
+                let errors: Vec<String> = self.errors.try_iter().collect();
+                panic!("{}: no {missing:?}, only {seen:?}, {errors:?}", self.what);
+            };
+            missing.retain(|wanted| *wanted != line);
+            seen.push(line);
+        }
     }
 
     /// The next lines of its standard output.

@@ -70,6 +70,8 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) listen: Option<&'a str>,
     /// Whom the session is going to talk to.
     pub(crate) towards: Option<&'a Locator>,
+    /// What an MQTT broker publishes should this session die: a topic and a payload.
+    pub(crate) will: Option<(&'a str, &'a str)>,
 }
 
 /// Who else is there; for programs that publish or subscribe.
@@ -109,7 +111,7 @@ impl Options {
         })?;
         match kind.foreign(self).into_iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(Usage::new(format!(
-                "{option} does not go with --transport {}: leave it out",
+                "{option} does not go with --transport {}: leave it out, or choose another --transport",
                 kind.name()
             ))),
             None => Ok(kind),
@@ -136,7 +138,7 @@ impl Client {
         let nodes = kind.locators(&self.node)?;
         let peers = kind.peers(self)?;
         let towards = nodes.first().or(peers.first());
-        let endpoint = Endpoint { name: self.name.as_deref(), listen: None, towards };
+        let endpoint = Endpoint { name: self.name.as_deref(), towards, ..Endpoint::default() };
         let session = self.options.open(endpoint).await?;
         for peer in &peers {
             session.attach(peer).await?;
@@ -159,8 +161,8 @@ impl Link {
 }
 
 #[cfg_attr(
-    not(any(feature = "zmq", feature = "mqtt")),
-    allow(unused_variables, reason = "without a transport there is no value of this type")
+    not(all(feature = "zmq", feature = "mqtt")),
+    allow(unused_variables, reason = "each transport takes what concerns it")
 )]
 impl Kind {
     /// Reads what a user calls a node: its locator, or the part that distinguishes it.
@@ -174,6 +176,39 @@ impl Kind {
             Self::Zmq => zmq::locator(text),
             #[cfg(feature = "mqtt")]
             Self::Mqtt => mqtt::locator(text),
+        }
+    }
+
+    /// Whom a member or a client of a successor ring connects to. A broker makes this needless: naming somebody all the
+    /// same is a misunderstanding, of which the user should know.
+    pub(crate) fn successor_seeds(self, option: &str, texts: &[String]) -> Result<Vec<Locator>> {
+        if self.is_brokered() && !texts.is_empty() {
+            return Err(Usage::new(format!(
+                "{option} does not go with --transport {} and a successor ring: sharing the broker is enough",
+                self.name()
+            ))
+            .into());
+        }
+        self.locators(texts)
+    }
+
+    /// Whether all go through a broker.
+    pub(crate) fn is_brokered(self) -> bool {
+        match self {
+            #[cfg(feature = "zmq")]
+            Self::Zmq => false,
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt => true,
+        }
+    }
+
+    /// Where a session that was told to ask these nodes looks for an answer; for error messages.
+    pub(crate) fn whereabouts(self, options: &Options, nodes: &[String]) -> String {
+        match self {
+            #[cfg(feature = "zmq")]
+            Self::Zmq => nodes.join(", "),
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt => mqtt::broker(options).to_owned(),
         }
     }
 

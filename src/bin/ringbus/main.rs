@@ -8,14 +8,18 @@ mod demo;
 mod duration;
 mod events;
 mod failure;
+mod get;
+mod load;
 mod members;
 mod node;
 mod payload;
 mod place;
 mod publish;
+mod put;
 mod quality;
 mod source;
 mod stop;
+mod store;
 mod subscribe;
 
 use std::io;
@@ -34,9 +38,14 @@ Then, each in a terminal of its own:
   ringbus sub --node 127.0.0.1:5556 'weather/#'
   ringbus pub --node 127.0.0.1:5556 weather/98101 12.5
 
+Or a key-value store on a ring of nodes:
+  ringbus node --protocol successor
+  ringbus put --node 127.0.0.1:5556 greeting hello
+  ringbus get --node 127.0.0.1:5556 greeting
+
 'ringbus COMMAND --help' explains a command, with examples.";
 
-/// Publish, subscribe and find each other, over ZeroMQ or MQTT, without a central server.
+/// Publish, subscribe, find each other and keep values, over ZeroMQ or MQTT, without a central server.
 ///
 /// Results go to standard output, errors and logs to standard error.
 /// Exit codes: 0 done, 1 failed, 2 wrong usage.
@@ -61,6 +70,9 @@ enum Command {
     Pub(publish::Args),
     Sub(subscribe::Args),
     Members(members::Args),
+    Put(put::Args),
+    Get(get::Args),
+    Load(load::Args),
     Place(place::Args),
 }
 
@@ -83,6 +95,9 @@ fn run(command: Command, verbose: bool) -> anyhow::Result<()> {
             Command::Pub(args) => publish::run(args, verbose).await,
             Command::Sub(args) => subscribe::run(args, verbose).await,
             Command::Members(args) => members::run(args).await,
+            Command::Put(args) => put::run(args).await,
+            Command::Get(args) => get::run(args).await,
+            Command::Load(args) => load::run(args).await,
             Command::Place(args) => place::run(args),
         }
     })

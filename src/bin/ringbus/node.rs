@@ -1,21 +1,16 @@
 //! `ringbus node`: a ring node as a process.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
+mod one_hop;
+mod successor;
+
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use ringbus::DhtNode;
-use ringbus::dht::NodeEvent;
-use ringbus::dht::member::{Member, NodeName};
-use ringbus::dht::membership::MemberEvent;
-use ringbus::transport::BoxTransport;
-use tokio::sync::broadcast::error::RecvError;
+use anyhow::Result;
+use clap::ValueEnum;
+use ringbus::dht::Key;
 
-use crate::connect::{Endpoint, Options};
-use crate::events;
-use crate::payload::escape;
-use crate::stop::Stop;
+use crate::connect::Options;
+use crate::failure::Usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,10 +22,21 @@ Examples:
       on a network: every node can be started with the same list, in any order
   ringbus node --transport mqtt --name n2 --join n1
       the same through an MQTT broker; there nodes are called by their names
+  ringbus node --protocol successor --transport mqtt
+      a node of the key-value store at the MQTT broker; start as many as you like
+  ringbus node --protocol successor --listen 127.0.0.1:5557 --join 127.0.0.1:5556
+      a node of the key-value store over zmq, beside one that listens at port 5556
 
-Topics are placed by the names of the nodes: a node that comes back should have the name that it had.
-Ctrl-C and SIGTERM let it hand over what it holds and leave; the others notice at once. Output, a line a change:
-  started|joined|failed|left|restarted|renewed<TAB>NAME<TAB>ADDRESS";
+One-hop: topics are placed by the names of the nodes: a node that comes back should have the name that it had.
+Ctrl-C and SIGTERM let a node hand over what it holds and leave; the others notice at once.
+
+Output, one-hop, a line a change:
+  started|joined|failed|left|restarted|renewed<TAB>NAME<TAB>ADDRESS
+Output, successor, a line a change; None where the node is alone:
+  started|left<TAB>ID<TAB>ADDRESS[<TAB>NAME]          this node
+  linked<TAB>PREDECESSOR<TAB>SUCCESSOR                 its neighbours; it has the keys after PREDECESSOR up to ID
+  failed|left<TAB>ID                                   another node
+  expelled<TAB>ID                                      the others took this node for dead; it joins again";
 
 /// Where a node listens over ZeroMQ if nothing else was asked for.
 const LISTEN: &str = "127.0.0.1:5556";
@@ -41,18 +47,28 @@ const ALONE: Duration = Duration::from_secs(5);
 /// How long goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Run a node of a ring, through which publishers and subscribers find each other
+/// Run a node of a ring: one through which publishers and subscribers find each other, or a key-value store's
 ///
 /// Over zmq it listens at 127.0.0.1:5556 unless --listen says otherwise; beside port 5556 it publishes at 5550 unless
 /// --out-port says otherwise.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The node's name on the ring, and at an MQTT broker [default: its address]
+    /// What the ring does
+    #[arg(long, value_enum, default_value_t)]
+    protocol: Protocol,
+
+    /// The node's name on the ring, and at an MQTT broker [default: its address]. On a successor ring the --id counts; there
+    /// the name is for the broker and for your eyes
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Join the ring of these nodes, as HOST:PORT (zmq) or by name (mqtt); some may be down
+    /// successor: the node's place, a decimal number from 0 to 4294967295 [default: a random one]
+    #[arg(long, value_name = "ID")]
+    id: Option<Key>,
+
+    /// Join the ring of these nodes, as HOST:PORT (zmq) or by name (mqtt); some may be down. A successor ring at a broker
+    /// needs none
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     join: Vec<String>,
 
@@ -60,117 +76,24 @@ pub(crate) struct Args {
     options: Options,
 }
 
+/// The protocols that nodes speak among themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Protocol {
+    /// Publishers and subscribers find each other; every node knows all
+    #[default]
+    OneHop,
+    /// A key-value store that any MQTT client can use; every node knows its neighbours
+    Successor,
+}
+
 /// Runs until it is told to stop, then leaves.
 pub(crate) async fn run(args: Args) -> Result<()> {
-    if let Some(name) = &args.name {
-        // Before anything is opened.
-        NodeName::new(name)?;
-    }
-    let seeds = args.options.kind()?.locators(&args.join)?;
-    let endpoint = Endpoint { name: args.name.as_deref(), listen: Some(LISTEN), towards: None };
-    let session = args.options.open(endpoint).await?;
-    let mut stop = Stop::listen()?;
-    let mut builder = DhtNode::builder(session.clone()).join(seeds);
-    if let Some(name) = &args.name {
-        builder = builder.name(name);
-    }
-    let node = builder.start().await?;
-    let me = node.me();
-    let alone = || args.join.join(", ");
-    let watched = tokio::select! {
-        watched = watch(&node) => watched,
-        never = mention_that_nobody_answers(&node, alone) => match never {},
-        () = stop.requested() => Ok(()),
-    };
-    let left = tokio::select! {
-        left = node.leave() => left.map_err(Into::into),
-        () = stop.requested() => Err(anyhow!("told to stop twice: {} has not handed over what it held", me.name)),
-    };
-    drop(session.close(GOODBYE).await);
-    watched?;
-    left?;
-    tell("left", &me)
-}
-
-/// Prints what happens on the ring. Ends with an error only.
-async fn watch(node: &DhtNode<BoxTransport>) -> Result<()> {
-    // Listening first, looking second: nobody is missed in between, and who is seen twice is told once.
-    let mut events = node.events();
-    let me = node.me();
-    let mut known: BTreeMap<NodeName, Member> = BTreeMap::from([(me.name.clone(), me.clone())]);
-    tell("started", &me)?;
-    catch_up(node, &mut known)?;
-    loop {
-        match events.recv().await {
-            Ok(NodeEvent::Member(event)) => follow(event, &mut known)?,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => catch_up(node, &mut known)?,
-            Err(RecvError::Closed) => return Err(anyhow!("the node {} has ended", me.name)),
+    match args.protocol {
+        Protocol::OneHop if args.id.is_some() => {
+            let message = "--id goes with --protocol successor: add that, or give the node a --name";
+            Err(Usage::new(message).into())
         }
+        Protocol::OneHop => one_hop::run(args).await,
+        Protocol::Successor => successor::run(args).await,
     }
-}
-
-fn follow(event: MemberEvent, known: &mut BTreeMap<NodeName, Member>) -> Result<()> {
-    match event {
-        MemberEvent::Up(member) => match known.insert(member.name.clone(), member.clone()) {
-            Some(before) if before == member => Ok(()),
-            _ => tell("joined", &member),
-        },
-        MemberEvent::Down(member) => {
-            known.remove(&member.name);
-            tell("failed", &member)
-        }
-        MemberEvent::Left(member) => {
-            known.remove(&member.name);
-            tell("left", &member)
-        }
-        MemberEvent::Restarted { to, .. } => {
-            known.insert(to.name.clone(), to.clone());
-            tell("restarted", &to)
-        }
-        MemberEvent::Renewed(member) => {
-            known.insert(member.name.clone(), member.clone());
-            tell("renewed", &member)
-        }
-        MemberEvent::NameTaken { by } => Err(anyhow!(
-            "another node, at {}, has taken the name {:?}: give each node a --name of its own",
-            by.locator,
-            by.name.as_str()
-        )),
-    }
-}
-
-/// Tells how the ring differs from what was told.
-fn catch_up(node: &DhtNode<BoxTransport>, known: &mut BTreeMap<NodeName, Member>) -> Result<()> {
-    let now: BTreeMap<_, _> =
-        node.members().into_iter().map(|member| (member.name.clone(), member)).collect();
-    for (name, member) in &now {
-        if known.get(name) != Some(member) {
-            tell("joined", member)?;
-        }
-    }
-    for member in known.values().filter(|member| !now.contains_key(&member.name)) {
-        tell("left", member)?;
-    }
-    *known = now;
-    Ok(())
-}
-
-/// The node goes on looking; whoever mistyped an address should know.
-async fn mention_that_nobody_answers(
-    node: &DhtNode<BoxTransport>,
-    asked: impl Fn() -> String,
-) -> std::convert::Infallible {
-    tokio::time::sleep(ALONE).await;
-    let asked = asked();
-    if !asked.is_empty() && node.members().len() == 1 {
-        events::say(&format!("no answer from {asked} yet: is a node running there? Still looking"));
-    }
-    std::future::pending().await
-}
-
-fn tell(what: &str, member: &Member) -> Result<()> {
-    let name = escape(member.name.as_str().as_bytes()).replace('\t', "\\t");
-    // A line at a time: whoever reads the pipe sees it at once.
-    writeln!(io::stdout(), "{what}\t{name}\t{}", member.locator).context("cannot write to standard output")
 }

@@ -82,8 +82,8 @@ pub(crate) struct SuccessorCore {
     view: View,
     /// The nearest members of the view, while on the ring.
     links: Links,
-    /// Changes whenever duties do: answers to earlier questions do not count.
-    epoch: u64,
+    /// The latest turn that was given to a pair.
+    turn: u64,
     pairs: BTreeMap<Key, Pair>,
     transfers: Transfers,
     waiters: Waiters,
@@ -117,7 +117,7 @@ impl SuccessorCore {
             view: View::new(id),
             links: Links::default(),
             // A restarted node must not take answers to its former life for its own.
-            epoch: clock.tick(now),
+            turn: clock.tick(now),
             clock,
             pairs: BTreeMap::new(),
             transfers: Transfers::default(),

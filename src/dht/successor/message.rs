@@ -92,14 +92,17 @@ pub(crate) struct Replica {
 /// What is said about a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReplicaBody {
-    /// Keep this copy. Answered by `Have`.
+    /// I am the owner: keep this copy for me. Answered by `Have`.
     Store { version: u64, value: Arc<str> },
-    /// I hold a copy that is not mine to keep: does the owner have it? Answered by `Have`, `Keep` or `Lack`.
-    Ask { version: u64, digest: u64 },
-    /// I hold this version, and as the owner: so does my successor.
-    Have { version: u64, digest: u64 },
-    /// I am the owner and hold this version; you are my successor: keep yours.
+    /// The same, to a node that has the value. Answered by `Have` or `Lack`.
     Keep { version: u64, digest: u64 },
-    /// I am the owner and have nothing of it.
+    /// I hold a copy that is not mine to keep: does the owner have it? Answered by `Have` or `Lack`, and by `Free` from
+    /// the node `bound`, for which this copy is kept.
+    Ask { version: u64, digest: u64, bound: Option<Key> },
+    /// I keep this version for you; or, as the owner: another node keeps it for me.
+    Have { version: u64, digest: u64 },
+    /// I have nothing of it.
     Lack,
+    /// I do not count on your copy.
+    Free,
 }

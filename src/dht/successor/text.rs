@@ -227,14 +227,17 @@ fn decode_addresses<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<Stri
     Ok(addresses)
 }
 
-/// `FROM/TAG/WORD/KEY`, then `/VERSION VALUE` of a copy to store, or `/VERSION/DIGEST`.
+/// `FROM/TAG/WORD/KEY`, then for most words `/VERSION VALUE` or `/VERSION/DIGEST`.
 fn encode_replica(replica: &Replica) -> String {
     let Replica { from, tag, key, body } = replica;
     match body {
         ReplicaBody::Store { version, value } => format!("{from}/{tag}/store/{key}/{version} {value}"),
-        ReplicaBody::Ask { version, digest } => format!("{from}/{tag}/ask/{key}/{version}/{digest:016x}"),
-        ReplicaBody::Have { version, digest } => format!("{from}/{tag}/have/{key}/{version}/{digest:016x}"),
         ReplicaBody::Keep { version, digest } => format!("{from}/{tag}/keep/{key}/{version}/{digest:016x}"),
+        ReplicaBody::Ask { version, digest, bound } => {
+            format!("{from}/{tag}/ask/{key}/{version}/{digest:016x}/{}", or_none(*bound))
+        }
+        ReplicaBody::Have { version, digest } => format!("{from}/{tag}/have/{key}/{version}/{digest:016x}"),
+        ReplicaBody::Free => format!("{from}/{tag}/free/{key}"),
         ReplicaBody::Lack => format!("{from}/{tag}/lack/{key}"),
     }
 }
@@ -250,11 +253,16 @@ fn decode_replica(text: &str, max_value: usize) -> Result<Replica, Malformed> {
         ("store", Some(value)) => {
             ReplicaBody::Store { version: version()?, value: decode_value(value, max_value)? }
         }
-        ("ask", None) => ReplicaBody::Ask { version: version()?, digest: digest(parts.next())? },
+        ("ask", None) => {
+            let (version, digest) = (version()?, digest(parts.next())?);
+            let bound = number_or_none(parts.next().ok_or(Malformed::Shape)?)?;
+            ReplicaBody::Ask { version, digest, bound }
+        }
         ("have", None) => ReplicaBody::Have { version: version()?, digest: digest(parts.next())? },
         ("keep", None) => ReplicaBody::Keep { version: version()?, digest: digest(parts.next())? },
         ("lack", None) => ReplicaBody::Lack,
-        ("store" | "ask" | "have" | "keep" | "lack", _) => return Err(Malformed::Shape),
+        ("free", None) => ReplicaBody::Free,
+        ("store" | "keep" | "ask" | "have" | "lack" | "free", _) => return Err(Malformed::Shape),
         _ => return Err(Malformed::Word),
     };
     if parts.next().is_some() {

@@ -9,11 +9,18 @@ use crate::failure::Usage;
 const BROKER: &str = "mqtt://127.0.0.1:1883";
 
 pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> MqttTransport {
-    let transport = MqttTransport::new(options.broker.as_deref().unwrap_or(BROKER));
-    match endpoint.name {
-        Some(name) => transport.client_id(name),
-        None => transport,
+    let mut transport = MqttTransport::new(broker(options));
+    if let Some(name) = endpoint.name {
+        transport = transport.client_id(name);
     }
+    if let Some((topic, payload)) = endpoint.will {
+        transport = transport.last_will(topic, payload.to_owned());
+    }
+    transport
+}
+
+pub(super) fn broker(options: &Options) -> &str {
+    options.broker.as_deref().unwrap_or(BROKER)
 }
 
 pub(super) fn locator(text: &str) -> Result<Locator> {

@@ -118,20 +118,22 @@ impl SuccessorCore {
 
     /// Begins every duty anew: who owns what, or who is to be asked, has changed.
     pub(super) fn reassess(&mut self, now: Mono) {
-        self.epoch += 1;
         self.transfers.clear();
         let keys: Vec<Key> = self.pairs.keys().copied().collect();
         for key in keys {
             let owned = self.owns(key);
+            self.turn += 1;
             let Some(pair) = self.pairs.get_mut(&key) else { continue };
+            pair.turn = self.turn;
             pair.offered = false;
+            pair.held_for.retain(|id| self.view.contains(*id));
             if owned {
                 pair.mine = true;
-                pair.held_for = None;
             } else {
                 pair.fresh = false;
-                // The next owner may let the successor drop its copy.
+                // The copy that it counted on may go.
                 pair.held_by = None;
+                pair.known_at = None;
                 if pair.mine {
                     self.transfers.owe(key);
                 }

@@ -13,10 +13,14 @@ pub(super) struct Pair {
     pub(super) digest: u64,
     /// 0 if it came from a plain peer.
     pub(super) version: u64,
-    /// The successor that is known to hold this version.
+    /// The successor that keeps this version for this node, the owner.
     pub(super) held_by: Option<Key>,
-    /// The owner that counts on this copy.
-    pub(super) held_for: Option<Key>,
+    /// The successor is known to have this value already.
+    pub(super) known_at: Option<Key>,
+    /// The nodes that count on this copy; nearly always one at most.
+    pub(super) held_for: Vec<Key>,
+    /// Told with every question about it: answers to earlier ones do not count.
+    pub(super) turn: u64,
     /// This node has owned it, and has not yet heard that another owner has it safely.
     pub(super) mine: bool,
     /// A client has put it while this node, a newcomer, is still being handed what there was before: whatever the former
@@ -35,7 +39,9 @@ impl Pair {
             value,
             version,
             held_by: None,
-            held_for: None,
+            known_at: None,
+            held_for: Vec::new(),
+            turn: 0,
             mine: false,
             fresh: false,
             sure: true,
@@ -49,7 +55,16 @@ impl Pair {
         self.value = value;
         self.version = version;
         self.held_by = None;
+        self.known_at = None;
         self.sure = true;
+    }
+
+    /// Another node counts on this copy.
+    pub(super) fn hold_for(&mut self, owner: Key) {
+        self.mine = false;
+        if !self.held_for.contains(&owner) {
+            self.held_for.push(owner);
+        }
     }
 
     /// Whether another copy supersedes this one. The same version twice can only come of a fault; the digests then

@@ -34,11 +34,14 @@ impl SuccessorCore {
         match self.pairs.get_mut(&key) {
             None if full => return self.refuse_full(key),
             None if handover => {
-                let pair = Pair { mine: true, ..Pair::new(value, 0) };
+                self.turn += 1;
+                let pair = Pair { mine: true, turn: self.turn, ..Pair::new(value, 0) };
                 self.pairs.insert(key, pair);
             }
             None => {
-                let pair = Pair { mine: true, fresh, ..Pair::new(value, self.clock.tick(now)) };
+                self.turn += 1;
+                let version = self.clock.tick(now);
+                let pair = Pair { mine: true, fresh, turn: self.turn, ..Pair::new(value, version) };
                 self.pairs.insert(key, pair);
             }
             Some(pair) if handover => {

@@ -62,7 +62,7 @@ impl SuccessorCore {
             Duty::Nothing => self.settled(now, key),
             Duty::Wait => self.transfers.wait(key, again),
             Duty::Store(to) => {
-                self.store_at(to, self.epoch, key);
+                self.replicate(to, key);
                 self.transfers.wait(key, again);
             }
             Duty::Ask => {
@@ -82,10 +82,7 @@ impl SuccessorCore {
                 }
                 self.transfers.wait(key, again);
             }
-            Duty::Drop => {
-                self.pairs.remove(&key);
-                self.settled(now, key);
-            }
+            Duty::Drop => self.forget(now, key),
         }
     }
 
@@ -119,7 +116,7 @@ impl SuccessorCore {
 
     /// Whether this copy is the second one that the owner counts on.
     fn is_kept_for(&self, owner: Key, pair: &Pair) -> bool {
-        !pair.mine && pair.held_for == Some(owner) && self.links.predecessor == Some(owner)
+        !pair.mine && pair.held_for.contains(&owner) && self.links.predecessor == Some(owner)
     }
 
     fn duty_of_owner(&self, now: Mono, pair: &Pair) -> Duty {
@@ -142,7 +139,9 @@ impl SuccessorCore {
                         let node = self.id;
                         self.publish(Message::AckPut { client, node });
                     }
-                    Waiter::Ask { from, tag } => self.have_safely(from, tag, key),
+                    // The successor keeps its copy, and has been told so.
+                    Waiter::Ask { from, .. } if self.links.successor == Some(from) => {}
+                    Waiter::Ask { from, tag } => self.have(from, tag, key),
                 }
             }
         }
@@ -164,11 +163,17 @@ impl SuccessorCore {
         }
         match body {
             ReplicaBody::Store { version, value } => self.on_store(now, from, tag, key, version, value),
-            ReplicaBody::Ask { version, digest } => self.on_ask(now, from, tag, key, version, digest),
-            _ if tag != self.epoch => {}
-            ReplicaBody::Have { version, digest } => self.on_have(now, from, key, version, digest, false),
-            ReplicaBody::Keep { version, digest } => self.on_have(now, from, key, version, digest, true),
-            ReplicaBody::Lack => self.on_lack(now, key),
+            ReplicaBody::Keep { version, digest } => self.on_keep(now, from, tag, key, version, digest),
+            ReplicaBody::Ask { version, digest, bound } => {
+                self.on_ask(now, from, tag, key, version, digest);
+                if bound == Some(self.id) && !self.owns(key) {
+                    self.say(from, tag, key, ReplicaBody::Free);
+                }
+            }
+            _ if self.pairs.get(&key).is_none_or(|pair| pair.turn != tag) => {}
+            ReplicaBody::Have { version, digest } => self.on_have(now, from, key, version, digest),
+            ReplicaBody::Lack => self.on_lack(now, from, key),
+            ReplicaBody::Free => self.on_free(now, from, key),
         }
     }
 
@@ -194,12 +199,14 @@ impl SuccessorCore {
                 pair.sure = true;
                 if !owned {
                     // The other one has an older value: it gets this one.
-                    return self.store_at(from, tag, key);
+                    return self.store_at(from, NO_ANSWER, key);
                 }
             }
             None if full => return self.refuse_full(key),
             None => {
-                self.pairs.insert(key, Pair { mine: owned, ..Pair::new(value, version) });
+                self.turn += 1;
+                let pair = Pair { mine: owned, turn: self.turn, ..Pair::new(value, version) };
+                self.pairs.insert(key, pair);
             }
         }
         self.answer_held(now, key);
@@ -207,14 +214,41 @@ impl SuccessorCore {
             self.warmth.progress(now);
             self.waiters.add(key, Waiter::Ask { from, tag });
             self.see_to(now, key);
+        } else if tag == NO_ANSWER {
+            self.transfers.ready(key);
         } else {
-            if let Some(pair) = self.pairs.get_mut(&key) {
-                pair.held_for = Some(from);
+            self.keep_for(now, from, tag, key);
+        }
+    }
+
+    /// The owner counts on the copy that is here.
+    fn on_keep(&mut self, now: Mono, from: Key, tag: u64, key: Key, version: u64, digest: u64) {
+        if self.owns(key) || !self.is_serving() || !self.clock.observe(now, version) {
+            return;
+        }
+        match self.pairs.get_mut(&key) {
+            Some(pair) if pair.digest == digest => {
+                pair.raise(version);
+                self.keep_for(now, from, tag, key);
             }
-            self.have(from, tag, key);
-            if self.has_duty(now, key) {
-                self.transfers.ready(key);
-            }
+            // Then the owner sends the value.
+            _ => self.say(from, tag, key, ReplicaBody::Lack),
+        }
+    }
+
+    fn keep_for(&mut self, now: Mono, owner: Key, tag: u64, key: Key) {
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            pair.hold_for(owner);
+            self.have(owner, tag, key);
+        }
+        if self.transfers.repaid(key) {
+            self.announce(now);
+        }
+        // If this node knows of another one between the owner and itself, one of the two is about to learn better.
+        if self.has_duty(now, key) {
+            self.transfers.ready(key);
+        } else {
+            self.settled(now, key);
         }
     }
 
@@ -227,9 +261,7 @@ impl SuccessorCore {
         let Some(pair) = self.pairs.get_mut(&key) else {
             // A newcomer's pairs come from its successor; an old copy from elsewhere must not be the first.
             if successor || !self.warmth.is_newcomer() {
-                let (id, to) = (self.id, Some(from));
-                let replica = Replica { from: id, tag, key, body: ReplicaBody::Lack };
-                self.publish(Message::Replica { to, replica });
+                self.say(from, tag, key, ReplicaBody::Lack);
             }
             return;
         };
@@ -237,8 +269,10 @@ impl SuccessorCore {
         if pair.digest == digest {
             pair.raise(version);
             pair.sure = true;
-            if successor && pair.version == version {
-                pair.held_by = Some(from);
+            if successor {
+                // It would not ask if it knew that this node counts on it.
+                pair.held_by = None;
+                pair.known_at = Some(from);
             }
         } else if pair.is_before(version, digest) {
             // Its copy is the later one: it sends it when it hears what there is.
@@ -251,8 +285,8 @@ impl SuccessorCore {
         self.see_to(now, key);
     }
 
-    /// The successor holds a copy, or the owner has the pair safely.
-    fn on_have(&mut self, now: Mono, from: Key, key: Key, version: u64, digest: u64, keep: bool) {
+    /// The successor keeps a copy, or the owner has the pair safely.
+    fn on_have(&mut self, now: Mono, from: Key, key: Key, version: u64, digest: u64) {
         if !self.clock.observe(now, version) {
             return;
         }
@@ -271,16 +305,35 @@ impl SuccessorCore {
             self.store_at(from, NO_ANSWER, key);
             self.transfers.wait(key, now + self.config.retry / 4);
         } else {
-            self.release(now, key, keep.then_some(from));
+            self.release(now, from, key);
         }
     }
 
-    /// The owner has nothing of this pair.
-    fn on_lack(&mut self, now: Mono, key: Key) {
-        if !self.owns(key) && self.pairs.contains_key(&key) && self.has_duty(now, key) {
-            self.hand_over(key);
-            self.ask(key);
-            self.transfers.wait(key, now + self.config.retry);
+    /// The owner, or the one that should keep a copy, has nothing of this pair.
+    fn on_lack(&mut self, now: Mono, from: Key, key: Key) {
+        match self.duty(now, key) {
+            Duty::Store(to) if to == from => {}
+            Duty::Ask | Duty::HandOver => {
+                self.hand_over(key);
+                self.ask(key);
+                return self.transfers.wait(key, now + self.config.retry);
+            }
+            _ => return,
+        }
+        self.see_to(now, key);
+    }
+
+    /// A node that counted on this copy does not own the pair any more.
+    fn on_free(&mut self, now: Mono, from: Key, key: Key) {
+        self.turn += 1;
+        let turn = self.turn;
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            pair.held_for.retain(|id| *id != from);
+            // What others have answered may be older than this word.
+            pair.turn = turn;
+            if self.has_duty(now, key) {
+                self.transfers.ready(key);
+            }
         }
     }
 
@@ -291,31 +344,29 @@ impl SuccessorCore {
         if client != &*self.handover_tag() || self.owns(key) || self.view.owner(key) != Some(node) {
             return;
         }
-        self.release(now, key, None);
+        self.forget(now, key);
         let next = self.transfers.owed().find(|key| self.duty(now, *key) == Duty::HandOverPlain);
         if let Some(next) = next {
             self.transfers.ready(next);
         }
     }
 
-    /// The owner and its successor hold this pair: this copy may go, unless it is the one that the owner counts on.
-    fn release(&mut self, now: Mono, key: Key, kept_for: Option<Key>) {
-        if let Some(pair) = self.pairs.get_mut(&key) {
-            pair.mine = false;
-            pair.held_for = kept_for;
+    /// The owner and a node that keeps it for the owner hold this pair: this copy may go, unless somebody else counts on
+    /// it.
+    fn release(&mut self, now: Mono, by: Key, key: Key) {
+        let Some(pair) = self.pairs.get_mut(&key) else { return };
+        pair.mine = false;
+        pair.held_for.retain(|id| *id != by && self.view.contains(*id));
+        if pair.held_for.is_empty() {
+            self.forget(now, key);
+        } else if self.transfers.repaid(key) {
+            self.announce(now);
         }
-        if kept_for.is_none() {
-            self.pairs.remove(&key);
-        }
-        if self.has_duty(now, key) {
-            // This node knows of another one between the owner and itself: one of the two is about to learn better, and
-            // it asks again.
-            if self.transfers.repaid(key) {
-                self.announce(now);
-            }
-        } else {
-            self.settled(now, key);
-        }
+    }
+
+    fn forget(&mut self, now: Mono, key: Key) {
+        self.pairs.remove(&key);
+        self.settled(now, key);
     }
 
     /// Hands a pair to its owner, whoever that is.
@@ -330,37 +381,39 @@ impl SuccessorCore {
 
     fn ask(&mut self, key: Key) {
         if let Some(pair) = self.pairs.get(&key) {
-            let body = ReplicaBody::Ask { version: pair.version, digest: pair.digest };
-            let replica = Replica { from: self.id, tag: self.epoch, key, body };
+            let bound = pair.held_for.first().copied();
+            let body = ReplicaBody::Ask { version: pair.version, digest: pair.digest, bound };
+            let replica = Replica { from: self.id, tag: pair.turn, key, body };
             self.publish(Message::Replica { to: None, replica });
+        }
+    }
+
+    /// Gives the successor a copy to keep; only the word, if it has the value.
+    fn replicate(&mut self, to: Key, key: Key) {
+        let Some(pair) = self.pairs.get_mut(&key) else { return };
+        let (tag, version, digest) = (pair.turn, pair.version, pair.digest);
+        if pair.known_at.take() == Some(to) {
+            self.say(to, tag, key, ReplicaBody::Keep { version, digest });
+        } else {
+            self.store_at(to, tag, key);
         }
     }
 
     fn store_at(&mut self, to: Key, tag: u64, key: Key) {
         if let Some(pair) = self.pairs.get(&key) {
             let body = ReplicaBody::Store { version: pair.version, value: pair.value.clone() };
-            let replica = Replica { from: self.id, tag, key, body };
-            self.publish(Message::Replica { to: Some(to), replica });
+            self.say(to, tag, key, body);
         }
     }
 
     fn have(&mut self, to: Key, tag: u64, key: Key) {
         if let Some(pair) = self.pairs.get(&key) {
             let body = ReplicaBody::Have { version: pair.version, digest: pair.digest };
-            let replica = Replica { from: self.id, tag, key, body };
-            self.publish(Message::Replica { to: Some(to), replica });
+            self.say(to, tag, key, body);
         }
     }
 
-    /// Tells a node that asked that the pair is held twice, or that its own copy is one of the two.
-    fn have_safely(&mut self, to: Key, tag: u64, key: Key) {
-        let Some(pair) = self.pairs.get(&key) else { return };
-        let (version, digest) = (pair.version, pair.digest);
-        let body = if self.links.successor == Some(to) {
-            ReplicaBody::Keep { version, digest }
-        } else {
-            ReplicaBody::Have { version, digest }
-        };
+    fn say(&mut self, to: Key, tag: u64, key: Key, body: ReplicaBody) {
         let replica = Replica { from: self.id, tag, key, body };
         self.publish(Message::Replica { to: Some(to), replica });
     }
