@@ -120,26 +120,27 @@ impl SuccessorCore {
     /// A neighbour for this newcomer, or some newcomer's confirmation.
     pub(super) fn on_ack_join(&mut self, now: Mono, from: Key, to: Key, side: Side) {
         let me = self.id;
-        if to == me && from != me {
-            if let Phase::Joining(joining) = &mut self.phase {
-                // While others come and go there may be several answers: the nearest is right.
-                let nearer = |known: Option<Key>, closer: fn(Key, Key, Key) -> bool| match known {
-                    Some(known) if !closer(from, me, known) => Some(known),
-                    _ => Some(from),
-                };
-                match side {
-                    Side::Successor => {
-                        joining.successor =
-                            nearer(joining.successor, |from, me, known| from.is_between(me, known));
-                    }
-                    Side::Predecessor => {
-                        joining.predecessor =
-                            nearer(joining.predecessor, |from, me, known| from.is_between(known, me));
-                    }
+        if to == me
+            && from != me
+            && let Phase::Joining(joining) = &mut self.phase
+        {
+            // While others come and go there may be several answers: the nearest is right.
+            let nearer = |known: Option<Key>, closer: fn(Key, Key, Key) -> bool| match known {
+                Some(known) if !closer(from, me, known) => Some(known),
+                _ => Some(from),
+            };
+            match side {
+                Side::Successor => {
+                    joining.successor =
+                        nearer(joining.successor, |from, me, known| from.is_between(me, known));
                 }
-                joining.found();
-                return self.confirm(now);
+                Side::Predecessor => {
+                    joining.predecessor =
+                        nearer(joining.predecessor, |from, me, known| from.is_between(known, me));
+                }
             }
+            joining.found();
+            return self.confirm(now);
         }
         self.view.shows_itself(from);
         // Only a node that was heard joining can confirm: nobody slips into the ring by one stray message.

@@ -237,8 +237,11 @@ impl SuccessorCore {
     }
 
     fn keep_for(&mut self, now: Mono, owner: Key, tag: u64, key: Key) {
+        self.turn += 1;
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.hold_for(owner);
+            // The owner's word that this copy may go, if it is still on its way, is older than this one.
+            pair.turn = self.turn;
             self.have(owner, tag, key);
         }
         if self.transfers.repaid(key) {

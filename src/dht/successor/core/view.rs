@@ -155,13 +155,6 @@ impl View {
         news
     }
 
-    /// A node lives, whatever it is doing.
-    pub(super) fn still_here(&mut self, now: Mono, id: Key) {
-        if let Some(heard) = self.heard.get_mut(&id) {
-            heard.at = now;
-        }
-    }
-
     /// A newcomer announces itself. One that has just gone is not believed yet: the word may be of its former life.
     pub(super) fn joins(&mut self, now: Mono, id: Key, quiet: Duration) {
         if id != self.me && !self.is_barred(id, now, quiet) {

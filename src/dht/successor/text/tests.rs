@@ -63,7 +63,12 @@ fn the_extensions_to_the_letter() {
     let store = ReplicaBody::Store { version: 3, value: "a/b c".into() };
     reads(&replica(Some(key(2)), store), "replica/2", "1/8/store/7/3 a/b c");
     let (version, digest) = (3, 0xab);
-    reads(&replica(None, ReplicaBody::Ask { version, digest }), "replica", "1/8/ask/7/3/00000000000000ab");
+    let ask = |bound| replica(None, ReplicaBody::Ask { version, digest, bound });
+    reads(&ask(None), "replica", "1/8/ask/7/3/00000000000000ab/None");
+    reads(&ask(Some(key(9))), "replica", "1/8/ask/7/3/00000000000000ab/9");
+    let keep = ReplicaBody::Keep { version, digest };
+    reads(&replica(Some(key(2)), keep), "replica/2", "1/8/keep/7/3/00000000000000ab");
+    reads(&replica(Some(key(2)), ReplicaBody::Free), "replica/2", "1/8/free/7");
     let have = ReplicaBody::Have { version, digest };
     reads(&replica(Some(key(2)), have), "replica/2", "1/8/have/7/3/00000000000000ab");
     reads(&replica(Some(key(2)), ReplicaBody::Lack), "replica/2", "1/8/lack/7");
@@ -222,9 +227,15 @@ fn replicas() -> impl Strategy<Value = Message> {
     let numbers = || (any::<u64>(), any::<u64>());
     let body = prop_oneof![
         (any::<u64>(), values()).prop_map(|(version, value)| ReplicaBody::Store { version, value }),
-        numbers().prop_map(|(version, digest)| ReplicaBody::Ask { version, digest }),
+        numbers().prop_map(|(version, digest)| ReplicaBody::Keep { version, digest }),
+        (numbers(), prop::option::of(keys())).prop_map(|((version, digest), bound)| ReplicaBody::Ask {
+            version,
+            digest,
+            bound
+        }),
         numbers().prop_map(|(version, digest)| ReplicaBody::Have { version, digest }),
         Just(ReplicaBody::Lack),
+        Just(ReplicaBody::Free),
     ];
     (prop::option::of(keys()), keys(), any::<u64>(), keys(), body).prop_map(|(to, from, tag, key, body)| {
         Message::Replica { to, replica: Replica { from, tag, key, body } }
