@@ -165,7 +165,10 @@ impl SuccessorCore {
         if !self.view.contains(id) {
             return;
         }
-        if self.links.predecessor == Some(id) && self.is_serving() {
+        // Its arc is this node's now; or, if this node has just joined, was a part of its arc.
+        let heir = self.links.predecessor == Some(id);
+        let newcomer = self.links.successor == Some(id) && self.warmth.is_newcomer();
+        if self.is_serving() && (heir || newcomer) {
             self.warmth.await_leaver(now, id);
         }
         self.depart(now, id);

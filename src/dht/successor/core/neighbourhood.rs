@@ -140,12 +140,12 @@ impl SuccessorCore {
                 // The copy that it counted on may go.
                 pair.held_by = None;
                 pair.known_at = None;
-                if pair.mine {
-                    self.transfers.owe(key);
-                }
             }
             if self.has_duty(now, key) {
                 self.transfers.ready(key);
+                if !owned {
+                    self.transfers.owe(key);
+                }
             }
         }
         let mut waiters = std::mem::take(&mut self.waiters);

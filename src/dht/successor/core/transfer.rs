@@ -215,6 +215,7 @@ impl SuccessorCore {
             self.waiters.add(key, Waiter::Ask { from, tag });
             self.see_to(now, key);
         } else if tag == NO_ANSWER {
+            self.transfers.owe(key);
             self.transfers.ready(key);
         } else {
             self.keep_for(now, from, tag, key);

@@ -13,7 +13,7 @@ pub(super) struct Transfers {
     queued: BTreeSet<Key>,
     /// Said, and not answered yet: when to say it again.
     waiting: Schedule<Key>,
-    /// Pairs that this node has owned and must hand over.
+    /// Pairs of others that their owners may be lacking.
     owed: BTreeSet<Key>,
     /// A plain peer's acknowledgement names no key: it is given one pair at a time.
     plain: Option<Key>,
@@ -98,7 +98,7 @@ impl Transfers {
         self.plain
     }
 
-    /// The pairs that this node must hand over.
+    /// The pairs that others may be lacking.
     pub(super) fn owed(&self) -> impl Iterator<Item = Key> {
         self.owed.iter().copied()
     }
