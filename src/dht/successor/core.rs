@@ -77,6 +77,8 @@ pub(crate) struct SuccessorCore {
     config: SuccessorConfig,
     /// Where it is reached, on a transport without a broker.
     address: Option<String>,
+    /// The last node whose address it has passed on.
+    introduced: Key,
     clock: VersionClock,
     phase: Phase,
     view: View,
@@ -113,6 +115,7 @@ impl SuccessorCore {
         let mut core = Self {
             id,
             address,
+            introduced: id,
             phase: Phase::Joining(Joining::new(now)),
             view: View::new(id),
             links: Links::default(),

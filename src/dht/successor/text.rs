@@ -19,7 +19,7 @@ pub(super) const CLIENT_TOPICS: [&str; 4] = ["ack-put", "res-get", "err-get", "h
 /// The longest name of a client that is believed, in bytes.
 const MAX_CLIENT: usize = 256;
 /// The most addresses in one message, and the longest of them in bytes.
-const MAX_ADDRESSES: usize = 8;
+pub(super) const MAX_ADDRESSES: usize = 8;
 const MAX_ADDRESS: usize = 512;
 
 /// Everything that a node listens to; `replica/ID` is its own.

@@ -5,6 +5,7 @@ use super::{Action, Phase, SuccessorCore};
 use crate::dht::key::Key;
 use crate::dht::successor::event::{Links, SuccessorEvent};
 use crate::dht::successor::message::{Heal, Message, Plain, Stage};
+use crate::dht::successor::text::MAX_ADDRESSES;
 use crate::time::Mono;
 
 impl SuccessorCore {
@@ -16,6 +17,7 @@ impl SuccessorCore {
             predecessor: is_plain(self.links.predecessor),
             successor: is_plain(self.links.successor),
         };
+        let addresses = self.addresses();
         let heal = Heal {
             id: self.id,
             predecessor: self.links.predecessor,
@@ -23,7 +25,7 @@ impl SuccessorCore {
             plain,
             stage: self.stage(),
             clock: self.clock.tick(now),
-            addresses: self.addresses(),
+            addresses,
         };
         self.publish(Message::Heal(heal));
     }
@@ -84,7 +86,9 @@ impl SuccessorCore {
     /// The successor knows this node as its predecessor, or it does not and acts in its place.
     fn listen_to_successor(&mut self, now: Mono, heal: &Heal) {
         if heal.predecessor == Some(self.id) {
-            if heal.stage == Stage::Done {
+            // Without a broker a newcomer meets the others one by one: those who hold its pairs may be to come.
+            let met = self.address.is_none() || now >= self.acquainted;
+            if heal.stage == Stage::Done && met {
                 let was_warm = self.warmth.is_warm();
                 self.warmth.complete();
                 self.after_warmth(now, was_warm);
@@ -185,13 +189,18 @@ impl SuccessorCore {
         self.announce(now);
     }
 
-    /// Whom the members know, this node first.
-    fn addresses(&self) -> Vec<String> {
+    /// Where this node and its neighbours are reached, and some others in turn: whoever has met one node meets all.
+    fn addresses(&mut self) -> Vec<String> {
         let Some(own) = &self.address else { return Vec::new() };
-        let neighbours = [self.links.predecessor, self.links.successor];
-        let known = neighbours.into_iter().flatten().filter_map(|id| self.view.heard(id)?.addresses.first());
-        let mut addresses: Vec<String> = std::iter::once(own).chain(known).cloned().collect();
-        addresses.dedup();
+        let mut addresses = vec![own.clone()];
+        let neighbours = [self.links.predecessor, self.links.successor].into_iter().flatten();
+        let others = self.view.heard_after(self.introduced);
+        for (id, address) in neighbours.filter_map(|id| self.view.address(id)).chain(others) {
+            if addresses.len() < MAX_ADDRESSES && !addresses.iter().any(|known| known == address) {
+                addresses.push(address.to_string());
+                self.introduced = id;
+            }
+        }
         addresses
     }
 

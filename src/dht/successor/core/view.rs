@@ -4,6 +4,7 @@
 //! in any order and lead to the same neighbours: that is what makes concurrent joins and crashes converge.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use crate::dht::key::Key;
@@ -146,6 +147,17 @@ impl View {
     /// What a node last said of itself.
     pub(super) fn heard(&self, id: Key) -> Option<&Heard> {
         self.heard.get(&id)
+    }
+
+    /// Where a node is reached.
+    pub(super) fn address(&self, id: Key) -> Option<(Key, &str)> {
+        self.heard.get(&id)?.addresses.first().map(|address| (id, address.as_str()))
+    }
+
+    /// Where all that were heard are reached, once around the circle.
+    pub(super) fn heard_after(&self, id: Key) -> impl Iterator<Item = (Key, &str)> {
+        let after = self.heard.range((Bound::Excluded(id), Bound::Unbounded));
+        after.chain(self.heard.range(..=id)).filter_map(|(id, _)| self.address(*id))
     }
 
     /// A member uses the extensions. `true` if it was taken for a plain peer until now.
