@@ -7,6 +7,7 @@
 pub mod mosquitto;
 #[cfg(feature = "cli")]
 pub mod program;
+pub mod successor;
 
 use std::future::Future;
 use std::time::Duration;

@@ -155,7 +155,7 @@ impl<T: Transport> DhtNode<T, Successor> {
     }
 
     /// Hands this node's pairs over and ends. The session stays open; [close](Session::close) it, so that the last
-    /// messages go out.
+    /// messages go out. Dropping the call half way is a crash as far as the ring is concerned.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] if pairs could not be handed over in [`SuccessorConfig::leave_timeout`], with their number:

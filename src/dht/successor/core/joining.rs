@@ -147,6 +147,7 @@ impl SuccessorCore {
         if side == Side::Predecessor
             && from != me
             && self.view.joined_lately(from, now)
+            && !self.view.is_barred(from, now, self.config.quiet)
             && self.view.add(now, from)
         {
             self.relink(now);

@@ -85,7 +85,8 @@ impl SuccessorCore {
                 let value = pair.value.clone();
                 self.publish(Message::ResGet { key, value });
             }
-            None if warm => self.publish(Message::ErrGet(key)),
+            // A leaver's arc may have grown by that of another one, which hands over to somebody else.
+            None if warm && self.is_serving() => self.publish(Message::ErrGet(key)),
             _ if self.held.len() < MAX_HELD => {
                 self.held.insert(key, now + self.config.leave_timeout);
             }

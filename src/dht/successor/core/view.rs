@@ -46,6 +46,7 @@ pub(super) struct View {
     heard: BTreeMap<Key, Heard>,
     gone: BTreeMap<Key, Mono>,
     joiners: BTreeMap<Key, Mono>,
+    expected: BTreeMap<Key, Mono>,
     /// Who has spoken as a node, on the ring or not.
     nodes: BTreeMap<Key, Mono>,
     /// Plain members that others do not know of, and since when they say so.
@@ -60,6 +61,7 @@ impl View {
             heard: BTreeMap::new(),
             gone: BTreeMap::new(),
             joiners: BTreeMap::new(),
+            expected: BTreeMap::new(),
             nodes: BTreeMap::new(),
             denied: BTreeMap::new(),
         }
@@ -158,21 +160,22 @@ impl View {
 
     /// A newcomer announces itself. One that has just gone is not believed yet: the word may be of its former life.
     pub(super) fn joins(&mut self, now: Mono, id: Key, quiet: Duration) {
-        if id != self.me && !self.is_barred(id, now, quiet) {
-            self.expect(now, id);
-        }
-    }
-
-    /// A node may be back soon.
-    pub(super) fn expect(&mut self, now: Mono, id: Key) {
-        if self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id) {
+        let room = self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id);
+        if id != self.me && room && !self.is_barred(id, now, quiet) {
             self.joiners.insert(id, now);
         }
     }
 
-    /// Whether anybody has announced itself within so long.
+    /// A node that has gone still speaks: it may be back soon.
+    pub(super) fn expect(&mut self, now: Mono, id: Key) {
+        if self.expected.len() < MAX_IDS {
+            self.expected.insert(id, now);
+        }
+    }
+
+    /// Whether anybody has announced itself, or is expected back, within so long.
     pub(super) fn is_sought(&self, now: Mono, within: Duration) -> bool {
-        self.joiners.values().any(|at| now.saturating_since(*at) < within)
+        self.joiners.values().chain(self.expected.values()).any(|at| now.saturating_since(*at) < within)
     }
 
     /// Whether a node has announced itself lately.
@@ -182,9 +185,12 @@ impl View {
 
     /// Members of this library that were silent for the lease.
     pub(super) fn silent(&self, now: Mono, lease: Duration) -> Vec<Key> {
-        let silent =
-            |id: &&Key| self.heard.get(id).is_some_and(|heard| now.saturating_since(heard.at) >= lease);
-        self.members.keys().filter(silent).copied().collect()
+        let silent = |(id, since): &(&Key, &Mono)| match self.heard.get(id) {
+            Some(heard) => now.saturating_since(heard.at) >= lease,
+            // It has spoken as a node of this library before it became a member: it is no plain peer.
+            None => self.nodes.contains_key(id) && now.saturating_since(**since) >= lease,
+        };
+        self.members.iter().filter(silent).map(|(id, _)| *id).collect()
     }
 
     /// This node itself was not listening: nobody is blamed for silence.
@@ -219,6 +225,7 @@ impl View {
     pub(super) fn purge(&mut self, now: Mono, lease: Duration) {
         self.gone.retain(|_, at| now.saturating_since(*at) < GONE);
         self.nodes.retain(|_, at| now.saturating_since(*at) < GONE);
+        self.expected.retain(|_, at| now.saturating_since(*at) < JOINER);
         self.joiners.retain(|_, at| now.saturating_since(*at) < JOINER);
         let members = &self.members;
         self.heard.retain(|id, heard| members.contains_key(id) || now.saturating_since(heard.at) < lease);

@@ -111,7 +111,7 @@ fn what_a_shell_adds_to_a_number_is_no_mistake() {
 
 #[test]
 fn malformed_messages_are_told_apart() {
-    let mistakes: [(&str, &[u8], Malformed); 32] = [
+    let mistakes: [(&str, &[u8], Malformed); 33] = [
         ("weather", b"7", Malformed::Topic),
         ("replica2", b"1/8/lack/7", Malformed::Topic),
         ("put/x", b"c/7 v", Malformed::Topic),
@@ -138,7 +138,8 @@ fn malformed_messages_are_told_apart() {
         ("leave", b"1/none/2", Malformed::Number),
         ("ack-leave", b"1", Malformed::Shape),
         ("heal", b"1/2/3/done", Malformed::Shape),
-        ("heal", b"1/2/3/dead/5", Malformed::Word),
+        ("heal", b"1/2/3/half/done/5", Malformed::Word),
+        ("heal", b"1/2/3/neither/dead/5", Malformed::Word),
         ("heal", b"1/1/3/neither/done/5", Malformed::Twice),
         ("replica/2", b"1/8/have/7/3", Malformed::Shape),
         ("replica/2", b"1/8/store/7/3", Malformed::Shape),
