@@ -247,9 +247,9 @@ impl SuccessorCore {
         if self.transfers.repaid(key) {
             self.announce(now);
         }
-        // If this node knows of another one between the owner and itself, one of the two is about to learn better.
         if self.has_duty(now, key) {
-            self.transfers.ready(key);
+            // This node knows of another one between the owner and itself: one of the two is about to learn better.
+            self.transfers.wait(key, now + self.config.retry);
         } else {
             self.settled(now, key);
         }
