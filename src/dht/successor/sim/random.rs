@@ -13,7 +13,7 @@ use crate::dht::key::Key;
 use crate::dht::sim::for_seeds_in;
 use crate::dht::successor::config::SuccessorConfig;
 
-const MAX_NODES: usize = 7;
+const MAX_NODES: usize = 6;
 const MAX_FAULTS: u32 = 2;
 
 /// A test for each line, so that they run side by side.
@@ -65,7 +65,7 @@ impl Schedule {
         let config = SuccessorConfig { join_interval, join_attempts, ..SuccessorConfig::default() };
         let must_find = !faults && !medium.reorders;
         let mut world = World::new(seed, medium, config);
-        let pairs = world.rng.random_range(20..=40);
+        let pairs = world.rng.random_range(20..=24);
         let keys = (0..pairs).map(|_| Key::new(world.rng.random())).collect();
         let broker = world.rng.random_bool(0.5);
         let faults_left = if faults { world.rng.random_range(1..=MAX_FAULTS) } else { 0 };
@@ -74,7 +74,7 @@ impl Schedule {
     }
 
     fn run(mut self) {
-        for _ in 0..self.world.rng.random_range(1..=5) {
+        for _ in 0..self.world.rng.random_range(1..=4) {
             self.start();
             self.pause(60);
         }
@@ -85,7 +85,7 @@ impl Schedule {
         for index in 0..self.keys.len() {
             self.put(self.keys[index]);
         }
-        for _ in 0..self.world.rng.random_range(20..=50) {
+        for _ in 0..self.world.rng.random_range(15..=35) {
             self.step();
         }
         while self.faults_left > 0 && self.world.alive().count() > 1 && self.world.rng.random_bool(0.7) {

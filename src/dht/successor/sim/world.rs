@@ -308,7 +308,8 @@ impl World {
             self.send(from, Party::Clients, &read);
         }
         for place in 0..self.nodes.len() {
-            if self.nodes[place].is_alive() && self.nodes[place].topics.contains(&topic) {
+            let node = &self.nodes[place];
+            if node.is_alive() && !node.is_cut && node.topics.contains(&topic) {
                 self.send(from, Party::Node(place), &read);
             }
         }
