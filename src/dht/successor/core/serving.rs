@@ -29,6 +29,11 @@ impl SuccessorCore {
             return;
         }
         let handover = sender == Sender::Node;
+        if !handover && !self.is_serving() && self.links.successor.is_some() {
+            // The heir is about to take over, and must not find a later version of this put at the leaver: the client
+            // repeats it.
+            return;
+        }
         let fresh = self.warmth.is_newcomer();
         let full = self.pairs.len() >= self.config.max_pairs;
         match self.pairs.get_mut(&key) {
