@@ -71,6 +71,8 @@ impl SuccessorCore {
             return self.end(now, abandoned);
         }
         if !leaving.handing_over {
+            // First the clock: what the heir accepts from now on must be later than whatever this node has accepted.
+            self.announce(now);
             self.say_goodbye();
             self.begin_handover(now);
         }
@@ -144,11 +146,13 @@ impl SuccessorCore {
             return;
         }
         if self.view.contains(id) {
-            if self.kind(id, now) != Kind::Speaks {
-                // A plain peer's neighbours may be plain, too, and do not announce themselves.
-                for neighbour in [successor, predecessor].into_iter().flatten() {
-                    self.view.mention(now, neighbour);
-                }
+            if self.kind(id, now) == Kind::Speaks {
+                // It has said the same with its clock, or somebody else has said this; it repeats it if it means it.
+                return;
+            }
+            // A plain peer's neighbours may be plain, too, and do not announce themselves.
+            for neighbour in [successor, predecessor].into_iter().flatten() {
+                self.view.mention(now, neighbour);
             }
             self.on_leaving(now, id);
         }
