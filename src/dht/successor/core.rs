@@ -10,6 +10,7 @@ mod departing;
 mod joining;
 mod neighbourhood;
 mod pairs;
+mod replicas;
 mod serving;
 mod transfer;
 mod transfers;
