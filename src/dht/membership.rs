@@ -76,8 +76,13 @@ pub struct Membership {
     leaving: BTreeSet<NodeName>,
     /// This node has left, or its name was taken.
     ended: bool,
+    /// A namesake that it has displaced has said whom it knew: once is enough.
+    has_inherited: bool,
     actions: VecDeque<MembershipAction>,
 }
+
+/// The most nodes that one whose name was taken tells its namesake of.
+const MAX_HERITAGE: usize = 16;
 
 impl std::fmt::Debug for Membership {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -101,6 +106,7 @@ impl Membership {
             active: BTreeMap::new(),
             leaving: BTreeSet::new(),
             ended: false,
+            has_inherited: false,
             actions: VecDeque::new(),
         }
     }
@@ -161,6 +167,13 @@ impl Membership {
             }
             MembershipMessage::NameTaken(by) => {
                 self.meet_namesake(now, &by);
+            }
+            MembershipMessage::Heritage(members) => {
+                if !std::mem::replace(&mut self.has_inherited, true) {
+                    let here = self.me().locator.scheme().to_string();
+                    let reachable = members.into_iter().filter(|member| member.scheme() == here);
+                    self.contacts.add_seeds(now, reachable.take(MAX_HERITAGE));
+                }
             }
             MembershipMessage::Leaving(member) => {
                 if self.active.get(&member.name) == Some(&member) {
@@ -286,6 +299,11 @@ impl Membership {
         } else if other.keeps_name_against(&me) {
             tracing::error!(name = %me.name, by = %other.locator, "another node claims this node's name");
             self.ended = true;
+            // It may know the ring through this node alone.
+            let heritage =
+                self.active.values().map(|member| member.locator.clone()).take(MAX_HERITAGE).collect();
+            let (to, message) = (other.locator.clone(), MembershipMessage::Heritage(heritage));
+            self.actions.push_back(MembershipAction::Send { to, message });
             self.actions.push_back(MembershipAction::Event(MemberEvent::NameTaken { by: other.clone() }));
         } else {
             let message = MembershipMessage::NameTaken(me);

@@ -104,6 +104,8 @@ pub enum MembershipMessage {
     NameTaken(Member),
     /// The sender leaves the ring now.
     Leaving(Member),
+    /// The receiver has taken the sender's name: these are nodes of the ring that the sender was a member of.
+    Heritage(Vec<Locator>),
 }
 
 /// What a client asks of any node.

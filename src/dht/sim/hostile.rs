@@ -48,6 +48,7 @@ fn samples() -> Vec<Message> {
         Message::Membership(MembershipMessage::Welcome(stranger())),
         Message::Membership(MembershipMessage::NameTaken(stranger())),
         Message::Membership(MembershipMessage::Leaving(stranger())),
+        Message::Membership(MembershipMessage::Heritage(vec![stranger().locator; 300])),
         Message::Request(put.clone()),
         Message::Request(Request { id: 2, body: lookup }),
         Message::Request(Request { id: 3, body: RequestBody::Members }),
