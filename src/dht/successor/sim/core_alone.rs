@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::dht::key::Key;
 use crate::dht::successor::config::SuccessorConfig;
 use crate::dht::successor::core::{Action, Input, SuccessorCore};
-use crate::dht::successor::message::{Message, Side};
+use crate::dht::successor::message::{Heal, Message, Plain, Side, Stage};
 use crate::time::{Mono, Timestamp};
 
 const ME: Key = Key::new(1000);
@@ -107,4 +107,47 @@ fn a_put_that_had_to_wait_does_not_undo_a_later_one() {
     assert_eq!(held(&node).as_deref(), Some("second"));
     node.run_for(Duration::from_secs(2));
     assert_eq!(held(&node).as_deref(), Some("second"));
+}
+
+/// While one pair is being handed to a plain peer the others wait; clients do not.
+#[test]
+fn a_pair_that_waits_for_its_handover_is_not_sent_over_what_a_client_has_put_since() {
+    let mut node = Alone::serving();
+    node.put("client", 300, "first");
+    node.put("client", 400, "old");
+    node.plain_joins();
+    assert_eq!((node.puts(300), node.puts(400)), (vec!["first"], vec![]));
+    node.put("client", 400, "new");
+    node.hear(Message::AckPut { client: "client".into(), node: PLAIN });
+    node.hear(Message::AckPut { client: "None".into(), node: PLAIN });
+    assert!(!node.puts(400).contains(&"old"), "the plain peer reverts an acknowledged put");
+}
+
+/// A word that crosses with a plain peer's confirmation denies it for a moment. Two such moments are not for ever.
+#[test]
+fn a_plain_peer_that_was_denied_now_and_then_is_not_given_up() {
+    let mut node = Alone::serving();
+    let other = Key::new(2000);
+    let mut clock = 1_700_000_000_000_000;
+    let mut say = |node: &mut Alone, successor| {
+        clock += 1_000_000;
+        node.hear(Message::Heal(Heal {
+            id: other,
+            predecessor: Some(ME),
+            successor: Some(successor),
+            plain: Plain { predecessor: false, successor: successor == PLAIN },
+            stage: Stage::Done,
+            clock,
+            addresses: Vec::new(),
+        }));
+        node.run_for(Duration::from_millis(500));
+    };
+    node.plain_joins();
+    say(&mut node, ME);
+    for _ in 0..20 {
+        say(&mut node, PLAIN);
+        assert_eq!(node.core.links().predecessor, Some(PLAIN));
+    }
+    say(&mut node, ME);
+    assert_eq!(node.core.links().predecessor, Some(PLAIN));
 }
