@@ -277,7 +277,7 @@ fn a_leaver_that_is_cut_off_says_how_many_pairs_it_abandons() {
 
 /// Its machine has no battery for its clock.
 #[test]
-fn a_node_whose_clock_is_days_behind_is_a_node_all_the_same() {
+fn a_node_whose_clock_is_days_off_is_a_node_all_the_same() {
     let mut world = ring(&QUARTERS, 60);
     world.start_off(Key::new(0x4000_0000), Duration::from_secs(3 * 86_400));
     world.run_for(Duration::from_secs(5));
@@ -293,9 +293,22 @@ fn of_two_newcomers_with_one_id_one_is_refused() {
     let mut world = ring(&QUARTERS, 60);
     for _ in 0..2 {
         world.start(Key::new(0x4000_0000));
+        world.run_for(Duration::from_millis(7));
     }
     world.run_for(Duration::from_secs(10));
     let twins = world.alive().filter(|(_, node)| node.id == Key::new(0x4000_0000)).count();
     assert_eq!(twins, 1);
     check(&mut world);
+}
+
+/// Nobody answers it, but nobody has heard it either.
+#[test]
+fn a_newcomer_that_is_cut_off_does_not_start_a_ring_of_its_own() {
+    let mut world = ring(&QUARTERS, 60);
+    let place = world.start(Key::new(0x4000_0000));
+    world.cut(place, Duration::from_secs(5), None);
+    world.run_for(Duration::from_secs(4));
+    assert!(!world.nodes[place].core.is_serving());
+    check(&mut world);
+    assert_eq!(world.alive().count(), 5);
 }

@@ -46,6 +46,8 @@ impl Alone {
     fn drain(&mut self) {
         while let Some(action) = self.core.poll_action() {
             if let Action::Publish(message) = action {
+                // It hears itself, as on any transport.
+                self.core.handle(self.now, Input::Message(message.clone()));
                 self.said.push(message);
             }
         }
