@@ -14,6 +14,7 @@ use ringbus::transport::conformance::Harness;
 use ringbus::transport::{Locator, OpenOptions, Outbound, Transport, TransportRx, TransportTx};
 use ringbus::{Dht, DhtNode, ErrorKind, Session, Topic};
 use support::{Memory, open, soon};
+use tokio::sync::broadcast::error::RecvError;
 
 type Node<T> = DhtNode<T, Successor>;
 
@@ -329,6 +330,16 @@ async fn seeds_and_times_that_cannot_work_are_refused() {
         let error = builder().config(config).start().await.map(drop).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn whoever_listens_to_a_node_learns_of_its_end() {
+    let nodes = ring(&Memory::default(), 1).await;
+    let mut events = nodes[0].events();
+    nodes[0].session().close(Duration::from_secs(1)).await.unwrap();
+    let closed = async { while events.recv().await != Err(RecvError::Closed) {} };
+    soon("the news of it", closed).await;
+    assert_eq!(nodes[0].events().recv().await, Err(RecvError::Closed));
 }
 
 #[cfg(feature = "mqtt")]

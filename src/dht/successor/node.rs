@@ -141,9 +141,10 @@ impl<T: Transport> DhtNode<T, Successor> {
     }
 
     /// What happens on the ring from now on. A listener that falls more than 1,024 events behind is told how many it has
-    /// missed.
+    /// missed; when the node has ended, the channel is closed.
     pub fn events(&self) -> broadcast::Receiver<SuccessorEvent> {
-        self.running.shell.events.subscribe()
+        let events = lock(&self.running.shell.events);
+        events.as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe)
     }
 
     /// Waits until the node is [settled](Self::is_settled). Cancel-safe; combine it with a timeout.
@@ -233,7 +234,8 @@ struct NodeShell<Tx: TransportTx> {
     max_value: usize,
     leave_timeout: Duration,
     state: watch::Sender<State>,
-    events: broadcast::Sender<SuccessorEvent>,
+    /// Until the node ends: then whoever listens learns that nothing follows.
+    events: Mutex<Option<broadcast::Sender<SuccessorEvent>>>,
     /// The session waits with its end until this node has handed over.
     holds_session: AtomicBool,
 }
@@ -259,7 +261,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
             max_value,
             leave_timeout,
             state: watch::channel(State::default()).0,
-            events: broadcast::channel(EVENTS).0,
+            events: Mutex::new(Some(broadcast::channel(EVENTS).0)),
             holds_session: AtomicBool::new(false),
         }
     }
@@ -328,7 +330,9 @@ impl<Tx: TransportTx> NodeShell<Tx> {
             self.state.send_modify(|state| state.id_taken = true);
         }
         // Without a listener an event is nobody's.
-        drop(self.events.send(event));
+        if let Some(events) = &*lock(&self.events) {
+            drop(events.send(event));
+        }
     }
 
     fn end(&self, end: End) {
@@ -337,6 +341,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
             // The first end is the true one: a session that closes later changes nothing.
             state.ended.get_or_insert(end);
         });
+        lock(&self.events).take();
         if self.holds_session.swap(false, Ordering::AcqRel) {
             self.session.sending.send_modify(|sending| *sending = sending.saturating_sub(1));
         }

@@ -242,3 +242,73 @@ fn messages_of_strangers_change_nothing() {
     }
     check(&mut world);
 }
+
+/// The broker is away for longer than the lease, and the nodes find it again one after the other.
+#[test]
+fn a_broker_that_was_away_loses_nothing_and_denies_nothing() {
+    let mut world = ring(&QUARTERS, 60);
+    for place in 0..QUARTERS.len() {
+        world.cut(place, Duration::from_millis(5000 + 300 * place as u64), None);
+    }
+    world.run_for(Duration::from_millis(5050));
+    for index in 0..60 {
+        world.get(spread(index));
+    }
+    world.run_for(Duration::from_secs(5));
+    for index in 0..60 {
+        let found = &world.clients.books[&spread(index)].found;
+        assert_eq!(*found, Some(Some(format!("value {index}").into())), "key {}", spread(index));
+    }
+    check(&mut world);
+}
+
+/// Nobody hears its goodbye: it must not say that all went well.
+#[test]
+fn a_leaver_that_is_cut_off_says_how_many_pairs_it_abandons() {
+    let mut world = ring(&QUARTERS, 60);
+    let place = place_of(&world, QUARTERS[1]);
+    let pairs = world.nodes[place].core.pairs().count();
+    assert!(pairs > 0);
+    world.cut(place, Duration::from_secs(60), None);
+    world.leave(place);
+    world.run_for(Duration::from_secs(11));
+    assert_eq!(world.nodes[place].fate, Fate::Ended { abandoned: pairs });
+}
+
+/// Its machine has no battery for its clock.
+#[test]
+fn a_node_whose_clock_is_days_off_is_a_node_all_the_same() {
+    let mut world = ring(&QUARTERS, 60);
+    world.start_off(Key::new(0x4000_0000), Duration::from_secs(3 * 86_400));
+    world.run_for(Duration::from_secs(5));
+    for index in 0..60 {
+        world.put(spread(index), &format!("new value {index}"), true);
+    }
+    check(&mut world);
+}
+
+/// Two programs are started with one id at the same moment: at most one of them stays.
+#[test]
+fn of_two_newcomers_with_one_id_one_is_refused() {
+    let mut world = ring(&QUARTERS, 60);
+    for _ in 0..2 {
+        world.start(Key::new(0x4000_0000));
+        world.run_for(Duration::from_millis(7));
+    }
+    world.run_for(Duration::from_secs(10));
+    let twins = world.alive().filter(|(_, node)| node.id == Key::new(0x4000_0000)).count();
+    assert_eq!(twins, 1);
+    check(&mut world);
+}
+
+/// Nobody answers it, but nobody has heard it either.
+#[test]
+fn a_newcomer_that_is_cut_off_does_not_start_a_ring_of_its_own() {
+    let mut world = ring(&QUARTERS, 60);
+    let place = world.start(Key::new(0x4000_0000));
+    world.cut(place, Duration::from_secs(5), None);
+    world.run_for(Duration::from_secs(4));
+    assert!(!world.nodes[place].core.is_serving());
+    check(&mut world);
+    assert_eq!(world.alive().count(), 5);
+}

@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod clients;
+mod core_alone;
 mod oracle;
 mod random;
 mod world;

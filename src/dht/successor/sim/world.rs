@@ -124,8 +124,12 @@ impl World {
 
     /// Starts a node; its wall clock is up to five seconds off.
     pub(super) fn start(&mut self, id: Key) -> Place {
-        let wall = 1_700_000_000_000
-            + self.now.since_origin().as_millis() as i64
+        self.start_off(id, Duration::ZERO)
+    }
+
+    /// Starts a node whose wall clock is behind by so much, give or take five seconds.
+    pub(super) fn start_off(&mut self, id: Key, behind: Duration) -> Place {
+        let wall = 1_700_000_000_000 + self.now.since_origin().as_millis() as i64 - behind.as_millis() as i64
             + self.rng.random_range(-5000..=5000);
         let wall = Timestamp::from_nanos(wall * 1_000_000);
         let core = SuccessorCore::new(self.now, id, self.config.clone(), wall, None);
