@@ -56,13 +56,15 @@ start() {
     pids+=($!)
 }
 
-# The first time all are asked to end; whoever asks again does not want to wait.
+# The first time all are asked to end; whoever asks again does not want to wait. A signal to the group and one to this
+# script alone, as timeout sends them, are one.
 on_signal() {
     signals=$((signals + 1))
     if [ "$signals" -eq 1 ]; then
+        stopping_since=$SECONDS
         [ ${#pids[@]} -eq 0 ] || say "stopping"
         signal_all TERM
-    else
+    elif [ $((SECONDS - stopping_since)) -ge 2 ]; then
         signal_all KILL
     fi
 }
