@@ -138,7 +138,7 @@ impl<T: Transport> Session<T> {
     }
 
     /// Says goodbye for every publisher, subscriber and node of this session, flushes until the deadline and
-    /// disconnects. Every later call on anything of this session fails with [`ErrorKind::Closed`].
+    /// disconnects. A node of the successor ring hands its pairs over first. Every later call on anything of this session fails with [`ErrorKind::Closed`].
     ///
     /// # Errors
     /// The transport's, if it cannot even disconnect.
@@ -147,7 +147,7 @@ impl<T: Transport> Session<T> {
         // Before the goodbyes: whatever is built from now on is refused, so that nobody is missed.
         self.core.closed.store(true, Ordering::Release);
         for service in self.core.services() {
-            service.on_close(self.core.clock.now());
+            service.on_closing(self.core.clock.now());
         }
         let mut sending = self.core.sending.subscribe();
         let sent = async { sending.wait_for(|sending| *sending == 0).await.is_ok() };
@@ -203,6 +203,12 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// Does what is due, and says when to come back.
     fn on_timeout(&self, now: Mono) -> Option<Mono>;
 
+    /// The session is told to close: say goodbye. It stays open while [`SessionCore::sending`] counts anybody, up to its
+    /// deadline.
+    fn on_closing(&self, now: Mono) {
+        self.on_close(now);
+    }
+
     /// The session closes, or has closed: say goodbye, wake whoever waits. May be called twice.
     fn on_close(&self, now: Mono);
 }
@@ -222,7 +228,7 @@ pub(crate) struct SessionCore<Tx> {
     entities: AtomicU32,
     closed: AtomicBool,
     wake: Notify,
-    /// How many publishers wait for the transport with samples that they have taken.
+    /// How many publishers wait for the transport with samples that they have taken, and nodes hand over.
     pub(crate) sending: watch::Sender<usize>,
 }
 

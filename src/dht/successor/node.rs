@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -233,6 +234,8 @@ struct NodeShell<Tx: TransportTx> {
     leave_timeout: Duration,
     state: watch::Sender<State>,
     events: broadcast::Sender<SuccessorEvent>,
+    /// The session waits with its end until this node has handed over.
+    holds_session: AtomicBool,
 }
 
 impl<Tx: TransportTx> NodeShell<Tx> {
@@ -257,6 +260,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
             leave_timeout,
             state: watch::channel(State::default()).0,
             events: broadcast::channel(EVENTS).0,
+            holds_session: AtomicBool::new(false),
         }
     }
 
@@ -333,6 +337,9 @@ impl<Tx: TransportTx> NodeShell<Tx> {
             // The first end is the true one: a session that closes later changes nothing.
             state.ended.get_or_insert(end);
         });
+        if self.holds_session.swap(false, Ordering::AcqRel) {
+            self.session.sending.send_modify(|sending| *sending = sending.saturating_sub(1));
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -371,6 +378,15 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
             }
         });
         lock(&self.core).poll_timeout()
+    }
+
+    /// Leaves, if there is a ring to leave.
+    fn on_closing(&self, _now: Mono) {
+        if self.has_ended() || self.holds_session.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.session.sending.send_modify(|sending| *sending += 1);
+        self.handle(Input::Leave);
     }
 
     fn on_close(&self, _now: Mono) {
