@@ -48,6 +48,8 @@
 //!   shared broker, or when their sessions are [attached](Session::attach).
 //! - [`qos`]: what publishers offer, what subscribers request, and [`qos::check`], which says why the two do not fit.
 //! - [`DhtNode`], [`Dht`]: the ring of event services; [`HashRing`]: its placement, bit-exact with Python's `hash_ring`.
+//! - [`DhtNodeBuilder::successor`](dht::DhtNodeBuilder::successor) and [`Session::successor_dht`]: the other ring, a key-value
+//!   store that any MQTT client can use.
 //! - [`transport::Transport`]: the trait to bring a transport of one's own, and [`transport::conformance`] to test it.
 //!
 //! # Features
@@ -80,3 +82,7 @@ pub use topic::{Topic, TopicFilter};
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct ReadmeDoctests;
+
+#[doc = include_str!("../docs/successor.md")]
+#[cfg(doctest)]
+struct SuccessorRingDoctests;
