@@ -97,6 +97,14 @@ pub(crate) struct SuccessorCore {
     acquainted: Mono,
     deferred: Vec<(Arc<str>, Key, Arc<str>)>,
     announced: Mono,
+    /// When it last heard itself: whoever does not is cut off, and must not blame the others for it.
+    echoed: Mono,
+    /// With which clock it has announced itself last.
+    spoken: u64,
+    /// When another node was first heard under this id, and with which clock.
+    twin: Option<(Mono, u64)>,
+    /// Until then it makes way for a node of its id that joined at the same time.
+    on_trial: Mono,
     /// The next look at leases and the like.
     tick: Mono,
     actions: VecDeque<Action>,
@@ -131,6 +139,10 @@ impl SuccessorCore {
             acquainted: Mono::ZERO,
             deferred: Vec::new(),
             announced: now,
+            echoed: now,
+            spoken: 0,
+            twin: None,
+            on_trial: Mono::ZERO,
             tick: now + config.announce,
             actions: VecDeque::new(),
             config,
@@ -169,6 +181,8 @@ impl SuccessorCore {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
+        // What had to wait came before.
+        self.take_deferred(now);
         match input {
             Input::Message(message) => self.on_message(now, message),
             Input::Reconnected => self.on_reconnected(now),
@@ -230,8 +244,9 @@ impl SuccessorCore {
     fn housekeep(&mut self, now: Mono) {
         let late = now.saturating_since(self.tick);
         self.tick = now + self.config.announce / 2;
-        if late >= self.config.announce * 2 {
-            // This node itself stood still; what the others said meanwhile has not been read yet.
+        let deaf = now.saturating_since(self.echoed) >= self.config.announce * 2;
+        if late >= self.config.announce * 2 || deaf {
+            // This node itself stood still, or is cut off; what the others said meanwhile has not been read yet.
             self.view.forgive(now);
         }
         self.view.purge(now, self.config.lease);

@@ -7,6 +7,9 @@ use crate::time::{Mono, Timestamp};
 /// A version further ahead of the wall clock than this is not believed: it would outlive every later put.
 const MAX_AHEAD: u64 = Duration::from_secs(86_400).as_micros() as u64;
 
+/// No ring's clock is later than this, in the year 38,000 or so: there is room for versions after it.
+const LATEST: u64 = 1 << 60;
+
 /// Microseconds since the Unix epoch, pushed forward by every greater version that was seen.
 #[derive(Debug)]
 pub(super) struct VersionClock {
@@ -34,6 +37,14 @@ impl VersionClock {
             self.seen = self.seen.max(version);
         }
         believed
+    }
+
+    /// A newcomer whose wall clock is absurdly off takes the ring's: else neither would believe the other.
+    pub(super) fn follow(&mut self, now: Mono, ring: u64) {
+        if ring < LATEST && self.wall(now).abs_diff(ring) > MAX_AHEAD {
+            self.origin = ring.saturating_sub(micros(now));
+            self.seen = ring;
+        }
     }
 
     fn wall(&self, now: Mono) -> u64 {

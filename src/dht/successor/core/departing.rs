@@ -88,6 +88,7 @@ impl SuccessorCore {
         let me = self.id;
         if let Phase::Leaving(leaving) = &mut self.phase
             && leaver == me
+            && self.view.contains(acker)
         {
             leaving.acked.insert(acker);
             self.begin_handover(now);

@@ -21,8 +21,8 @@ pub(super) struct Joining {
     deferred: u32,
     successor: Option<Key>,
     predecessor: Option<Key>,
-    /// When a node on the ring was first heard under this id, and with which clock.
-    twin: Option<(Mono, u64)>,
+    /// Who counts a node of this id among its neighbours, and since when.
+    listed: Option<(Key, Mono)>,
 }
 
 impl Joining {
@@ -34,7 +34,7 @@ impl Joining {
             deferred: 0,
             successor: None,
             predecessor: None,
-            twin: None,
+            listed: None,
         }
     }
 
@@ -65,7 +65,6 @@ impl SuccessorCore {
         if !joining.started && joining.attempts >= self.config.join_attempts {
             return self.serve(now);
         }
-        joining.attempts += 1;
         let id = self.id;
         self.publish(Message::Join(id));
     }
@@ -80,6 +79,11 @@ impl SuccessorCore {
     pub(super) fn on_join(&mut self, now: Mono, id: Key) {
         let me = self.id;
         if let Phase::Joining(joining) = &mut self.phase {
+            if id == me {
+                // An announcement counts when it is out.
+                joining.attempts += 1;
+                return;
+            }
             // Of several that find no ring the smallest begins it, rather than each one of its own.
             if id < me && !joining.started && joining.deferred < DEFERENCES * self.config.join_attempts {
                 joining.deferred += 1;
@@ -154,23 +158,45 @@ impl SuccessorCore {
         }
     }
 
-    /// A node on the ring has this newcomer's id.
+    /// Another node has this one's id. A newcomer, and one that has just been, makes way; later on a node does not leave
+    /// its place for a word that anybody might have said.
     pub(super) fn meet_twin(&mut self, now: Mono, heal: &Heal) {
-        let Phase::Joining(joining) = &mut self.phase else { return };
-        if !matches!(heal.stage, Stage::Busy | Stage::Done) {
+        let joining = matches!(self.phase, Phase::Joining(_));
+        let on_trial = self.is_serving() && now < self.on_trial;
+        let own_echo = !joining && heal.clock <= self.spoken;
+        if !(joining || on_trial) || own_echo || !matches!(heal.stage, Stage::Busy | Stage::Done) {
             return;
         }
-        match joining.twin {
-            None => joining.twin = Some((now, heal.clock)),
+        match self.twin {
+            None => self.twin = Some((now, heal.clock)),
             // One word may come from this node's own former life; a live twin goes on talking.
             Some((since, clock)) => {
                 if clock < heal.clock && now.saturating_since(since) >= self.config.announce / 2 {
-                    self.tell(SuccessorEvent::IdTaken);
-                    self.phase = Phase::Ended;
-                    self.actions.push_back(super::Action::Ended { abandoned: 0 });
+                    self.give_way();
                 }
             }
         }
+    }
+
+    /// A neighbour goes on counting a node of this newcomer's id among its own: a plain peer, for another one would speak.
+    pub(super) fn meet_listed(&mut self, now: Mono, heal: &Heal) {
+        let Phase::Joining(joining) = &mut self.phase else { return };
+        if ![heal.predecessor, heal.successor].contains(&Some(self.id)) {
+            joining.listed = joining.listed.filter(|(by, _)| *by != heal.id);
+            return;
+        }
+        // It may be this node's own former life, which has yet to be given up.
+        let (_, since) = *joining.listed.get_or_insert((heal.id, now));
+        if now.saturating_since(since) >= self.config.lease * 2 {
+            self.give_way();
+        }
+    }
+
+    fn give_way(&mut self) {
+        self.tell(SuccessorEvent::IdTaken);
+        // Without a word: the others would take it for the other node's.
+        self.phase = Phase::Ended;
+        self.actions.push_back(super::Action::Ended { abandoned: 0 });
     }
 
     /// With both neighbours known the newcomer is on the ring.
@@ -190,6 +216,7 @@ impl SuccessorCore {
     /// From now on this node answers for its arc.
     fn serve(&mut self, now: Mono) {
         self.phase = Phase::Serving;
+        self.on_trial = now + self.config.announce * 2;
         self.links = self.view.links();
         if let Some(successor) = self.links.successor {
             self.warmth = Warmth::newcomer(now);

@@ -18,13 +18,14 @@ impl SuccessorCore {
             successor: is_plain(self.links.successor),
         };
         let addresses = self.addresses();
+        self.spoken = self.clock.tick(now);
         let heal = Heal {
             id: self.id,
             predecessor: self.links.predecessor,
             successor: self.links.successor,
             plain,
             stage: self.stage(),
-            clock: self.clock.tick(now),
+            clock: self.spoken,
             addresses,
         };
         self.publish(Message::Heal(heal));
@@ -33,10 +34,15 @@ impl SuccessorCore {
     /// Another node says where it stands.
     pub(super) fn on_heal(&mut self, now: Mono, heal: Heal) {
         if heal.id == self.id {
+            self.echoed = now;
             return self.meet_twin(now, &heal);
         }
+        if matches!(self.phase, Phase::Joining(_)) && matches!(heal.stage, Stage::Busy | Stage::Done) {
+            self.clock.follow(now, heal.clock);
+        }
         if !self.clock.observe(now, heal.clock) {
-            tracing::debug!(id = %heal.id, clock = heal.clock, "a clock more than a day ahead is not believed");
+            tracing::warn!(id = %heal.id, clock = heal.clock, "a clock more than a day ahead is not believed");
+            metrics::counter!("ringbus_successor_malformed_total", "cause" => "clock").increment(1);
             return;
         }
         self.view.note_node(now, heal.id);
@@ -66,6 +72,7 @@ impl SuccessorCore {
         }
         if let Phase::Joining(joining) = &mut self.phase {
             joining.found();
+            self.meet_listed(now, heal);
         }
         let first = self.view.hear(id, heard(now, heal));
         if self.view.add(now, id) {
@@ -162,7 +169,9 @@ impl SuccessorCore {
 
     /// Others may have accepted puts in this node's place: what it holds is not certain to be the latest.
     pub(super) fn doubt(&mut self, now: Mono) {
-        if self.warmth.doubt(now, self.config.quiet, self.config.lease) {
+        // So long a node that was given up is barred, and then takes to be heard.
+        let patience = self.config.quiet + self.config.announce * 2;
+        if self.warmth.doubt(now, patience, self.config.lease) {
             self.pairs.values_mut().for_each(|pair| pair.sure = false);
             self.tell(SuccessorEvent::Expelled);
         }
@@ -171,7 +180,7 @@ impl SuccessorCore {
     /// The connection is back.
     pub(super) fn on_reconnected(&mut self, now: Mono) {
         self.view.forgive(now);
-        if self.is_serving() && self.links.successor.is_some() {
+        if self.is_serving() {
             self.doubt(now);
         }
         self.announce(now);

@@ -103,7 +103,9 @@ impl SuccessorCore {
     fn keep_for(&mut self, now: Mono, owner: Key, tag: u64, key: Key) {
         self.turn += 1;
         if let Some(pair) = self.pairs.get_mut(&key) {
-            pair.hold_for(owner);
+            if self.view.contains(owner) {
+                pair.hold_for(owner);
+            }
             // The owner's word that this copy may go, if it is still on its way, is older than this one.
             pair.turn = self.turn;
             self.have(owner, tag, key);
@@ -137,7 +139,9 @@ impl SuccessorCore {
             pair.raise(version);
             pair.sure = true;
             if successor {
-                // It would not ask if it knew that this node counts on it.
+                // It would not ask if it knew that this node counts on it; what it said before does not count.
+                self.turn += 1;
+                pair.turn = self.turn;
                 pair.held_by = None;
                 pair.known_at = Some(from);
             }
@@ -178,6 +182,9 @@ impl SuccessorCore {
 
     /// The owner, or the one that should keep a copy, has nothing of this pair.
     fn on_lack(&mut self, now: Mono, from: Key, key: Key) {
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            pair.held_by = pair.held_by.filter(|holder| *holder != from);
+        }
         match self.duty(now, key) {
             Duty::Store(to) if to == from => {}
             Duty::Ask | Duty::HandOver => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::SuccessorCore;
 use super::pairs::{Pair, digest};
+use super::view::Kind;
 use super::waiters::Waiter;
 use crate::dht::key::Key;
 use crate::dht::successor::message::Message;
@@ -13,23 +14,30 @@ use crate::time::Mono;
 const MAX_HELD: usize = 1 << 13;
 /// The most puts that wait until it is clear who sends them.
 const MAX_DEFERRED: usize = 1 << 10;
+const MAX_DEFERRED_BYTES: usize = 1 << 24;
 
 impl SuccessorCore {
     /// A client's put, or another node's pair.
     pub(super) fn on_put(&mut self, now: Mono, client: Arc<str>, key: Key, value: Arc<str>) {
         if !self.owns(key) {
-            return;
+            return self.overhear_put(now, &client, key, value);
         }
         let sender = self.sender(now, &client);
         if sender == Sender::Unclear {
             let put = (client, key, value);
-            if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(&put) {
+            let bytes: usize = self.deferred.iter().map(|(_, _, value)| value.len()).sum();
+            let room = self.deferred.len() < MAX_DEFERRED && bytes + put.2.len() <= MAX_DEFERRED_BYTES;
+            if room && !self.deferred.contains(&put) {
                 self.deferred.push(put);
             }
             return;
         }
         let handover = sender == Sender::Node;
-        if !handover && !self.is_serving() && self.links.successor.is_some() {
+        if handover && let Ok(id) = client.parse() {
+            // However long its handover takes, its id is no client's.
+            self.view.still_leaving(now, id);
+        }
+        if !handover && !self.is_serving() {
             // The heir is about to take over, and must not find a later version of this put at the leaver: the client
             // repeats it.
             return;
@@ -77,6 +85,19 @@ impl SuccessorCore {
         }
         // Whoever put it waits: the window is for what nobody waits for.
         self.see_to(now, key);
+    }
+
+    /// A plain owner has been given something newer than what is to be handed to it, which would undo that.
+    fn overhear_put(&mut self, now: Mono, client: &str, key: Key, value: Arc<str>) {
+        let to_plain = self.view.owner(key).is_some_and(|owner| self.kind(owner, now) != Kind::Speaks);
+        if to_plain
+            && self.sender(now, client) == Sender::Client
+            && let Some(pair) = self.pairs.get_mut(&key)
+            && pair.mine
+        {
+            let version = self.clock.tick(now);
+            pair.replace(value, version);
+        }
     }
 
     /// A client's get.

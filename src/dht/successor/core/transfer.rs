@@ -24,7 +24,7 @@ pub(super) enum Duty {
     /// The owner gets it.
     HandOver,
     /// The owner, a plain peer or perhaps one, gets it.
-    HandOverPlain,
+    HandOverPlain(Key),
     /// It is of no use any more.
     Drop,
 }
@@ -71,8 +71,8 @@ impl SuccessorCore {
                 self.ask(key);
                 self.transfers.wait(key, again);
             }
-            Duty::HandOverPlain => {
-                if self.transfers.claim_plain(key) {
+            Duty::HandOverPlain(owner) => {
+                if self.transfers.claim_plain(owner, key) {
                     self.hand_over(key);
                     // Perhaps it is not plain at all: then it answers, and is known from then on.
                     self.ask(key);
@@ -104,7 +104,7 @@ impl SuccessorCore {
                 Duty::HandOver
             }
             Kind::Speaks => Duty::Ask,
-            _ if pair.mine => Duty::HandOverPlain,
+            _ if pair.mine => Duty::HandOverPlain(owner),
             Kind::Unknown => Duty::Wait,
             // A plain peer overwrites what it has with what it is given, and this copy may be old.
             Kind::Plain => Duty::Drop,
@@ -151,12 +151,12 @@ impl SuccessorCore {
     /// A plain peer's acknowledgement.
     pub(super) fn on_ack_put(&mut self, now: Mono, client: &str, node: Key) {
         self.view.shows_itself(node);
-        let Some(key) = self.transfers.plain() else { return };
+        let Some(key) = self.transfers.given_to(node) else { return };
         if client != &*self.handover_tag() || self.owns(key) || self.view.owner(key) != Some(node) {
             return;
         }
         self.forget(now, key);
-        let next = self.transfers.owed().find(|key| self.duty(now, *key) == Duty::HandOverPlain);
+        let next = self.transfers.owed().find(|key| self.duty(now, *key) == Duty::HandOverPlain(node));
         if let Some(next) = next {
             self.transfers.ready(next);
         }

@@ -1,6 +1,6 @@
 //! Which pairs have somewhere to go, and which are on their way.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::dht::key::Key;
 use crate::dht::schedule::Schedule;
@@ -15,8 +15,8 @@ pub(super) struct Transfers {
     waiting: Schedule<Key>,
     /// Pairs of others that their owners may be lacking.
     owed: BTreeSet<Key>,
-    /// A plain peer's acknowledgement names no key: it is given one pair at a time.
-    plain: Option<Key>,
+    /// The pair that each plain peer has been given: its acknowledgement names no key, so there is one at a time.
+    plain: BTreeMap<Key, Key>,
 }
 
 impl Transfers {
@@ -58,9 +58,7 @@ impl Transfers {
     pub(super) fn done(&mut self, key: Key) -> bool {
         self.queued.remove(&key);
         self.waiting.clear(key);
-        if self.plain == Some(key) {
-            self.plain = None;
-        }
+        self.plain.retain(|_, given| *given != key);
         self.repaid(key)
     }
 
@@ -88,14 +86,14 @@ impl Transfers {
         !self.owed.is_empty()
     }
 
-    /// Whether this pair may go to a plain peer now.
-    pub(super) fn claim_plain(&mut self, key: Key) -> bool {
-        *self.plain.get_or_insert(key) == key
+    /// Whether this pair may go to this plain peer now.
+    pub(super) fn claim_plain(&mut self, owner: Key, key: Key) -> bool {
+        *self.plain.entry(owner).or_insert(key) == key
     }
 
     /// The pair that a plain peer has been given.
-    pub(super) fn plain(&self) -> Option<Key> {
-        self.plain
+    pub(super) fn given_to(&self, owner: Key) -> Option<Key> {
+        self.plain.get(&owner).copied()
     }
 
     /// The pairs that others may be lacking.

@@ -50,8 +50,8 @@ pub(super) struct View {
     expected: BTreeMap<Key, Mono>,
     /// Who has spoken as a node, on the ring or not.
     nodes: BTreeMap<Key, Mono>,
-    /// Plain members that others do not know of, and since when they say so.
-    denied: BTreeMap<Key, Mono>,
+    /// Plain members that others do not know of: who said so first, and since when it has been saying so.
+    denied: BTreeMap<Key, (Key, Mono)>,
 }
 
 impl View {
@@ -136,6 +136,13 @@ impl View {
         }
     }
 
+    /// A departed node is still handing over: it is not forgotten yet.
+    pub(super) fn still_leaving(&mut self, now: Mono, id: Key) {
+        if let Some(at) = self.gone.get_mut(&id) {
+            *at = now;
+        }
+    }
+
     /// Takes note of what a node of this library says of itself. `true` if it had not been heard before.
     pub(super) fn hear(&mut self, id: Key, heard: Heard) -> bool {
         if id == self.me || (self.heard.len() >= MAX_IDS && !self.heard.contains_key(&id)) {
@@ -217,10 +224,12 @@ impl View {
             links.predecessor.is_some_and(|before| id.is_between(before, by))
                 || links.successor.is_some_and(|after| id.is_between(by, after))
         };
+        // Whoever said so and does not any more has only been late.
+        self.denied.retain(|id, (denier, _)| *denier != by || hidden(*id));
         let plain = self.members.keys().filter(|id| !self.heard.contains_key(id) && hidden(**id));
         let mut overdue = Vec::new();
         for id in plain {
-            let since = *self.denied.entry(*id).or_insert(now);
+            let (_, since) = *self.denied.entry(*id).or_insert((by, now));
             if now.saturating_since(since) >= patience {
                 overdue.push(*id);
             }
