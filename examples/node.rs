@@ -39,8 +39,16 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let session = Session::open(transport).await?;
     println!("{name}: joining as {id}");
     let node = tokio::select! {
-        node = DhtNode::builder(session.clone()).successor().id(id).start() => node?,
+        node = DhtNode::builder(session.clone()).successor().id(id).start() => node,
         stop = &mut told_to_stop => return Ok(stop?),
+    };
+    let node = match node {
+        Ok(node) => node,
+        Err(error) => {
+            // Without a goodbye the broker would tell the ring that the node of this id is dead.
+            session.close(common::PATIENCE).await?;
+            return Err(error.into());
+        }
     };
     tokio::select! {
         outcome = tell(&name, &node) => outcome?,

@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use ringbus::dht::{Key, Successor, SuccessorConfig, SuccessorEvent};
 use ringbus::transport::conformance::Harness;
-use ringbus::transport::{Locator, OpenOptions, Outbound, Transport, TransportRx, TransportTx};
+use ringbus::transport::{
+    Locator, MqttTransport, OpenOptions, Outbound, Transport, TransportRx, TransportTx,
+};
 use ringbus::{Dht, DhtNode, ErrorKind, Session, Topic};
 use support::{Memory, open, soon};
 use tokio::sync::broadcast::error::RecvError;
@@ -233,6 +235,7 @@ async fn garbage_changes_nothing<H: Harness>(harness: H) {
 }
 
 over_every_transport!(
+    a_session_that_closes_hands_over,
     garbage_changes_nothing,
     a_flood_of_puts_is_taken_in_turn,
     pairs_are_stored_by_their_owners_and_survive_leaves,
@@ -294,8 +297,8 @@ async fn those_who_wait_learn_that_the_session_was_closed() {
     session.close(Duration::from_secs(1)).await.unwrap();
     let error = soon("the node's end", node.settled()).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
-    let error = soon("the node's end", node.leave()).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+    // It has left already, the last one with its pairs.
+    soon("the node's end", node.leave()).await.unwrap();
     // Nobody answers any more.
     let (waiting, _) = soon("the answer to a waiting call", async {
         tokio::join!(dht.get(7), async {
@@ -363,5 +366,53 @@ async fn a_last_will_tells_the_ring_of_a_crash() {
     // By its silence it would have been noticed after three seconds.
     assert!(crash.elapsed() < Duration::from_secs(2), "{:?}", crash.elapsed());
     settle(&nodes).await;
+    check_all(&dht, &pairs).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_restarts_makes_no_node_deny_a_pair() {
+    let mut broker = support::mosquitto::Mosquitto::start();
+    let connect = |id: Key| {
+        let transport = MqttTransport::new(broker.url()).last_will("fail", id.to_string());
+        async move { soon("a session", Session::open(transport)).await.unwrap() }
+    };
+    let mut nodes = Vec::new();
+    for number in 0..3 {
+        let id = Key::new(number * 0x5000_0000 + 7);
+        let node = DhtNode::builder(connect(id).await).successor().id(id).start();
+        nodes.push(soon("a node that serves", node).await.unwrap());
+    }
+    let session = soon("a session", Session::open(MqttTransport::new(broker.url()))).await.unwrap();
+    let dht = session.successor_dht([]).timeout(Duration::from_secs(40));
+    let pairs = pairs();
+    put_all(&dht, &pairs).await;
+    settle(&nodes).await;
+    // Shorter than the lease, and longer.
+    for away in [1, 5] {
+        // On its way out it tells the last wills of all to all.
+        broker.terminate();
+        tokio::time::sleep(Duration::from_secs(away)).await;
+        broker.restart();
+        for (key, value) in &pairs {
+            let got = soon("an answer", dht.get(*key)).await.unwrap();
+            assert_eq!(got.as_ref(), Some(value), "{key} after {away} s");
+        }
+        settle(&nodes).await;
+        check_all(&dht, &pairs).await;
+    }
+}
+
+async fn a_session_that_closes_hands_over<H: Harness>(harness: H) {
+    let mut nodes = ring(&harness, 3).await;
+    let (_session, dht) = client(&harness, "client", &nodes[1..]).await;
+    let pairs = pairs();
+    put_all(&dht, &pairs).await;
+    let leaver = nodes.remove(0);
+    assert!(!leaver.pairs().is_empty());
+    let undelivered = soon("the close", leaver.session().close(Duration::from_secs(5))).await.unwrap();
+    assert_eq!(undelivered.messages, 0);
+    settle(&nodes).await;
+    let kept: usize = nodes.iter().map(|node| node.pairs().len()).sum();
+    assert_eq!(kept, pairs.len());
     check_all(&dht, &pairs).await;
 }

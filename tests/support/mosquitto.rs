@@ -50,6 +50,15 @@ impl Mosquitto {
         }
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn terminate(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let told = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
+            assert!(told.unwrap().success());
+            child.wait().unwrap();
+        }
+    }
+
     /// Starts it again on its port.
     pub(crate) fn restart(&mut self) {
         self.stop();

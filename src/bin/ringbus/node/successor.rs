@@ -36,10 +36,18 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let mut stop = Stop::listen()?;
     let name = args.name.as_deref();
     let node = tokio::select! {
-        node = DhtNode::builder(session.clone()).successor().id(id).join(seeds).start() => node?,
+        node = DhtNode::builder(session.clone()).successor().id(id).join(seeds).start() => node,
         () = stop.requested() => {
             drop(session.close(GOODBYE).await);
             return Ok(());
+        }
+    };
+    let node = match node {
+        Ok(node) => node,
+        Err(error) => {
+            // Said to the broker, this is no crash: the last will would have the ring give up the node whose id this is.
+            drop(session.close(GOODBYE).await);
+            return Err(error.into());
         }
     };
     let watched = tokio::select! {
