@@ -273,3 +273,108 @@ fn imbalance(shares: impl Iterator<Item = Option<Share>>) -> Option<f64> {
     let most = shares.flatten().filter_map(Share::of_fair).max_by(f64::total_cmp)?;
     (most > 0.0).then_some(most)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Inner, Mode};
+    use super::*;
+
+    /// A ring of chosen points; the node of number `n` is named so and weighs as much as the ring's `weights` say.
+    fn ring(points: &[(u32, u32)], weights: &[f64]) -> HashRing {
+        let nodes = (0..weights.len()).map(|node| node.to_string().into()).collect();
+        let points = points.iter().map(|&(position, node)| (position, NodeIndex(node))).collect();
+        let inner =
+            Inner { nodes, weights: weights.into(), mode: Mode::HashRing, points: Points::new(points) };
+        HashRing { inner: std::sync::Arc::new(inner) }
+    }
+
+    fn moves<'a>(diff: &RingDiff<'a>) -> Vec<(u32, u32, Option<&'a str>, Option<&'a str>)> {
+        let ends = |moved: &Move<'_>| (moved.arc.after().get(), moved.arc.upto().get());
+        diff.moves().iter().map(|moved| (ends(moved).0, ends(moved).1, moved.from, moved.to)).collect()
+    }
+
+    #[test]
+    fn a_newcomers_point_takes_what_lies_before_it() {
+        let weights = [1.0, 1.0, 1.0];
+        let (old, new) = (ring(&[(10, 0), (20, 1)], &weights), ring(&[(10, 0), (15, 2), (20, 1)], &weights));
+        let diff = HashRing::diff(&old, &new);
+        // The keys 10 to 14: one on a point belongs to the next.
+        assert_eq!(moves(&diff), [(9, 14, Some("1"), Some("2"))]);
+        assert_eq!((diff.moved(), diff.between_unchanged()), (5, 5));
+        assert_eq!(HashRing::diff(&old, &old).moves(), []);
+    }
+
+    #[test]
+    fn arcs_of_the_same_pair_are_one_also_where_the_circle_closes() {
+        let weights = [1.0, 1.0];
+        let old = ring(&[(10, 0), (20, 0), (30, 1), (40, 0)], &weights);
+        let new = ring(&[(20, 1), (30, 1), (40, 1)], &weights);
+        assert_eq!(moves(&HashRing::diff(&old, &new)), [(29, 19, Some("0"), Some("1"))]);
+        let new = ring(&[(30, 0)], &weights);
+        assert_eq!(moves(&HashRing::diff(&old, &new)), [(19, 29, Some("1"), Some("0"))]);
+    }
+
+    #[test]
+    fn a_ring_without_points_gives_or_takes_the_whole_circle() {
+        let (none, one) = (ring(&[], &[0.0]), ring(&[(7, 0)], &[1.0]));
+        let diff = HashRing::diff(&none, &one);
+        assert_eq!((moves(&diff), diff.moved()), (vec![(6, 6, None, Some("0"))], 1 << 32));
+        assert_eq!((diff.imbalance_before(), diff.imbalance_after()), (None, Some(1.0)));
+        assert_eq!(moves(&HashRing::diff(&one, &none)), [(6, 6, Some("0"), None)]);
+        assert_eq!(HashRing::diff(&none, &none).fraction(), 0.0);
+    }
+
+    #[test]
+    fn load_is_told_by_weight() {
+        // A quarter of the circle each, then three quarters of it for the heavier.
+        let points = |nodes: [u32; 4]| nodes.iter().zip(1..).map(|(&n, i)| (i << 30, n)).collect::<Vec<_>>();
+        let (old, new) = (ring(&points([0, 1, 0, 1]), &[1.0, 1.0]), ring(&points([0, 1, 0, 0]), &[3.0, 1.0]));
+        let diff = HashRing::diff(&old, &new);
+        assert_eq!((diff.imbalance_before(), diff.imbalance_after()), (Some(1.0), Some(1.0)));
+        let after = diff.loads()[0].after.unwrap();
+        assert_eq!((after.fraction(), after.fair, after.of_fair()), (0.75, 0.75, Some(1.0)));
+        assert_eq!((diff.fraction(), diff.between_unchanged()), (0.25, 0));
+    }
+
+    fn any_points() -> impl Strategy<Value = Vec<(u32, u32)>> {
+        // Few places, so that points meet and adjoin; the ends of the circle among them.
+        let place = (0_u32..12)
+            .prop_map(|place| [0, 1, 2, u32::MAX, u32::MAX - 1, 1 << 31][place as usize % 6] ^ (place / 6));
+        prop::collection::vec((place, 0_u32..4), 0..9)
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_what_has_another_owner_lies_in_a_move(a in any_points(), b in any_points(), w in prop::array::uniform4(1..3_u8)) {
+            let (old, new) = (ring(&a, &[1.0; 4]), ring(&b, &w.map(f64::from)));
+            let diff = HashRing::diff(&old, &new);
+            let near = a.iter().chain(&b).flat_map(|&(at, _)| [at.wrapping_sub(1), at, at.wrapping_add(1)]);
+            for position in near.chain([0, 1 << 30, u32::MAX]) {
+                let owner = |ring: &HashRing| ring.inner.points.owner(position).map(|node| node.get().to_string());
+                let (from, to) = (owner(&old), owner(&new));
+                let found: Vec<_> = diff.moves().iter().filter(|moved| moved.arc.contains(Key::new(position))).collect();
+                prop_assert_eq!(found.len(), usize::from(from != to), "{}", position);
+                for moved in found {
+                    prop_assert_eq!((moved.from, moved.to), (from.as_deref(), to.as_deref()));
+                }
+            }
+            prop_assert_eq!(diff.moves().iter().map(|moved| moved.arc.keys()).sum::<u64>(), diff.moved());
+            let owned = |after: bool| {
+                let shares = diff.loads().iter().filter_map(|load| if after { load.after } else { load.before });
+                shares.map(|share| share.positions).sum::<u64>()
+            };
+            let circle = |points: &[(u32, u32)]| if points.is_empty() { 0 } else { 1 << 32 };
+            prop_assert_eq!((owned(false), owned(true)), (circle(&a), circle(&b)));
+            let unchanged = |node: Option<&str>| node.is_some_and(|node| w[node.parse::<usize>().unwrap()] == 1);
+            let sideways = diff.moves().iter().filter(|moved| unchanged(moved.from) && unchanged(moved.to));
+            prop_assert_eq!(sideways.map(|moved| moved.arc.keys()).sum::<u64>(), diff.between_unchanged());
+            // Nothing that could be one move is two.
+            for (one, next) in diff.moves().iter().zip(diff.moves().iter().cycle().skip(1)) {
+                let adjacent = one.arc.upto() == next.arc.after() && diff.moves().len() > 1;
+                prop_assert!(!adjacent || (one.from, one.to) != (next.from, next.to));
+            }
+        }
+    }
+}
