@@ -14,6 +14,7 @@ use clap::ArgGroup;
 use ringbus::{HashRing, Mode};
 
 use self::ring::parse_weight;
+use crate::failure::Usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     mode: Mode,
 
     /// How many nodes to list for each key, the owner among them [default: all]
-    #[arg(long, value_name = "N", conflicts_with = "task")]
+    #[arg(long, value_name = "N")]
     replicas: Option<NonZeroUsize>,
 
     /// Show what a change of the nodes moves, instead of placing keys
@@ -101,12 +102,21 @@ pub(crate) struct Args {
     json: bool,
 
     /// The keys; without any, they are read from standard input, one a line
-    #[arg(value_name = "KEY", conflicts_with = "task")]
+    #[arg(value_name = "KEY")]
     key: Vec<String>,
 }
 
 /// Prints a line a key, or what --plan or --doctor ask for.
 pub(crate) fn run(args: Args) -> Result<()> {
+    // Not by clap, for which an option need not be there that conflicts with another: --add k1 would be read over.
+    if args.plan || args.doctor {
+        if !args.key.is_empty() {
+            return Err(Usage::new("--plan and --doctor read keys from a file: give --keys FILE").into());
+        }
+        if args.replicas.is_some() {
+            return Err(Usage::new("--replicas has no meaning for --plan and --doctor: leave it out").into());
+        }
+    }
     if args.plan {
         plan::run(&args)
     } else if args.doctor {

@@ -25,7 +25,7 @@ pub enum Mode {
     /// `libketama` (the C library of Last.fm): ⌊w/W · 40·n⌋ digests with the share and the product rounded to `f32`,
     /// four words each; a key belongs to the first point not less than it; the node listed first has a shared point.
     ///
-    /// In C the weights are whole numbers of megabytes and names have at most 22 bytes; neither limit is kept here.
+    /// In C the weights are whole numbers of megabytes and names have at most 21 bytes; neither limit is kept here.
     Ketama,
     /// twemproxy (nutcracker) 0.5.0 with `distribution: ketama` and `hash: md5`: as libketama, but computed in `f32`
     /// throughout and in another order; the port of a name that ends in `:11211` is left out of `{node}-{j}`, as for
