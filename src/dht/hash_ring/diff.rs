@@ -21,7 +21,7 @@ const CIRCLE: f64 = 4_294_967_296.0;
 /// assert!(diff.moves().iter().all(|moved| moved.to == Some("d")));
 /// assert!((0.2..0.3).contains(&diff.fraction()));
 /// assert_eq!(diff.between_unchanged(), 0);
-/// assert_eq!(diff.find(b"k6").map(|moved| moved.from), Some(Some("b")));
+/// assert_eq!(diff.find(b"k9").map(|moved| moved.from), Some(Some("b")));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct RingDiff<'a> {

@@ -89,7 +89,7 @@ impl HashRing {
     /// ```
     /// use ringbus::{HashRing, Mode};
     /// let ring = HashRing::with_mode(Mode::Ketama, [("10.0.0.1:11211", 600), ("10.0.0.2:11211", 300)]);
-    /// assert_eq!(ring.owner(b"k2"), Some("10.0.0.1:11211"));
+    /// assert_eq!(ring.owner(b"k2"), Some("10.0.0.2:11211"));
     /// ```
     pub fn with_mode<N: Into<String>, W: Into<f64>>(
         mode: Mode,

@@ -36,12 +36,13 @@ pub(super) fn name(node: Option<&str>) -> String {
 
 /// Text that keeps its place in a table: control characters appear as `\t` and `\u{7}`.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().fold(String::new(), |mut shown, char| {
+    let mut shown = String::new();
+    for char in text.chars() {
         if char.is_control() {
-            shown.extend(char.escape_default())
+            shown.extend(char.escape_default());
         } else {
-            shown.push(char)
-        };
-        shown
-    })
+            shown.push(char);
+        }
+    }
+    shown
 }
