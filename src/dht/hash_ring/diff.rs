@@ -248,7 +248,7 @@ fn close(pieces: &mut Vec<Piece>) {
 fn walk(old: &Points, new: &Points, mut visit: impl FnMut(u32, u32, Option<NodeIndex>, Option<NodeIndex>)) {
     let (olds, news) = (old.positions(), new.positions());
     let owner =
-        |points: &Points, after: usize| points.owners().get(after).or(points.owners().first()).copied();
+        |points: &Points, after: usize| points.holders().get(after).or(points.holders().first()).copied();
     let Some(&first) = olds.first().into_iter().chain(news.first()).min() else { return };
     let (mut start, mut i, mut j) = (first, 0, 0);
     loop {

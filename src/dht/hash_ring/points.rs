@@ -37,7 +37,7 @@ impl Points {
     }
 
     /// The owners of the points, in the order of their positions.
-    pub(super) fn owners(&self) -> &[NodeIndex] {
+    pub(super) fn holders(&self) -> &[NodeIndex] {
         &self.owners
     }
 
