@@ -71,7 +71,7 @@ pub mod topic;
 pub mod transport;
 pub mod wire;
 
-pub use dht::{Dht, DhtNode, HashRing, NodeIndex};
+pub use dht::{Dht, DhtNode, HashRing, Mode, NodeIndex, RingSpec};
 pub use error::{Error, ErrorKind, Result};
 pub use message::{Encoding, EntityId, Sample, SampleInfo, SessionId};
 pub use pubsub::{Publisher, Subscriber};

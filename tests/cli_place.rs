@@ -184,3 +184,237 @@ fn help_shows_examples() {
     let help = stdout(&output);
     assert!(help.contains("Examples:") && help.contains("ringbus place --nodes"), "{help}");
 }
+
+/// A file of `key-1` to `key-1000`, in a directory that goes with it.
+fn thousand_keys() -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("keys.txt");
+    std::fs::write(&file, (1..=1000).map(|key| format!("key-{key}\n")).collect::<String>()).unwrap();
+    let path = file.to_str().unwrap().to_owned();
+    (directory, path)
+}
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The owner of each key, as a plain `ringbus place` says.
+fn owners(args: &[&str], keys: &str) -> Vec<String> {
+    let keys = std::fs::read(keys).unwrap();
+    let output = place(&[&["--replicas", "1"], args].concat(), &keys);
+    stdout(&output).lines().map(|line| line.split('\t').nth(2).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn modes_place_keys_as_the_programs_do() {
+    let vectors: Value = serde_json::from_str(include_str!("vectors/placement_modes.json")).unwrap();
+    let cases = vectors["cases"].as_array().unwrap();
+    for mode in ["hash_ring", "ketama", "twemproxy"] {
+        let five = |case: &&Value| case["mode"] == mode && case["nodes"].as_array().unwrap().len() == 5;
+        let (case, common) = (cases.iter().find(five).unwrap(), &vectors["keys"]);
+        let nodes: Vec<(String, u64)> = serde_json::from_value(case["nodes"].clone()).unwrap();
+        let list = nodes.iter().map(|(node, _)| node.as_str()).collect::<Vec<_>>().join(",");
+        let weights =
+            nodes.iter().map(|(node, weight)| format!("{node}={weight}")).collect::<Vec<_>>().join(",");
+        let keys: Vec<String> = serde_json::from_value(common.clone()).unwrap();
+        let output =
+            place(&["--mode", mode, "--nodes", &list, "--weights", &weights], keys.join("\n").as_bytes());
+        for (line, owner) in stdout(&output).lines().zip(case["owners"].as_array().unwrap()) {
+            let expected = nodes[owner.as_u64().unwrap() as usize].0.as_str();
+            assert_eq!(line.split('\t').nth(2), Some(expected), "{mode}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_plan_counts_the_keys_that_really_move() {
+    let (_directory, keys) = thousand_keys();
+    for mode in ["hash_ring", "ketama", "twemproxy"] {
+        let old = ["--mode", mode, "--nodes", "a,b,c", "--weights", "a=2"];
+        let plan = ["--plan", "--add", "d=1.5", "--remove", "b", "--keys", &keys];
+        let new = ["--mode", mode, "--nodes", "a,c,d", "--weights", "a=2,d=1.5"];
+        let (before, after) = (owners(&old, &keys), owners(&new, &keys));
+        let moving = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+
+        let text = place(&[&old[..], &plan].concat(), b"");
+        let said = format!("{moving} of 1000 keys in {keys} ({:.2} %) move\n", moving as f64 / 10.0);
+        assert!(stdout(&text).contains(&said), "{mode}: {said}{}", stdout(&text));
+        assert!(stdout(&text).contains("Note: "), "{}", stdout(&text));
+
+        let json = &json_lines(&place(&[&old[..], &plan, &["--json"]].concat(), b""))[0];
+        assert_eq!(json["keys"], serde_json::json!({ "all": 1000, "moving": moving }));
+        for flow in json["flows"].as_array().unwrap() {
+            let pairs =
+                before.iter().zip(&after).filter(|(from, to)| flow["from"] == **from && flow["to"] == **to);
+            assert_eq!(flow["keys"], pairs.count(), "{mode}: {flow}");
+        }
+        let arcs = json["arcs"].as_array().unwrap().iter();
+        let length = |arc: &Value| {
+            let [first, last] = ["first", "last"].map(|end| arc[end].as_u64().unwrap() as u32);
+            u64::from(last.wrapping_sub(first)) + 1
+        };
+        assert_eq!(json["positions"], arcs.map(length).sum::<u64>());
+        assert!(json["positions_between_unchanged"].as_u64() > Some(0));
+    }
+}
+
+#[test]
+fn the_plan_of_equal_nodes_needs_no_notice() {
+    let output = place(&["--plan", "--nodes", "a,b,c", "--add", "d"], b"");
+    let text = stdout(&output);
+    assert!(text.contains("22.42 % of the circle moves, in 94 arcs\n"), "{text}");
+    assert!(text.contains("max/mean load per weight: 1.07 before, 1.19 after\n"), "{text}");
+    assert!(!text.contains("Note:") && !text.contains("keys"), "{text}");
+    // Equal, but 61 of them have 39 digests in libketama's arithmetic, and 60 have 40.
+    let nodes = (1..=60).map(|node| format!("n{node}")).collect::<Vec<_>>().join(",");
+    let output = place(&["--plan", "--mode", "ketama", "--nodes", &nodes, "--add", "n61"], b"");
+    assert!(stdout(&output).contains("rounds the nodes' equal shares"), "{}", stdout(&output));
+    // Another weight for a node that stays.
+    let output = place(&["--plan", "--nodes", "a,b", "--remove", "b", "--add", "b=3"], b"");
+    assert!(stdout(&output).contains("| 1 to 3 |"), "{}", stdout(&output));
+}
+
+#[test]
+fn the_doctor_finds_the_keys_that_differ() {
+    let (_directory, keys) = thousand_keys();
+    let there = ["--nodes", "a,c", "--mode", "ketama"];
+    let (ours, theirs) = (owners(&["--nodes", "a,b"], &keys), owners(&there, &keys));
+    let expected: Vec<_> =
+        ours.iter().zip(&theirs).enumerate().filter(|(_, (our, their))| our != their).collect();
+
+    let args =
+        ["--doctor", "--nodes", "a,b", "--against-nodes", "a,c", "--against-mode", "ketama", "--keys", &keys];
+    let mut lines = json_lines(&place(&[&args[..], &["--json"]].concat(), b""));
+    let counts = lines.pop().unwrap();
+    assert_eq!((&counts["keys"], &counts["differing"]), (&1000.into(), &expected.len().into()));
+    assert_eq!(lines.len(), expected.len());
+    for (line, (index, (our, their))) in lines.iter().zip(&expected) {
+        assert_eq!(
+            (&line["key"], &line["here"]),
+            (&format!("key-{}", index + 1).into(), &our.as_str().into())
+        );
+        assert_eq!(line["there"], their.as_str());
+        let reason = if *our == "b" { "missing_there" } else { "missing_here" };
+        assert_eq!(line["reason"], reason, "{line}");
+    }
+
+    let text = place(&[&args[..], &["--limit", "3"]].concat(), b"");
+    let text = stdout(&text);
+    assert_eq!(text.lines().filter(|line| line.starts_with("| key-")).count(), 3, "{text}");
+    assert!(text.contains(&format!("and {} more (--limit shows more)\n", expected.len() - 3)), "{text}");
+    let gone = expected.iter().filter(|(_, (our, _))| *our == "b").count();
+    for line in [
+        format!("{} of 1000 keys in {keys} ", expected.len()),
+        format!("\n  {gone}: the owner here is missing there\n"),
+    ] {
+        assert!(text.contains(&line), "{text} lacks {line}");
+    }
+}
+
+#[test]
+fn the_doctor_tells_modes_and_weights_apart() {
+    let (_directory, keys) = thousand_keys();
+    let counts = |against: [&str; 2]| {
+        let args = [
+            "--doctor",
+            "--nodes",
+            "a,b,c",
+            "--weights",
+            "a=2",
+            "--keys",
+            &keys,
+            "--json",
+            against[0],
+            against[1],
+        ];
+        json_lines(&place(&args, b"")).pop().unwrap()
+    };
+    for (against, reason) in [
+        (["--against-mode", "ketama"], "mode"),
+        (["--against-weights", "c=2"], "weights"),
+        (["--against-nodes", "a,b"], "missing_there"),
+    ] {
+        let counts = counts(against);
+        assert!(counts["reasons"][reason].as_u64() > Some(0), "{against:?}: {counts}");
+    }
+    // The weights hold for both rings unless others are given.
+    assert_eq!(counts(["--against-nodes", "c,b,a"])["differing"], 0);
+    let same = place(&["--doctor", "--nodes", "a,b", "--against-nodes", "a,b", "--keys", "-"], b"k1\nk2\n");
+    assert_eq!(stdout(&same), "0 of 2 keys in - (0.00 %) placed differently\n");
+}
+
+#[test]
+fn wrong_plans_and_comparisons_end_with_2() {
+    let (_directory, keys) = thousand_keys();
+    let table: &[(&[&str], &str)] = &[
+        (&["--nodes", "a", "--mode", "nope", "k"], "use hash_ring, ketama or twemproxy"),
+        (&["--plan", "--nodes", "a"], "give --add or --remove"),
+        (&["--plan", "--nodes", "a", "--add", "a"], "\"a\", which is a node already"),
+        (&["--plan", "--nodes", "a", "--add", "b,b=2"], "\"b\", which is added twice"),
+        (&["--plan", "--nodes", "a", "--add", "b,,c"], "--add has an empty name"),
+        (&["--plan", "--nodes", "a", "--add", "=2"], "--add has an empty name"),
+        (&["--plan", "--nodes", "a", "--add", "b=0"], "\"0\" is not a weight"),
+        (&["--plan", "--nodes", "a", "--remove", "b"], "\"b\", which is not among --nodes a"),
+        (&["--plan", "--nodes", "a", "--remove", "a"], "leaves no node"),
+        (&["--plan", "--nodes", "a", "--add", "b", "k1"], "give --keys FILE"),
+        (&["--plan", "--nodes", "a", "--add", "b", "--replicas", "2"], "--replicas has no meaning"),
+        (&["--plan", "--doctor", "--nodes", "a", "--keys", &keys], "--doctor"),
+        (&["--nodes", "a", "--add", "b", "k1"], "--plan"),
+        (&["--nodes", "a", "--keys", &keys], "--plan"),
+        (&["--nodes", "a", "--json", "k1"], "--plan"),
+        (&["--nodes", "a", "--against-mode", "ketama", "k1"], "--doctor"),
+        (&["--plan", "--nodes", "a", "--add", "b", "--limit", "3"], "--doctor"),
+        (&["--doctor", "--nodes", "a", "--against-mode", "ketama"], "--keys"),
+        (&["--doctor", "--nodes", "a", "--keys", &keys], "nothing to compare with"),
+        (
+            &["--doctor", "--nodes", "a", "--keys", &keys, "--against-nodes", "a,,b"],
+            "--against-nodes has an empty name",
+        ),
+        (&["--doctor", "--nodes", "a", "--keys", &keys, "--against-weights", "b=1"], "not among --nodes a"),
+    ];
+    for (args, expected) in table {
+        let output = place(args, b"k\n");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        assert!(error.contains(expected), "{args:?}: {error:?} lacks {expected:?}");
+    }
+}
+
+#[test]
+fn keys_that_cannot_be_read_fail_in_one_line_that_names_the_file() {
+    let missing = place(&["--plan", "--nodes", "a", "--add", "b", "--keys", "/no/such/file"], b"");
+    let binary = place(&["--plan", "--nodes", "a", "--add", "b", "--keys", "-"], b"good\n\xff\n");
+    for (output, expected) in [
+        (missing, "ringbus: cannot read /no/such/file: "),
+        (binary, "ringbus: cannot read line 2 of standard input: "),
+    ] {
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.starts_with(expected) && error.lines().count() == 1, "{error}");
+    }
+}
+
+/// Every `$ command` in a console block of the page prints what stands below it.
+#[cfg(unix)]
+#[test]
+fn the_page_shows_what_the_program_prints() {
+    let directory = tempfile::tempdir().unwrap();
+    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_ringbus")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let run = |command: &str| {
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-c", command]).current_dir(&directory).env("PATH", &path).output().unwrap();
+        stdout(&output).to_owned()
+    };
+    let mut commands = 0;
+    for block in include_str!("../docs/placement.md").split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        for shown in block.strip_prefix("$ ").unwrap().split("\n$ ") {
+            let (command, expected) = shown.split_once('\n').unwrap_or((shown, ""));
+            assert_eq!(run(command).trim_end(), expected.trim_end(), "{command}");
+            commands += 1;
+        }
+    }
+    assert_eq!(commands, 4);
+}

@@ -23,7 +23,7 @@ mod sim;
 pub mod successor;
 
 pub use client::Dht;
-pub use hash_ring::{HashRing, NodeIndex};
+pub use hash_ring::{HashRing, Mode, NodeIndex, RingSpec};
 pub use key::Key;
 pub use node::{DhtNode, DhtNodeBuilder, NodeEvent};
 pub use protocol::{OneHop, RingProtocol, Successor};

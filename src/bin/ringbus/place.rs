@@ -1,11 +1,19 @@
-//! `ringbus place`: which node is responsible for a key.
+//! `ringbus place`: which node is responsible for a key, what a change of the ring moves, and why two rings disagree.
 
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+mod doctor;
+mod keys;
+mod plan;
+mod ring;
+mod table;
+
+use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
-use ringbus::HashRing;
+use clap::ArgGroup;
+use ringbus::{HashRing, Mode};
 
+use self::ring::parse_weight;
 use crate::failure::Usage;
 
 const EXAMPLES: &str = "\
@@ -16,17 +24,25 @@ Examples:
       a gets twice the keys of b and of c
   cut -f1 keys.tsv | ringbus place --nodes a,b,c --replicas 2
       keys from standard input, one a line; the owner and one more node for each
+  ringbus place --mode ketama --nodes a,b,c k1
+      as libketama places it
+  ringbus place --plan --nodes a,b,c --add d=2 --remove b --keys keys.txt
+      what moves if d comes with the weight 2 and b goes: from whom to whom, how much of the circle, how many of the
+      keys in the file, and how evenly the circle is shared before and after
+  ringbus place --doctor --nodes a,b --mode hash_ring --against-nodes a,c --against-mode ketama --keys keys.txt
+      which of these keys the two place differently, and why
 
 Output, tab-separated, a line a key:
   KEY  POSITION (0 to 4294967295)  OWNER  PREFERENCE,...
 
-Placement is that of Python's hash_ring 1.3.1. It depends on nothing but the names and weights given here.";
+Modes: hash_ring (Python's hash_ring 1.3.1, and ringbus's own rings), ketama (libketama), twemproxy (nutcracker with
+'distribution: ketama' and 'hash: md5'). A placement depends on nothing but the mode, the names and the weights.";
 
 const UNWRITABLE: &str = "cannot write to standard output";
 
-/// Show which node is responsible for a key, and where its replicas go
+/// Show which node is responsible for a key, and where its replicas go; plan changes, and compare rings
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("task").args(["plan", "doctor"])))]
 pub(crate) struct Args {
     /// The ring's nodes, separated by commas
     #[arg(long, value_name = "NODE,...", required = true, value_delimiter = ',')]
@@ -36,48 +52,95 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NODE=WEIGHT,...", value_delimiter = ',', value_parser = parse_weight)]
     weights: Vec<(String, f64)>,
 
+    /// Whose rule of placement: hash_ring, ketama or twemproxy
+    #[arg(long, default_value_t, hide_default_value = true)]
+    mode: Mode,
+
     /// How many nodes to list for each key, the owner among them [default: all]
     #[arg(long, value_name = "N")]
     replicas: Option<NonZeroUsize>,
 
+    /// Show what a change of the nodes moves, instead of placing keys
+    #[arg(long)]
+    plan: bool,
+
+    /// With --plan: nodes that come; of weight 1 if they have none here
+    #[arg(long, value_name = "NODE[=WEIGHT],...", value_delimiter = ',', requires = "plan")]
+    add: Vec<String>,
+
+    /// With --plan: nodes that go
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', requires = "plan")]
+    remove: Vec<String>,
+
+    /// Show which keys another ring places differently, and why
+    #[arg(long, requires = "keys")]
+    doctor: bool,
+
+    /// With --doctor: the other ring's nodes [default: those of --nodes]
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', requires = "doctor")]
+    against_nodes: Vec<String>,
+
+    /// With --doctor: the other ring's weights [default: those of --weights, for the nodes that it has]
+    #[arg(long, value_name = "NODE=WEIGHT,...", value_delimiter = ',', value_parser = parse_weight)]
+    #[arg(requires = "doctor")]
+    against_weights: Vec<(String, f64)>,
+
+    /// With --doctor: the other ring's mode [default: that of --mode]
+    #[arg(long, value_name = "MODE", requires = "doctor")]
+    against_mode: Option<Mode>,
+
+    /// With --plan and --doctor: a file of keys, one a line; - is standard input
+    #[arg(long, value_name = "FILE", requires = "task")]
+    keys: Option<String>,
+
+    /// With --doctor: how many keys to show at most
+    #[arg(long, value_name = "N", requires = "doctor", default_value = "20")]
+    limit: usize,
+
+    /// With --plan and --doctor: print JSON; the doctor an object a line, one for each key that differs, then the counts
+    #[arg(long, requires = "task", conflicts_with = "limit")]
+    json: bool,
+
     /// The keys; without any, they are read from standard input, one a line
     #[arg(value_name = "KEY")]
-    keys: Vec<String>,
+    key: Vec<String>,
 }
 
-/// Prints a line a key.
+/// Prints a line a key, or what --plan or --doctor ask for.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let ring = ring(&args.nodes, &args.weights)?;
+    // Not by clap, for which an option need not be there that conflicts with another: --add k1 would be read over.
+    if args.plan || args.doctor {
+        if !args.key.is_empty() {
+            return Err(Usage::new("--plan and --doctor read keys from a file: give --keys FILE").into());
+        }
+        if args.replicas.is_some() {
+            return Err(Usage::new("--replicas has no meaning for --plan and --doctor: leave it out").into());
+        }
+    }
+    if args.plan {
+        plan::run(&args)
+    } else if args.doctor {
+        doctor::run(&args)
+    } else {
+        place_all(&args)
+    }
+}
+
+fn place_all(args: &Args) -> Result<()> {
+    let ring = ring::here(args)?.ring();
     let replicas = args.replicas.map_or(usize::MAX, NonZeroUsize::get);
     let mut out = BufWriter::new(io::stdout().lock());
-    if args.keys.is_empty() {
-        place_stdin(&ring, replicas, &mut out)?;
+    if args.key.is_empty() {
+        keys::each(keys::STANDARD_INPUT, |key, was_last_at_hand| {
+            place(&ring, key, replicas, &mut out)?;
+            // Whoever types keys, or waits for each answer, gets it before the next line is read.
+            if was_last_at_hand { out.flush().context(UNWRITABLE) } else { Ok(()) }
+        })?;
     }
-    for key in &args.keys {
+    for key in &args.key {
         place(&ring, key, replicas, &mut out)?;
     }
     out.flush().context(UNWRITABLE)
-}
-
-fn place_stdin(ring: &HashRing, replicas: usize, out: &mut impl Write) -> Result<()> {
-    let mut input = BufReader::new(io::stdin().lock());
-    let (mut line, mut number) = (String::new(), 0_u64);
-    loop {
-        line.clear();
-        number += 1;
-        let read = input.read_line(&mut line);
-        let read =
-            read.with_context(|| format!("cannot read line {number} of standard input: give UTF-8 text"))?;
-        if read == 0 {
-            return Ok(());
-        }
-        let key = line.strip_suffix('\n').unwrap_or(&line);
-        place(ring, key.strip_suffix('\r').unwrap_or(key), replicas, out)?;
-        // Whoever types keys, or waits for each answer, gets it before the next line is read.
-        if input.buffer().is_empty() {
-            out.flush().context(UNWRITABLE)?;
-        }
-    }
 }
 
 fn place(ring: &HashRing, key: &str, replicas: usize, out: &mut impl Write) -> Result<()> {
@@ -85,34 +148,4 @@ fn place(ring: &HashRing, key: &str, replicas: usize, out: &mut impl Write) -> R
     let owner = ring.owner(bytes).context("no node owns anything: give a node a greater weight")?;
     let preference = ring.preference(bytes, replicas).join(",");
     writeln!(out, "{key}\t{}\t{owner}\t{preference}", HashRing::position(bytes)).context(UNWRITABLE)
-}
-
-fn ring(nodes: &[String], weights: &[(String, f64)]) -> Result<HashRing, Usage> {
-    if nodes.iter().any(String::is_empty) {
-        return Err(Usage::new(
-            "--nodes has an empty name: give names separated by single commas, as in a,b,c",
-        ));
-    }
-    for (index, (node, _)) in weights.iter().enumerate() {
-        if !nodes.contains(node) {
-            let known = nodes.join(",");
-            return Err(Usage::new(format!("--weights names {node:?}, which is not among --nodes {known}")));
-        }
-        if weights[..index].iter().any(|(earlier, _)| earlier == node) {
-            return Err(Usage::new(format!("--weights names {node:?} twice: give it one weight")));
-        }
-    }
-    let weight =
-        |node: &String| weights.iter().find(|(name, _)| name == node).map_or(1.0, |&(_, weight)| weight);
-    Ok(HashRing::weighted(nodes.iter().map(|node| (node.as_str(), weight(node)))))
-}
-
-fn parse_weight(text: &str) -> Result<(String, f64), String> {
-    let expected = "give NODE=WEIGHT with a number greater than 0, as in a=2";
-    // Names may hold an equals sign, numbers do not.
-    let (node, weight) = text.rsplit_once('=').ok_or(expected)?;
-    match weight.parse::<f64>() {
-        Ok(weight) if weight.is_finite() && weight > 0.0 => Ok((node.to_owned(), weight)),
-        _ => Err(format!("{weight:?} is not a weight: {expected}")),
-    }
 }

@@ -7,10 +7,9 @@ pub(super) fn position(key: &[u8]) -> u32 {
     words(Md5::digest(key).into())[0]
 }
 
-/// The three points of a node's replica `j`: the first three words of the digest of `{node}-{j}`.
-pub(super) fn replica(node: &str, j: u64) -> [u32; 3] {
-    let [first, second, third, _] = words(Md5::digest(format!("{node}-{j}")).into());
-    [first, second, third]
+/// The words of a node's replica `j`, the digest of `{node}-{j}`: where its points come from.
+pub(super) fn replica(node: &str, j: u64) -> [u32; 4] {
+    words(Md5::digest(format!("{node}-{j}")).into())
 }
 
 fn words(digest: [u8; 16]) -> [u32; 4] {

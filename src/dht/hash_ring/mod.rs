@@ -1,6 +1,9 @@
 //! Placement, bit-exact with Python's `hash_ring` 1.3.1. `docs/placement.md` states the rule and its edges.
 
+mod compare;
+mod diff;
 mod digest;
+mod mode;
 mod points;
 
 use std::collections::HashMap;
@@ -9,13 +12,14 @@ use std::sync::Arc;
 
 use points::Points;
 
-/// Digests per node of weight 1 among nodes of weight 1; each gives three points.
-const REPLICAS: f64 = 40.0;
+pub use compare::{Comparison, Disagreement, Reason, RingSpec};
+pub use diff::{Load, Move, RingDiff, Share};
+pub use mode::Mode;
 
 /// Consistent hashing: which node is responsible for a key.
 ///
 /// Every ring of the same nodes, in the same order and with the same weights, places every key alike, here and in
-/// Python's `hash_ring` 1.3.1. Where all weigh the same, a node that comes or goes moves only the keys that it gains or
+/// Python's `hash_ring` 1.3.1; [`with_mode`](Self::with_mode) follows other programs instead. Where all weigh the same, a node that comes or goes moves only the keys that it gains or
 /// loses, about one in *n*.
 ///
 /// A ring never changes; a clone is a reference count.
@@ -37,6 +41,9 @@ pub struct HashRing {
 struct Inner {
     /// Distinct names in the order in which they were first listed.
     nodes: Box<[Box<str>]>,
+    /// Of each node; what is no weight is 0.
+    weights: Box<[f64]>,
+    mode: Mode,
     points: Points,
 }
 
@@ -72,9 +79,26 @@ impl HashRing {
     /// assert!((0..100).all(|key: u32| ring.owner(&key.to_le_bytes()) != Some("idle")));
     /// ```
     pub fn weighted<N: Into<String>, W: Into<f64>>(nodes: impl IntoIterator<Item = (N, W)>) -> Self {
+        Self::with_mode(Mode::HashRing, nodes)
+    }
+
+    /// A ring like [`weighted`](Self::weighted), with the points and the rounding of another program.
+    ///
+    /// Every path is as fast as in the default mode: modes differ in how a ring is built alone.
+    ///
+    /// ```
+    /// use ringbus::{HashRing, Mode};
+    /// let ring = HashRing::with_mode(Mode::Ketama, [("10.0.0.1:11211", 600), ("10.0.0.2:11211", 300)]);
+    /// assert_eq!(ring.owner(b"k2"), Some("10.0.0.2:11211"));
+    /// ```
+    pub fn with_mode<N: Into<String>, W: Into<f64>>(
+        mode: Mode,
+        nodes: impl IntoIterator<Item = (N, W)>,
+    ) -> Self {
         let listed = Listed::new(nodes.into_iter().map(|(node, weight)| (node.into(), weight.into())));
-        let points = Points::new(listed.points());
-        Self { inner: Arc::new(Inner { nodes: listed.names.into(), points }) }
+        let points = Points::new(listed.points(mode));
+        let (nodes, weights) = (listed.names.into(), listed.weights.into());
+        Self { inner: Arc::new(Inner { nodes, weights, mode, points }) }
     }
 
     /// The node that is responsible for a key; `None` if no node has a point.
@@ -123,7 +147,13 @@ impl HashRing {
         digest::position(key)
     }
 
-    /// How many distinct points the nodes have on the circle: 120 a node, less collisions, if all weigh the same.
+    /// Whose rule it follows.
+    pub fn mode(&self) -> Mode {
+        self.inner.mode
+    }
+
+    /// How many distinct points the nodes have on the circle: 120 a node, less collisions, if all weigh the same; 160
+    /// in the modes that make four of a digest.
     pub fn points(&self) -> usize {
         self.inner.points.len()
     }
@@ -165,18 +195,18 @@ impl Listed {
         listed
     }
 
-    /// All points, in list order. Operations and their order are Python's: any other could round to another count.
-    fn points(&self) -> Vec<(u32, NodeIndex)> {
+    /// All points: of those that collide, the last is to stay.
+    fn points(&self, mode: Mode) -> Vec<(u32, NodeIndex)> {
+        // In list order, as Python adds them up.
         let total: f64 = self.mentions.iter().map(|node| self.weights[node.get()]).sum();
-        let most = REPLICAS * self.mentions.len() as f64;
+        let mut mentions = self.mentions.clone();
+        mode.arrange(&mut mentions, &self.names);
         let mut points = Vec::new();
-        for &node in &self.mentions {
-            let replicas = (most * self.weights[node.get()] / total).floor();
-            // Weights near `f64::MAX` overflow to infinity or NaN; no node's share is over the whole.
-            let replicas = if replicas.is_finite() { replicas.min(most) as u64 } else { 0 };
-            for j in 0..replicas {
-                let positions = digest::replica(&self.names[node.get()], j);
-                points.extend(positions.map(|position| (position, node)));
+        for node in mentions {
+            let label = mode.label(&self.names[node.get()]);
+            for j in 0..mode.replicas(self.weights[node.get()], total, self.mentions.len()) {
+                let words = digest::replica(label, j);
+                points.extend(words[..mode.words()].iter().map(|&word| (mode.point(word), node)));
             }
         }
         points

@@ -31,6 +31,16 @@ impl Points {
         self.positions.len()
     }
 
+    /// The positions in ascending order, no position twice.
+    pub(super) fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// The owners of the points, in the order of their positions.
+    pub(super) fn holders(&self) -> &[NodeIndex] {
+        &self.owners
+    }
+
     /// The owner of a position: that of the first point strictly greater, or of the first point of all.
     pub(super) fn owner(&self, position: u32) -> Option<NodeIndex> {
         let after = self.first_after(position);

@@ -1,0 +1,115 @@
+//! `ringbus place --doctor`: which keys two rings place differently, and why.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
+
+use anyhow::{Context, Result};
+use ringbus::HashRing;
+use ringbus::dht::hash_ring::{Comparison, Disagreement, Reason};
+use serde_json::json;
+
+use super::table::{align, name, percent_of, printable, table};
+use super::{Args, UNWRITABLE, keys, ring};
+
+/// Prints the keys that differ, and counts by reason.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let comparison = Comparison::new(&ring::here(args)?, &ring::there(args)?);
+    let mut findings = Findings::default();
+    let mut out = BufWriter::new(io::stdout().lock());
+    // clap has seen to it that there is a file.
+    let file = args.keys.as_deref().unwrap_or(keys::STANDARD_INPUT);
+    keys::each(file, |key, _| {
+        let found = comparison.check(key.as_bytes());
+        findings.count(found.as_ref());
+        match found {
+            Some(found) if args.json => write_json(key, &found, &mut out)?,
+            Some(found) if findings.shown.len() < args.limit => findings.shown.push(row(key, &found)),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let text = if args.json { format!("{}\n", findings.json()) } else { findings.text(file) };
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(UNWRITABLE)
+}
+
+#[derive(Default)]
+struct Findings {
+    keys: u64,
+    differing: u64,
+    by_reason: BTreeMap<Reason, u64>,
+    shown: Vec<[String; 5]>,
+}
+
+impl Findings {
+    fn count(&mut self, found: Option<&Disagreement<'_>>) {
+        self.keys += 1;
+        if let Some(found) = found {
+            self.differing += 1;
+            *self.by_reason.entry(found.reason).or_default() += 1;
+        }
+    }
+
+    fn text(&self, file: &str) -> String {
+        let mut text = String::new();
+        if !self.shown.is_empty() {
+            let mut table = table(&["key", "position", "here", "there", "why"]);
+            table.add_rows(&self.shown);
+            align(&mut table, [1]);
+            text = format!("{table}\n");
+            match self.differing - self.shown.len() as u64 {
+                0 => {}
+                more => text += &format!("and {more} more (--limit shows more)\n"),
+            }
+            text.push('\n');
+        }
+        let (differing, all) = (self.differing, self.keys);
+        let (of, s) = (percent_of(differing, all), if all == 1 { "" } else { "s" });
+        text += &format!("{differing} of {all} key{s} in {file} ({of}) placed differently\n");
+        for (reason, count) in &self.by_reason {
+            text += &format!("  {count}: {reason}\n");
+        }
+        text
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let reasons = self.by_reason.iter().map(|(reason, count)| (word(*reason).to_owned(), json!(count)));
+        let reasons: serde_json::Map<_, _> = reasons.collect();
+        json!({ "keys": self.keys, "differing": self.differing, "reasons": reasons })
+    }
+}
+
+fn row(key: &str, found: &Disagreement<'_>) -> [String; 5] {
+    let position = HashRing::position(key.as_bytes()).to_string();
+    [printable(key), position, name(found.here), name(found.there), why(found)]
+}
+
+/// The reason, with the node that it is about.
+fn why(found: &Disagreement<'_>) -> String {
+    match (found.reason, found.here, found.there) {
+        (Reason::MissingThere, Some(node), _) => format!("{} is missing there", printable(node)),
+        (Reason::MissingHere, _, Some(node)) => format!("{} is missing here", printable(node)),
+        (reason, ..) => reason.to_string(),
+    }
+}
+
+fn write_json(key: &str, found: &Disagreement<'_>, out: &mut impl Write) -> Result<()> {
+    let position = HashRing::position(key.as_bytes());
+    let (here, there, reason) = (found.here, found.there, word(found.reason));
+    let object = json!({ "key": key, "position": position, "here": here, "there": there, "reason": reason });
+    writeln!(out, "{object}").context(UNWRITABLE)
+}
+
+/// A reason as JSON names it.
+fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::MissingThere => "missing_there",
+        Reason::MissingHere => "missing_here",
+        Reason::Mode => "mode",
+        Reason::Weights => "weights",
+        Reason::Nodes => "nodes",
+        Reason::Order => "order",
+        Reason::Together => "together",
+        // The library may learn more reasons than this program knows.
+        _ => "other",
+    }
+}
