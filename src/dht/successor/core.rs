@@ -43,6 +43,8 @@ pub(crate) enum Input {
     Message(Message),
     /// The connection was lost and is back: others may have given this node up.
     Reconnected,
+    /// Somebody has begun to listen.
+    Interest,
     /// Hand over and go.
     Leave,
 }
@@ -186,6 +188,7 @@ impl SuccessorCore {
         match input {
             Input::Message(message) => self.on_message(now, message),
             Input::Reconnected => self.on_reconnected(now),
+            Input::Interest => self.on_interest(now),
             Input::Leave => self.on_leave_request(now),
         }
         self.pump(now);

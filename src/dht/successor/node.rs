@@ -368,9 +368,17 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
     }
 
     fn on_event(&self, now: Mono, event: &Event) {
-        if matches!(event, Event::Reconnected { .. }) && !self.has_ended() {
-            self.run(|core| core.handle(now, Input::Reconnected));
+        if self.has_ended() {
+            return;
         }
+        let input = match event {
+            // Without a broker it is one peer's connection that is back, and all others were there.
+            Event::Reconnected { .. } if self.session.tx.capabilities().brokered => Input::Reconnected,
+            // Whoever begins to listen need not wait for the next announcement to know this node.
+            Event::Interest(_) => Input::Interest,
+            _ => return,
+        };
+        self.run(|core| core.handle(now, input));
     }
 
     fn on_timeout(&self, now: Mono) -> Option<Mono> {

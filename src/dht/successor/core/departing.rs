@@ -142,7 +142,7 @@ impl SuccessorCore {
         if id == me {
             // Its own echo, or somebody says it in this node's name: then the others do not count on it any more.
             if self.is_serving() && self.links.successor.is_some() {
-                self.doubt(now);
+                self.expelled(now);
             }
             return;
         }
@@ -194,7 +194,7 @@ impl SuccessorCore {
     pub(super) fn on_fail(&mut self, now: Mono, id: Key) {
         if id == self.id {
             if self.is_serving() && self.links.successor.is_some() {
-                self.doubt(now);
+                self.expelled(now);
             }
             return;
         }

@@ -103,7 +103,7 @@ impl SuccessorCore {
         } else if self.id.is_between(heal.predecessor.unwrap_or(heal.id), heal.id)
             && !self.warmth.is_newcomer()
         {
-            self.doubt(now);
+            self.expelled(now);
         }
     }
 
@@ -173,7 +173,14 @@ impl SuccessorCore {
         let patience = self.config.quiet + self.config.announce * 2;
         if self.warmth.doubt(now, patience, self.config.lease) {
             self.pairs.values_mut().for_each(|pair| pair.sure = false);
+        }
+    }
+
+    /// The others have given this node up.
+    pub(super) fn expelled(&mut self, now: Mono) {
+        if self.warmth.may_doubt(now, self.config.lease) {
             self.tell(SuccessorEvent::Expelled);
+            self.doubt(now);
         }
     }
 
@@ -184,6 +191,13 @@ impl SuccessorCore {
             self.doubt(now);
         }
         self.announce(now);
+    }
+
+    /// Introduces itself, unless it has just done so.
+    pub(super) fn on_interest(&mut self, now: Mono) {
+        if now.saturating_since(self.announced) >= self.config.join_interval * 5 {
+            self.announce(now);
+        }
     }
 
     /// Answers what was held until the node became certain of what it has.

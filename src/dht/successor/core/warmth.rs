@@ -46,13 +46,17 @@ impl Warmth {
     }
 
     /// Begins to doubt, at most once in `pause`. `false` if it does not.
-    pub(super) fn doubt(&mut self, now: Mono, quiet: Duration, pause: Duration) -> bool {
-        let again = self.last_doubt.is_none_or(|last| now.saturating_since(last) >= pause);
+    pub(super) fn doubt(&mut self, now: Mono, patience: Duration, pause: Duration) -> bool {
+        let again = self.may_doubt(now, pause);
         if again {
             self.last_doubt = Some(now);
-            self.doubt = Some(now + quiet);
+            self.doubt = Some(now + patience);
         }
         again
+    }
+
+    pub(super) fn may_doubt(&self, now: Mono, pause: Duration) -> bool {
+        self.last_doubt.is_none_or(|last| now.saturating_since(last) >= pause)
     }
 
     /// Something has been handed over.
