@@ -1,16 +1,19 @@
 //! Placement, bit-exact with Python's `hash_ring` 1.3.1. `docs/placement.md` states the rule and its edges.
 
-mod digest;
+mod index;
+mod md5;
 mod points;
+mod preference;
+mod relist;
+mod slots;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use self::md5::Path;
 use points::Points;
-
-/// Digests per node of weight 1 among nodes of weight 1; each gives three points.
-const REPLICAS: f64 = 40.0;
+pub use preference::Preference;
+use relist::Listed;
 
 /// Consistent hashing: which node is responsible for a key.
 ///
@@ -35,8 +38,7 @@ pub struct HashRing {
 
 #[derive(Default)]
 struct Inner {
-    /// Distinct names in the order in which they were first listed.
-    nodes: Box<[Box<str>]>,
+    listed: Listed,
     points: Points,
 }
 
@@ -73,8 +75,8 @@ impl HashRing {
     /// ```
     pub fn weighted<N: Into<String>, W: Into<f64>>(nodes: impl IntoIterator<Item = (N, W)>) -> Self {
         let listed = Listed::new(nodes.into_iter().map(|(node, weight)| (node.into(), weight.into())));
-        let points = Points::new(listed.points());
-        Self { inner: Arc::new(Inner { nodes: listed.names.into(), points }) }
+        let points = listed.points();
+        Self { inner: Arc::new(Inner { listed, points }) }
     }
 
     /// The node that is responsible for a key; `None` if no node has a point.
@@ -84,43 +86,66 @@ impl HashRing {
 
     /// The first `n` distinct nodes for a key, its owner first: where its replicas go. Fewer if the ring has fewer.
     pub fn preference(&self, key: &[u8], n: usize) -> Vec<&str> {
-        let n = n.min(self.inner.nodes.len());
+        let n = n.min(self.inner.listed.names.len());
         let mut preference = Vec::with_capacity(n);
-        if n == 0 {
-            return preference;
-        }
-        let mut seen = vec![false; self.inner.nodes.len()];
-        for node in self.inner.points.owners_from(Self::position(key)) {
-            if !std::mem::replace(&mut seen[node.get()], true) {
-                preference.push(self.node(node));
-                if preference.len() == n {
-                    break;
-                }
-            }
-        }
+        preference.extend(self.preference_iter(key).take(n).map(|node| self.node(node)));
         preference
+    }
+
+    /// The distinct nodes for a key in order of preference, its owner first, without an allocation: see [`Preference`].
+    ///
+    /// ```
+    /// use ringbus::HashRing;
+    /// let ring = HashRing::new(["a", "b", "c"]);
+    /// let replicas = ring.preference_iter(b"key").take(2).map(|node| ring.node(node));
+    /// assert!(replicas.eq(ring.preference(b"key", 2)));
+    /// ```
+    pub fn preference_iter(&self, key: &[u8]) -> Preference<'_> {
+        let around = self.inner.points.owners_from(Self::position(key));
+        Preference::new(around, self.inner.listed.names.len())
     }
 
     /// The owners of many keys at once, in their order. `owners` is cleared first; it stays empty if no node has a
     /// point.
+    ///
+    /// Keys of up to 55 bytes are digested side by side: with AVX-512 32 at a time, else as many as AVX2, SSE2 or NEON
+    /// take. Nothing is allocated but the room in `owners`.
     pub fn owners(&self, keys: &[&[u8]], owners: &mut Vec<NodeIndex>) {
+        self.owners_by(Path::best(), keys, owners);
+    }
+
+    /// Does what [`owners`](Self::owners) does with other instructions than the machine's best, for benchmarks: `scalar`,
+    /// `sse2`, `avx2`, `avx512` or `neon`. Returns `false`, and leaves `owners` alone, if the machine does not have them.
+    #[doc(hidden)]
+    pub fn owners_with(&self, instructions: &str, keys: &[&[u8]], owners: &mut Vec<NodeIndex>) -> bool {
+        let path = Path::available().find(|path| path.name() == instructions);
+        if let Some(path) = path {
+            self.owners_by(path, keys, owners);
+        }
+        path.is_some()
+    }
+
+    fn owners_by(&self, path: Path, keys: &[&[u8]], owners: &mut Vec<NodeIndex>) {
         owners.clear();
-        owners.extend(keys.iter().filter_map(|key| self.inner.points.owner(Self::position(key))));
+        if self.points() > 0 {
+            owners.reserve(keys.len());
+            md5::positions(path, keys, |positions| self.inner.points.owners(positions, owners));
+        }
     }
 
     /// The name of a node of this ring. An index that another, larger ring gave out names nothing: `""`.
     pub fn node(&self, node: NodeIndex) -> &str {
-        self.inner.nodes.get(node.get()).map_or("", |name| name)
+        self.inner.listed.names.get(node.get()).map_or("", |name| name)
     }
 
     /// The distinct nodes, in the order in which they were first listed: that of their [`NodeIndex`].
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &str> + '_ {
-        self.inner.nodes.iter().map(|name| &**name)
+        self.inner.listed.names.iter().map(|name| &**name)
     }
 
     /// Where a key lies on the circle of 2^32 positions: the same in every ring.
     pub fn position(key: &[u8]) -> u32 {
-        digest::position(key)
+        md5::position(key)
     }
 
     /// How many distinct points the nodes have on the circle: 120 a node, less collisions, if all weigh the same.
@@ -131,7 +156,7 @@ impl HashRing {
 
 impl fmt::Debug for HashRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashRing").field("nodes", &self.inner.nodes).field("points", &self.points()).finish()
+        f.debug_struct("HashRing").field("nodes", &self.inner.listed.names).field("points", &self.points()).finish()
     }
 }
 
@@ -140,45 +165,5 @@ impl fmt::Debug for HashRing {
 #[doc = include_str!("../../../docs/placement.md")]
 struct PlacementPage;
 
-/// The list that a ring is made of: each mention of a node, by index, and each node's name and weight.
-struct Listed {
-    mentions: Vec<NodeIndex>,
-    names: Vec<Box<str>>,
-    weights: Vec<f64>,
-}
-
-impl Listed {
-    fn new(nodes: impl Iterator<Item = (String, f64)>) -> Self {
-        let mut listed = Self { mentions: Vec::new(), names: Vec::new(), weights: Vec::new() };
-        let mut known = HashMap::new();
-        for (name, weight) in nodes {
-            let weight = if weight.is_finite() && weight > 0.0 { weight } else { 0.0 };
-            let index = *known.entry(name).or_insert_with_key(|name| {
-                listed.names.push(name.as_str().into());
-                listed.weights.push(weight);
-                // Four billion names do not fit into memory.
-                NodeIndex((listed.names.len() - 1) as u32)
-            });
-            listed.weights[index.get()] = weight;
-            listed.mentions.push(index);
-        }
-        listed
-    }
-
-    /// All points, in list order. Operations and their order are Python's: any other could round to another count.
-    fn points(&self) -> Vec<(u32, NodeIndex)> {
-        let total: f64 = self.mentions.iter().map(|node| self.weights[node.get()]).sum();
-        let most = REPLICAS * self.mentions.len() as f64;
-        let mut points = Vec::new();
-        for &node in &self.mentions {
-            let replicas = (most * self.weights[node.get()] / total).floor();
-            // Weights near `f64::MAX` overflow to infinity or NaN; no node's share is over the whole.
-            let replicas = if replicas.is_finite() { replicas.min(most) as u64 } else { 0 };
-            for j in 0..replicas {
-                let positions = digest::replica(&self.names[node.get()], j);
-                points.extend(positions.map(|position| (position, node)));
-            }
-        }
-        points
-    }
-}
+#[cfg(test)]
+mod tests;

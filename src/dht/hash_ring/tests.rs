@@ -1,0 +1,1 @@
+//! All paths of instructions against the `md-5` crate.
