@@ -42,7 +42,8 @@ impl Index {
         let mut lines = Vec::with_capacity(arcs);
         let mut first = 0;
         for arc in 0..arcs {
-            let held = positions[first..].iter().take_while(|&&position| place(position, arcs).0 == arc).count();
+            let held =
+                positions[first..].iter().take_while(|&&position| place(position, arcs).0 == arc).count();
             lines.push(Line::new(&positions[first..first + held], first, owners, arcs));
             first += held;
         }

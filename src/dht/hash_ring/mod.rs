@@ -156,7 +156,10 @@ impl HashRing {
 
 impl fmt::Debug for HashRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashRing").field("nodes", &self.inner.listed.names).field("points", &self.points()).finish()
+        f.debug_struct("HashRing")
+            .field("nodes", &self.inner.listed.names)
+            .field("points", &self.points())
+            .finish()
     }
 }
 

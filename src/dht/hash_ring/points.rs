@@ -65,7 +65,8 @@ impl Points {
             merged.push(point);
         }
         merged.extend(added);
-        for together in merged.chunk_by_mut(|one, next| one.0 == next.0).filter(|together| together.len() > 1) {
+        for together in merged.chunk_by_mut(|one, next| one.0 == next.0).filter(|together| together.len() > 1)
+        {
             together.sort_by_key(|point| rank(point.1));
         }
         Self::of(merged)
@@ -192,5 +193,49 @@ mod tests {
     fn an_empty_circle_has_no_owner() {
         assert_eq!(owner(&Points::default(), 7), None);
         assert_eq!(Points::default().owners_from(7).count(), 0);
+    }
+
+    /// Points that crowd one arc, among points all around: the look-up has to search the arc.
+    #[test]
+    fn crowded_arcs_and_equal_fractions_are_searched() {
+        let spread = (0..200_u32).map(|n| (n.wrapping_mul(0x9e37_79b9), n % 7));
+        let listed: Vec<(u32, u32)> = spread.chain((0..60).map(|n| (0x8000_0000 + 2 * n, n % 5))).collect();
+        let points = points(&listed);
+        let mut sorted = listed.clone();
+        sorted.sort_by_key(|point| point.0);
+        for position in
+            listed.iter().flat_map(|point| [point.0.wrapping_sub(1), point.0, point.0.wrapping_add(1)])
+        {
+            let after = sorted.iter().find(|point| point.0 > position).or(sorted.first());
+            assert_eq!(owner(&points, position), after.map(|point| point.1), "{position}");
+            assert_eq!(points.owners_from(position).next().map(|node| node.0), after.map(|point| point.1));
+        }
+    }
+
+    #[test]
+    fn owners_with_numbers_of_more_than_16_bits_are_found() {
+        let points = points(&[(10, 70_000), (20, 65_536), (30, 65_535)]);
+        assert_eq!(
+            [9, 10, 20, 30].map(|position| owner(&points, position)),
+            [Some(70_000), Some(65_536), Some(65_535), Some(70_000)]
+        );
+    }
+
+    #[test]
+    fn a_point_that_was_outdone_counts_again_when_the_other_leaves() {
+        let points = points(&[(10, 0), (20, 0), (10, 1), (30, 1), (10, 2), (40, 2)]);
+        let without = |points: &Points, gone: u32| {
+            let renumbered = |node: NodeIndex| (node.0 != gone).then_some(node);
+            points.changed(renumbered, Vec::new(), NodeIndex::get)
+        };
+        let (one, two) = (without(&points, 2), without(&without(&points, 2), 1));
+        assert_eq!([owner(&points, 5), owner(&one, 5), owner(&two, 5)], [Some(2), Some(1), Some(0)]);
+        assert_eq!([points.len(), one.len(), two.len()], [4, 3, 2]);
+        // And one that comes back takes its place by its rank, not by when it came.
+        let back = |rank: fn(NodeIndex) -> usize| {
+            two.changed(Some, vec![(10, NodeIndex(1)), (30, NodeIndex(1))], rank)
+        };
+        assert_eq!(owner(&back(NodeIndex::get), 5), Some(1));
+        assert_eq!(owner(&back(|node| 9 - node.get()), 5), Some(0));
     }
 }

@@ -29,8 +29,7 @@ enum Seen {
 
 impl<'a> Preference<'a> {
     pub(super) fn new(around: OwnersFrom<'a>, nodes: usize) -> Self {
-        let seen =
-            if nodes <= BITS { Seen::Bits([0; BITS / 64]) } else { Seen::Few([NodeIndex(0); FEW], 0) };
+        let seen = if nodes <= BITS { Seen::Bits([0; BITS / 64]) } else { Seen::Few([NodeIndex(0); FEW], 0) };
         Self { around, nodes, seen }
     }
 }

@@ -83,7 +83,8 @@ impl Listed {
     /// The circle of another list, made out of that of this one.
     fn changed_to(&self, new: &Self, points: &Points) -> Points {
         let (before, after) = (self.replicas(), new.replicas());
-        let known: HashMap<&str, NodeIndex> = (0..).map(NodeIndex).zip(&new.names).map(|(node, name)| (&**name, node)).collect();
+        let known: HashMap<&str, NodeIndex> =
+            (0..).map(NodeIndex).zip(&new.names).map(|(node, name)| (&**name, node)).collect();
         let mut stays = vec![false; new.names.len()];
         let renumbered: Vec<Option<NodeIndex>> = self
             .names
@@ -122,19 +123,22 @@ impl Listed {
 
     /// The points of some nodes, in list order: each node's once, where it is mentioned last.
     fn points_of(&self, replicas: &[u64], wanted: impl Fn(NodeIndex) -> bool) -> Vec<Point> {
-        let mut points = Vec::new();
         let mut last = vec![0; self.names.len()];
         for (mention, node) in self.mentions.iter().enumerate() {
             last[node.get()] = mention;
         }
+        let here = |mention: usize, node: NodeIndex| last[node.get()] == mention && wanted(node);
+        let count = |(mention, &node): (usize, &NodeIndex)| {
+            if here(mention, node) { replicas[node.get()] } else { 0 }
+        };
+        let digests: u64 = self.mentions.iter().enumerate().map(count).sum();
+        let mut points = Vec::with_capacity(3 * digests as usize);
         let mut digests = Replicas::new(Path::best(), |node, [first, second, third, _]| {
             points.extend([first, second, third].map(|position| (position, node)));
         });
         for (mention, &node) in self.mentions.iter().enumerate() {
-            if last[node.get()] == mention && wanted(node) {
-                for j in 0..replicas[node.get()] {
-                    digests.push(node, &self.names[node.get()], j);
-                }
+            if here(mention, node) {
+                digests.push(node, &self.names[node.get()], replicas[node.get()]);
             }
         }
         digests.flush();

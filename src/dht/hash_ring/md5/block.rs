@@ -39,33 +39,6 @@ impl Block {
         self.pad(length);
     }
 
-    /// Makes this the block of `{name}-{j}`; `false`, and any block, if that is longer than [`LONGEST`].
-    #[inline]
-    pub(super) fn set_replica(&mut self, name: &[u8], j: u64) -> bool {
-        let mut digits = [0; 20];
-        let mut from = digits.len();
-        let mut rest = j;
-        loop {
-            from -= 1;
-            digits[from] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        let length = name.len() + 1 + digits.len() - from;
-        if length > LONGEST {
-            return false;
-        }
-        self.set(name);
-        self.0[name.len()] = b'-';
-        for (byte, digit) in self.0[name.len() + 1..].iter_mut().zip(&digits[from..]) {
-            *byte = *digit;
-        }
-        self.pad(length);
-        true
-    }
-
     /// The 16 little-endian words.
     #[inline]
     pub(super) fn words(&self) -> [u32; 16] {
@@ -91,6 +64,41 @@ impl Block {
         self.0[length] = 0x80;
         // 55 bytes are 440 bits: two bytes hold any length.
         self.0[56..58].copy_from_slice(&((length * 8) as u16).to_le_bytes());
+    }
+}
+
+/// A name and a dash, to which numbers are to be put.
+pub(super) struct Prefix {
+    bytes: [u8; 64],
+    /// More than [`LONGEST`] if no number fits.
+    length: usize,
+}
+
+impl Prefix {
+    pub(super) fn new(name: &[u8]) -> Self {
+        let mut bytes = [0; 64];
+        if name.len() < LONGEST {
+            bytes[..name.len()].copy_from_slice(name);
+            bytes[name.len()] = b'-';
+        }
+        Self { bytes, length: name.len() + 1 }
+    }
+
+    /// Makes a block that of `{name}-{j}`; `false`, and the block stays as it is, if that is longer than [`LONGEST`].
+    #[inline]
+    pub(super) fn number(&self, mut j: u64, block: &mut Block) -> bool {
+        let digits = j.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let length = self.length + digits;
+        if length > LONGEST {
+            return false;
+        }
+        block.0 = self.bytes;
+        for digit in block.0[self.length..length].iter_mut().rev() {
+            *digit = b'0' + (j % 10) as u8;
+            j /= 10;
+        }
+        block.pad(length);
+        true
     }
 }
 
@@ -122,11 +130,12 @@ mod tests {
     fn replicas_are_the_name_a_dash_and_a_number() {
         let mut block = Block::EMPTY;
         for (name, j) in [("", 0), ("a", 9), ("10.0.0.1:5556", 39), ("node", 10), ("n", u64::MAX)] {
-            assert!(block.set_replica(name.as_bytes(), j));
+            assert!(Prefix::new(name.as_bytes()).number(j, &mut block));
             assert_eq!(block.0, expected(format!("{name}-{j}").as_bytes()));
         }
-        assert!(block.set_replica(&[b'n'; 53], 9));
-        assert!(!block.set_replica(&[b'n'; 53], 10));
-        assert!(!block.set_replica(&[b'n'; 300], 0));
+        assert!(Prefix::new(&[b'n'; 53]).number(9, &mut block));
+        assert!(!Prefix::new(&[b'n'; 53]).number(10, &mut block));
+        assert!(!Prefix::new(&[b'n'; 54]).number(0, &mut block));
+        assert!(!Prefix::new(&[b'n'; 300]).number(0, &mut block));
     }
 }

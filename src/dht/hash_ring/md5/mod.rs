@@ -22,7 +22,7 @@ mod staged;
 use md5::{Digest, Md5};
 
 use super::NodeIndex;
-use block::Block;
+use block::{Block, Prefix};
 pub(super) use path::Path;
 
 /// How many keys or blocks the paths take at once: two registers of the widest.
@@ -70,22 +70,28 @@ impl<F: FnMut(NodeIndex, [u32; 4])> Replicas<F> {
         Self { path, blocks: [Block::EMPTY; BATCH], nodes: [NodeIndex(0); BATCH], held: 0, take }
     }
 
-    /// Asks for the digest of `{name}-{j}`, where `name` is the node's.
-    pub(super) fn push(&mut self, node: NodeIndex, name: &str, j: u64) {
-        if !self.blocks[self.held].set_replica(name.as_bytes(), j) {
-            self.flush();
-            (self.take)(node, words(Md5::digest(format!("{name}-{j}")).into()));
-            return;
-        }
-        self.nodes[self.held] = node;
-        self.held += 1;
-        if self.held == BATCH {
-            self.flush();
+    /// Asks for the digests of a node's name with numbers from 0 to less than `count`.
+    pub(super) fn push(&mut self, node: NodeIndex, name: &str, count: u64) {
+        let prefix = Prefix::new(name.as_bytes());
+        for j in 0..count {
+            if !prefix.number(j, &mut self.blocks[self.held]) {
+                self.flush();
+                (self.take)(node, words(Md5::digest(format!("{name}-{j}")).into()));
+                continue;
+            }
+            self.nodes[self.held] = node;
+            self.held += 1;
+            if self.held == BATCH {
+                self.flush();
+            }
         }
     }
 
     /// Hands out what is still held.
     pub(super) fn flush(&mut self) {
+        if self.held == 0 {
+            return;
+        }
         let mut digests = [[0; BATCH]; 4];
         self.path.digests(&self.blocks, &mut digests);
         for (n, node) in self.nodes.iter().take(self.held).enumerate() {

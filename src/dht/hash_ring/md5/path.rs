@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::block::{Block, LONGEST};
-use super::{BATCH, long, scalar};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
+use super::{BATCH, long, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, avx512_single, sse2};
 
