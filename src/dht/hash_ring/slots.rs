@@ -59,7 +59,7 @@ mod tests {
         }
         for last_two in [i16::MIN, 0, i16::MAX] {
             slots[SLOTS..].fill(last_two);
-            for fraction in i16::MIN..=i16::MAX {
+            for fraction in (i16::MIN..=i16::MAX).step_by(if cfg!(miri) { 4_099 } else { 1 }) {
                 assert_eq!(compare(&slots, fraction), portable(&slots, fraction), "{fraction}");
             }
         }

@@ -15,7 +15,7 @@ use super::{HashRing, Mode, NodeIndex};
 fn keys() -> usize {
     match std::env::var("RINGBUS_PLACEMENT_KEYS") {
         Ok(keys) => keys.parse().unwrap(),
-        Err(_) if cfg!(miri) => 300,
+        Err(_) if cfg!(miri) => 40,
         Err(_) => 20_000,
     }
 }
@@ -58,19 +58,17 @@ fn circle(nodes: &[(String, f64)]) -> BTreeMap<u32, &str> {
 #[test]
 fn every_path_digests_as_the_md5_crate_does() {
     let mut rng = SmallRng::seed_from_u64(1);
-    for longest in [15, 31, 47, 55, 56, 300] {
+    let lengths: &[usize] = if cfg!(miri) { &[60] } else { &[15, 31, 47, 55, 56, 300] };
+    for &longest in lengths {
         let keys = random_keys(&mut rng, 120, longest);
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let expected: Vec<u32> = keys.iter().map(|key| digest(key)[0]).collect();
         for path in Path::available() {
             // Batches that are full, and rests of every size.
-            for count in 0..keys.len() {
+            for count in (0..keys.len()).step_by(if cfg!(miri) { 37 } else { 1 }) {
                 let mut found = Vec::new();
                 positions(path, &keys[..count], |positions| found.extend_from_slice(positions));
                 assert_eq!(found, expected[..count], "{path:?}, {count} keys of up to {longest} bytes");
-                if cfg!(miri) && count == 40 {
-                    break;
-                }
             }
         }
     }
@@ -82,27 +80,32 @@ fn every_path_digests_keys_of_every_length() {
     let keys: Vec<&[u8]> = (0..=300).map(|length| &text[..length]).collect();
     for path in Path::available() {
         // All alike, so that each length is also the longest of a batch.
-        for (length, &key) in keys.iter().enumerate() {
+        for (length, &key) in keys.iter().enumerate().step_by(if cfg!(miri) { 11 } else { 1 }) {
             positions(path, &[key; 32], |positions| {
                 assert!(positions.iter().all(|&position| position == digest(key)[0]), "{path:?}: {length}");
             });
         }
-        assert!(keys.iter().all(|key| HashRing::position(key) == digest(key)[0]));
+        assert!(
+            keys.iter()
+                .all(|key| cfg!(miri) && key.len() % 9 > 0 || HashRing::position(key) == digest(key)[0])
+        );
     }
 }
 
 #[test]
 fn every_path_digests_names_of_nodes() {
+    // Under Miri a few numbers are enough to fill a batch.
+    let count = if cfg!(miri) { 11 } else { 111 };
     let names = ["", "a", "10.0.0.1:5556", &"long".repeat(13), &"longer".repeat(9), &"longest".repeat(40)];
     let mut expected = Vec::new();
     for (node, name) in (0..).zip(names) {
-        expected.extend((0..111).map(|j| (NodeIndex(node), digest(format!("{name}-{j}").as_bytes()))));
+        expected.extend((0..count).map(|j| (NodeIndex(node), digest(format!("{name}-{j}").as_bytes()))));
     }
     for path in Path::available() {
         let mut found = Vec::new();
         let mut digests = Replicas::new(path, |node, digest| found.push((node, digest)));
         for (node, name) in (0..).zip(names) {
-            digests.push(NodeIndex(node), name, 111);
+            digests.push(NodeIndex(node), name, count);
         }
         digests.flush();
         assert_eq!(found, expected, "{path:?}");

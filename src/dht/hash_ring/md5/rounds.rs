@@ -21,6 +21,7 @@ pub(super) static CONSTANTS: Steps = Steps([
 ]);
 
 /// The message word that each step adds.
+#[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 pub(super) static ORDER: Steps = Steps([
     0, 1, 2, 3, 4, 5, 6, 7,
