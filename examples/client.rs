@@ -1,4 +1,4 @@
-//! System B's client: puts random pairs into the key-value store at an MQTT broker, gets and compares them.
+//! A client of the successor ring: puts random pairs into the store at an MQTT broker, gets and compares them.
 
 #![allow(clippy::print_stdout, reason = "programs talk to their users")]
 

@@ -1,4 +1,4 @@
-//! System B's node: it keeps its part of a key-value store at an MQTT broker.
+//! A node of the successor ring: it keeps its part of a key-value store at an MQTT broker.
 
 #![allow(clippy::print_stdout, reason = "programs talk to their users")]
 
