@@ -59,11 +59,10 @@ fn main() -> std::process::ExitCode {
         kept &= Promise { what: format!("building {size} nodes / md-5 + sort_unstable"), ratio, most: 0.4 }
             .print();
     }
-    if let Some(file) = std::env::args().skip_while(|argument| argument != "--svg").nth(1) {
-        if let Err(error) = std::fs::write(&file, plot::svg(&sizes)) {
-            println!("{file}: {error}");
-            return std::process::ExitCode::FAILURE;
-        }
+    let file = std::env::args().skip_while(|argument| argument != "--svg").nth(1);
+    if let Some(Err(error)) = file.map(|file| std::fs::write(file, plot::svg(&sizes))) {
+        println!("The plot could not be written: {error}");
+        return std::process::ExitCode::FAILURE;
     }
     if kept { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
