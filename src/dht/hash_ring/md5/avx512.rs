@@ -34,7 +34,7 @@ fn positions_by<const QUARTERS: usize>(keys: &[&[u8]; BATCH], positions: &mut [u
             m[4 * q..4 * q + 4].copy_from_slice(&words);
         }
         // Of keys that reach word 14, the block has zeros there: nothing is lost by overwriting.
-        let bits: [u32; LANES] = std::array::from_fn(|lane| keys[lane].len() as u32 * 8);
+        let bits: [u32; LANES] = std::array::from_fn(|lane| (keys[lane].len() as u32).wrapping_mul(8));
         // SAFETY: `bits` is 64 readable bytes; `loadu` asks for no alignment.
         m[14] = unsafe { _mm512_loadu_si512(bits.as_ptr().cast()) };
     }
