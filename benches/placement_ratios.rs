@@ -25,17 +25,21 @@ type Medians = BTreeMap<&'static str, f64>;
 
 fn main() -> std::process::ExitCode {
     let keys = Keys::new(KEYS, 15);
-    let sizes: Vec<(usize, Medians)> = SIZES
+    let (sizes, cold): (Vec<_>, Vec<_>) = SIZES
         .into_iter()
-        .map(|size| (size, medians(peers::ours(size).into_iter().chain(peers::peers(size)).collect(), &keys)))
-        .collect();
+        .map(|size| {
+            let subjects = peers::ours(size).into_iter().chain(peers::peers(size)).collect();
+            let (warm, cold) = medians(subjects, &keys);
+            ((size, warm), (size, cold))
+        })
+        .unzip();
     println!("### Nanoseconds per key by number of nodes, keys of 15 bytes\n");
     print_table("", &sizes);
+    println!("\n### The same right after all the others ran\n");
+    print_table("", &cold);
 
-    let lengths: Vec<(usize, Medians)> = LENGTHS
-        .into_iter()
-        .map(|length| (length, medians(peers::ours(1_000), &Keys::new(KEYS, length))))
-        .collect();
+    let of_length = |length| (length, medians(peers::ours(1_000), &Keys::new(KEYS, length)).0);
+    let lengths: Vec<(usize, Medians)> = LENGTHS.into_iter().map(of_length).collect();
     println!("\n### Nanoseconds per key by length of key, 1,000 nodes\n");
     print_table(" B", &lengths);
 
@@ -55,11 +59,10 @@ fn main() -> std::process::ExitCode {
         kept &= Promise { what: format!("building {size} nodes / md-5 + sort_unstable"), ratio, most: 0.4 }
             .print();
     }
-    if let Some(file) = std::env::args().skip_while(|argument| argument != "--svg").nth(1) {
-        if let Err(error) = std::fs::write(&file, plot::svg(&sizes)) {
-            println!("{file}: {error}");
-            return std::process::ExitCode::FAILURE;
-        }
+    let file = std::env::args().skip_while(|argument| argument != "--svg").nth(1);
+    if let Some(Err(error)) = file.map(|file| std::fs::write(file, plot::svg(&sizes))) {
+        println!("The plot could not be written: {error}");
+        return std::process::ExitCode::FAILURE;
     }
     if kept { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
@@ -113,24 +116,19 @@ fn promises(size: usize, medians: &Medians) -> Vec<Promise> {
     promises
 }
 
-/// Runs all subjects in turn, round by round.
-fn medians(mut subjects: Vec<Subject>, keys: &Keys) -> Medians {
-    let mut times: BTreeMap<&'static str, Vec<Duration>> = BTreeMap::new();
-    for round in 0..=ROUNDS {
+/// Runs all subjects in turn, round by round, twice each: right after the others, who left the caches full of theirs,
+/// and once again. The medians of the second runs, and of the first.
+fn medians(mut subjects: Vec<Subject>, keys: &Keys) -> (Medians, Medians) {
+    let mut times: BTreeMap<&'static str, [Vec<Duration>; 2]> = BTreeMap::new();
+    for _ in 0..ROUNDS {
         for subject in &mut subjects {
-            let started = Instant::now();
-            (subject.run)(keys);
-            let took = started.elapsed();
-            // The first round fetches code and data.
-            if round > 0 {
-                times.entry(subject.name).or_default().push(took);
-            }
+            let [cold, warm] = times.entry(subject.name).or_default();
+            cold.push(time(|| (subject.run)(keys)));
+            warm.push(time(|| (subject.run)(keys)));
         }
     }
-    times
-        .into_iter()
-        .map(|(name, times)| (name, median(times).as_secs_f64() * 1e9 / keys.text().len() as f64))
-        .collect()
+    let per_key = |times: Vec<Duration>| median(times).as_secs_f64() * 1e9 / keys.text().len() as f64;
+    times.into_iter().map(|(name, [cold, warm])| ((name, per_key(warm)), (name, per_key(cold)))).unzip()
 }
 
 /// Prints a row of the table of builds; the ratio.

@@ -246,7 +246,7 @@ proptest! {
     fn a_relisted_ring_is_the_ring_of_its_list(old in any_nodes(), new in any_nodes(), salt in any::<u32>()) {
         let (old_ring, expected) = (HashRing::weighted(old.clone()), HashRing::weighted(new.clone()));
         same(&old_ring.relisted(new.clone()), &expected, salt)?;
-        let mut list = old.clone();
+        let mut list = old;
         let mut ring = old_ring;
         for (node, weight) in new {
             list.retain(|(name, _)| *name != node);

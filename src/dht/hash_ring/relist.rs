@@ -42,7 +42,7 @@ impl HashRing {
         let (node, weight) = (node.into(), weight.into());
         let listed = &self.inner.listed;
         let known = listed.names.iter().any(|name| **name == *node);
-        let one_more = (!known).then(|| (node.as_str(), weight));
+        let one_more = (!known).then_some((node.as_str(), weight));
         let nodes = listed.mentioned().map(|(name, old)| (name, if *name == *node { weight } else { old }));
         self.relisted(nodes.chain(one_more))
     }

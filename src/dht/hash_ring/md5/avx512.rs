@@ -27,16 +27,16 @@ pub(super) fn positions_of(keys: &[&[u8]; BATCH], longest: usize, positions: &mu
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn positions_by<const QUARTERS: usize>(keys: &[&[u8]; BATCH], positions: &mut [u32; BATCH]) {
     let mut m = [[splat(0); 16]; SETS];
-    for set in 0..SETS {
-        let keys: &[&[u8]; LANES] = &keys.as_chunks().0[set];
+    let (sets, _) = keys.as_chunks::<LANES>();
+    for (m, keys) in m.iter_mut().zip(sets) {
         for q in 0..QUARTERS {
             let words = transposed(std::array::from_fn(|lane| row(keys[lane], q)));
-            m[set][4 * q..4 * q + 4].copy_from_slice(&words);
+            m[4 * q..4 * q + 4].copy_from_slice(&words);
         }
         // Of keys that reach word 14, the block has zeros there: nothing is lost by overwriting.
-        let bits: [u32; LANES] = std::array::from_fn(|lane| keys[lane].len() as u32 * 8);
+        let bits: [u32; LANES] = std::array::from_fn(|lane| (keys[lane].len() as u32).wrapping_mul(8));
         // SAFETY: `bits` is 64 readable bytes; `loadu` asks for no alignment.
-        m[set][14] = unsafe { _mm512_loadu_si512(bits.as_ptr().cast()) };
+        m[14] = unsafe { _mm512_loadu_si512(bits.as_ptr().cast()) };
     }
     for (set, [a, ..]) in digest(m).into_iter().enumerate() {
         store(positions, set * LANES, a);
