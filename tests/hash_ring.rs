@@ -186,6 +186,39 @@ fn any_nodes() -> impl Strategy<Value = Vec<(String, u16)>> {
     prop::collection::vec((name, prop_oneof![Just(0), Just(1), 0..6_u16, any::<u16>()]), 0..6)
 }
 
+fn same(ring: &HashRing, expected: &HashRing, salt: u32) -> Result<(), TestCaseError> {
+    prop_assert_eq!(ring.points(), expected.points());
+    prop_assert!(ring.nodes().eq(expected.nodes()));
+    for key in 0..50_u32 {
+        let key = (key ^ salt).to_le_bytes();
+        prop_assert_eq!(ring.owner(&key), expected.owner(&key));
+        prop_assert!(ring.preference_iter(&key).eq(expected.preference_iter(&key)));
+    }
+    Ok(())
+}
+
+/// Past 1,024 nodes, and past the 32 first of them, the nodes that came up are remembered in other ways.
+#[test]
+fn preferences_on_large_rings_are_the_distinct_nodes_in_order() {
+    for count in [1_024, 1_025, 1_300] {
+        let ring = HashRing::new((0..count).map(|node| format!("node{node}")));
+        for key in 0..3_u8 {
+            let preference: Vec<_> = ring.preference_iter(&[key]).collect();
+            assert_eq!(preference.iter().collect::<BTreeSet<_>>().len(), count);
+            assert_eq!(preference.len(), count);
+            assert_eq!(Some(ring.node(preference[0])), ring.owner(&[key]));
+            // Each is where the keys go when those before it have left.
+            let (gone, next) = (&preference[..40], ring.node(preference[40]));
+            let left = ring.relisted(
+                ring.nodes()
+                    .filter(|name| gone.iter().all(|&node| ring.node(node) != *name))
+                    .map(|name| (name, 1)),
+            );
+            assert_eq!(left.owner(&[key]), Some(next));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -206,6 +239,28 @@ proptest! {
             prop_assert_eq!(owners.next().map(|node| ring.node(node)), oracle.owner(key));
             prop_assert_eq!(ring.preference(key, n), oracle.preference(key, n));
         }
+    }
+
+    /// A ring made out of another is the ring made from its list: numbers of nodes, points, owners and preferences.
+    #[test]
+    fn a_relisted_ring_is_the_ring_of_its_list(old in any_nodes(), new in any_nodes(), salt in any::<u32>()) {
+        let (old_ring, expected) = (HashRing::weighted(old.clone()), HashRing::weighted(new.clone()));
+        same(&old_ring.relisted(new.clone()), &expected, salt)?;
+        let mut list = old;
+        let mut ring = old_ring;
+        for (node, weight) in new {
+            list.retain(|(name, _)| *name != node);
+            ring = ring.without_node(&node);
+            same(&ring, &HashRing::weighted(list.clone()), salt)?;
+            list.push((node.clone(), weight));
+            ring = ring.with_node(node, weight);
+            same(&ring, &HashRing::weighted(list.clone()), salt)?;
+        }
+        for (node, weight) in &mut list {
+            *weight = 3;
+            ring = ring.with_node(node.as_str(), 3);
+        }
+        same(&ring, &HashRing::weighted(list), salt)?;
     }
 
     /// What makes the placement consistent: a node that goes moves the keys it had, and no others.

@@ -27,8 +27,11 @@ impl RingView {
     pub fn next(&self, members: impl IntoIterator<Item = Member>) -> Self {
         let members = by_name(members);
         // Where only incarnations have changed the points on the circle have not.
-        let ring =
-            if members.keys().eq(self.members.keys()) { Arc::clone(&self.ring) } else { ring_of(&members) };
+        let ring = if members.keys().eq(self.members.keys()) {
+            Arc::clone(&self.ring)
+        } else {
+            Arc::new(self.ring.relisted(members.keys().map(|name| (name.as_str(), 1))))
+        };
         Self { epoch: self.epoch + 1, replicas: self.replicas, members, ring }
     }
 

@@ -171,7 +171,7 @@ impl<'a> Both<'a> {
         let mut both = Self { names: Vec::new(), old: Vec::new(), new: Vec::new(), weights: Vec::new() };
         let mut known = HashMap::new();
         for (side, ring) in [old, new].into_iter().enumerate() {
-            for (name, &weight) in ring.nodes().zip(&ring.inner.weights) {
+            for (name, &weight) in ring.nodes().zip(&ring.inner.listed.weights) {
                 let number = *known.entry(name).or_insert_with(|| {
                     both.names.push(name);
                     both.weights.push([None; 2]);
@@ -278,15 +278,15 @@ fn imbalance(shares: impl Iterator<Item = Option<Share>>) -> Option<f64> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::relist::Listed;
     use super::super::{Inner, Mode};
     use super::*;
 
     /// A ring of chosen points; the node of number `n` is named so and weighs as much as the ring's `weights` say.
     fn ring(points: &[(u32, u32)], weights: &[f64]) -> HashRing {
-        let nodes = (0..weights.len()).map(|node| node.to_string().into()).collect();
+        let nodes = weights.iter().enumerate().map(|(node, weight)| (node.to_string(), *weight));
         let points = points.iter().map(|&(position, node)| (position, NodeIndex(node))).collect();
-        let inner =
-            Inner { nodes, weights: weights.into(), mode: Mode::HashRing, points: Points::new(points) };
+        let inner = Inner { listed: Listed::new(Mode::HashRing, nodes), points: Points::new(points) };
         HashRing { inner: std::sync::Arc::new(inner) }
     }
 

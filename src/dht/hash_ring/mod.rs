@@ -2,24 +2,29 @@
 
 mod compare;
 mod diff;
-mod digest;
+mod index;
+mod md5;
 mod mode;
 mod points;
+mod preference;
+mod relist;
+mod slots;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use points::Points;
-
+use self::md5::Path;
 pub use compare::{Comparison, Disagreement, Reason, RingSpec};
 pub use diff::{Load, Move, RingDiff, Share};
 pub use mode::Mode;
+use points::Points;
+pub use preference::Preference;
+use relist::Listed;
 
 /// Consistent hashing: which node is responsible for a key.
 ///
 /// Every ring of the same nodes, in the same order and with the same weights, places every key alike, here and in
-/// Python's `hash_ring` 1.3.1; [`with_mode`](Self::with_mode) follows other programs instead. Where all weigh the same, a node that comes or goes moves only the keys that it gains or
+/// Python's `hash_ring` 1.3.1. Where all weigh the same, a node that comes or goes moves only the keys that it gains or
 /// loses, about one in *n*.
 ///
 /// A ring never changes; a clone is a reference count.
@@ -39,11 +44,7 @@ pub struct HashRing {
 
 #[derive(Default)]
 struct Inner {
-    /// Distinct names in the order in which they were first listed.
-    nodes: Box<[Box<str>]>,
-    /// Of each node; what is no weight is 0.
-    weights: Box<[f64]>,
-    mode: Mode,
+    listed: Listed,
     points: Points,
 }
 
@@ -95,10 +96,10 @@ impl HashRing {
         mode: Mode,
         nodes: impl IntoIterator<Item = (N, W)>,
     ) -> Self {
-        let listed = Listed::new(nodes.into_iter().map(|(node, weight)| (node.into(), weight.into())));
-        let points = Points::new(listed.points(mode));
-        let (nodes, weights) = (listed.names.into(), listed.weights.into());
-        Self { inner: Arc::new(Inner { nodes, weights, mode, points }) }
+        let nodes = nodes.into_iter().map(|(node, weight)| (node.into(), weight.into()));
+        let listed = Listed::new(mode, nodes);
+        let points = listed.points();
+        Self { inner: Arc::new(Inner { listed, points }) }
     }
 
     /// The node that is responsible for a key; `None` if no node has a point.
@@ -108,48 +109,71 @@ impl HashRing {
 
     /// The first `n` distinct nodes for a key, its owner first: where its replicas go. Fewer if the ring has fewer.
     pub fn preference(&self, key: &[u8], n: usize) -> Vec<&str> {
-        let n = n.min(self.inner.nodes.len());
+        let n = n.min(self.inner.listed.names.len());
         let mut preference = Vec::with_capacity(n);
-        if n == 0 {
-            return preference;
-        }
-        let mut seen = vec![false; self.inner.nodes.len()];
-        for node in self.inner.points.owners_from(Self::position(key)) {
-            if !std::mem::replace(&mut seen[node.get()], true) {
-                preference.push(self.node(node));
-                if preference.len() == n {
-                    break;
-                }
-            }
-        }
+        preference.extend(self.preference_iter(key).take(n).map(|node| self.node(node)));
         preference
+    }
+
+    /// The distinct nodes for a key in order of preference, its owner first, without an allocation: see [`Preference`].
+    ///
+    /// ```
+    /// use ringbus::HashRing;
+    /// let ring = HashRing::new(["a", "b", "c"]);
+    /// let replicas = ring.preference_iter(b"key").take(2).map(|node| ring.node(node));
+    /// assert!(replicas.eq(ring.preference(b"key", 2)));
+    /// ```
+    pub fn preference_iter(&self, key: &[u8]) -> Preference<'_> {
+        let around = self.inner.points.owners_from(Self::position(key));
+        Preference::new(around, self.inner.listed.names.len())
     }
 
     /// The owners of many keys at once, in their order. `owners` is cleared first; it stays empty if no node has a
     /// point.
+    ///
+    /// Keys of up to 55 bytes are digested side by side: with AVX-512 32 at a time, else as many as AVX2, SSE2 or NEON
+    /// take. Nothing is allocated but the room in `owners`.
     pub fn owners(&self, keys: &[&[u8]], owners: &mut Vec<NodeIndex>) {
+        self.owners_by(Path::best(), keys, owners);
+    }
+
+    /// Does what [`owners`](Self::owners) does with other instructions than the machine's best, for benchmarks: `scalar`,
+    /// `sse2`, `avx2`, `avx512` or `neon`. Returns `false`, and leaves `owners` alone, if the machine does not have them.
+    #[doc(hidden)]
+    pub fn owners_with(&self, instructions: &str, keys: &[&[u8]], owners: &mut Vec<NodeIndex>) -> bool {
+        let path = Path::available().find(|path| path.name() == instructions);
+        if let Some(path) = path {
+            self.owners_by(path, keys, owners);
+        }
+        path.is_some()
+    }
+
+    fn owners_by(&self, path: Path, keys: &[&[u8]], owners: &mut Vec<NodeIndex>) {
         owners.clear();
-        owners.extend(keys.iter().filter_map(|key| self.inner.points.owner(Self::position(key))));
+        if self.points() > 0 {
+            owners.reserve(keys.len());
+            md5::positions(path, keys, |positions| self.inner.points.owners(positions, owners));
+        }
     }
 
     /// The name of a node of this ring. An index that another, larger ring gave out names nothing: `""`.
     pub fn node(&self, node: NodeIndex) -> &str {
-        self.inner.nodes.get(node.get()).map_or("", |name| name)
+        self.inner.listed.names.get(node.get()).map_or("", |name| name)
     }
 
     /// The distinct nodes, in the order in which they were first listed: that of their [`NodeIndex`].
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &str> + '_ {
-        self.inner.nodes.iter().map(|name| &**name)
+        self.inner.listed.names.iter().map(|name| &**name)
     }
 
     /// Where a key lies on the circle of 2^32 positions: the same in every ring.
     pub fn position(key: &[u8]) -> u32 {
-        digest::position(key)
+        md5::position(key)
     }
 
     /// Whose rule it follows.
     pub fn mode(&self) -> Mode {
-        self.inner.mode
+        self.inner.listed.mode
     }
 
     /// How many distinct points the nodes have on the circle: 120 a node, less collisions, if all weigh the same; 160
@@ -161,7 +185,10 @@ impl HashRing {
 
 impl fmt::Debug for HashRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashRing").field("nodes", &self.inner.nodes).field("points", &self.points()).finish()
+        f.debug_struct("HashRing")
+            .field("nodes", &self.inner.listed.names)
+            .field("points", &self.points())
+            .finish()
     }
 }
 
@@ -170,45 +197,5 @@ impl fmt::Debug for HashRing {
 #[doc = include_str!("../../../docs/placement.md")]
 struct PlacementPage;
 
-/// The list that a ring is made of: each mention of a node, by index, and each node's name and weight.
-struct Listed {
-    mentions: Vec<NodeIndex>,
-    names: Vec<Box<str>>,
-    weights: Vec<f64>,
-}
-
-impl Listed {
-    fn new(nodes: impl Iterator<Item = (String, f64)>) -> Self {
-        let mut listed = Self { mentions: Vec::new(), names: Vec::new(), weights: Vec::new() };
-        let mut known = HashMap::new();
-        for (name, weight) in nodes {
-            let weight = if weight.is_finite() && weight > 0.0 { weight } else { 0.0 };
-            let index = *known.entry(name).or_insert_with_key(|name| {
-                listed.names.push(name.as_str().into());
-                listed.weights.push(weight);
-                // Four billion names do not fit into memory.
-                NodeIndex((listed.names.len() - 1) as u32)
-            });
-            listed.weights[index.get()] = weight;
-            listed.mentions.push(index);
-        }
-        listed
-    }
-
-    /// All points: of those that collide, the last is to stay.
-    fn points(&self, mode: Mode) -> Vec<(u32, NodeIndex)> {
-        // In list order, as Python adds them up.
-        let total: f64 = self.mentions.iter().map(|node| self.weights[node.get()]).sum();
-        let mut mentions = self.mentions.clone();
-        mode.arrange(&mut mentions, &self.names);
-        let mut points = Vec::new();
-        for node in mentions {
-            let label = mode.label(&self.names[node.get()]);
-            for j in 0..mode.replicas(self.weights[node.get()], total, self.mentions.len()) {
-                let words = digest::replica(label, j);
-                points.extend(words[..mode.words()].iter().map(|&word| (mode.point(word), node)));
-            }
-        }
-        points
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! The list that a ring is made of, and rings whose lists differ little.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::md5::{Path, Replicas};
+use super::points::{Point, Points};
+use super::{HashRing, Inner, Mode, NodeIndex};
+
+/// The list: each mention of a node, by index, and each node's name and weight.
+#[derive(Default)]
+pub(super) struct Listed {
+    mentions: Box<[NodeIndex]>,
+    /// Distinct names in the order in which they were first listed.
+    pub(super) names: Box<[Box<str>]>,
+    /// Of each node; what is no weight is 0.
+    pub(super) weights: Box<[f64]>,
+    pub(super) mode: Mode,
+}
+
+impl HashRing {
+    /// The ring of another list of nodes and weights, which is what [`with_mode`](Self::with_mode) would make of it, but
+    /// made out of this ring: a node that has as many points in both is not digested again, and points that stay are
+    /// not sorted again. Where all nodes weigh the same, that is every node that stays.
+    ///
+    /// This ring stays as it is, and whoever reads it does not wait.
+    pub fn relisted<N: Into<String>, W: Into<f64>>(&self, nodes: impl IntoIterator<Item = (N, W)>) -> Self {
+        let nodes = nodes.into_iter().map(|(node, weight)| (node.into(), weight.into()));
+        let listed = Listed::new(self.mode(), nodes);
+        let points = self.inner.listed.changed_to(&listed, &self.inner.points);
+        Self { inner: Arc::new(Inner { listed, points }) }
+    }
+
+    /// The ring with one more node, listed last; of a node that it has already, with another weight.
+    ///
+    /// ```
+    /// use ringbus::HashRing;
+    /// let ring = HashRing::new(["a", "b"]).with_node("c", 1);
+    /// assert_eq!(ring.owner(b"key"), HashRing::new(["a", "b", "c"]).owner(b"key"));
+    /// ```
+    pub fn with_node(&self, node: impl Into<String>, weight: impl Into<f64>) -> Self {
+        let (node, weight) = (node.into(), weight.into());
+        let listed = &self.inner.listed;
+        let known = listed.names.iter().any(|name| **name == *node);
+        let one_more = (!known).then_some((node.as_str(), weight));
+        let nodes = listed.mentioned().map(|(name, old)| (name, if *name == *node { weight } else { old }));
+        self.relisted(nodes.chain(one_more))
+    }
+
+    /// The ring without a node; the same ring if it does not have it.
+    pub fn without_node(&self, node: &str) -> Self {
+        let listed = &self.inner.listed;
+        if !listed.names.iter().any(|name| **name == *node) {
+            return self.clone();
+        }
+        self.relisted(listed.mentioned().filter(|&(name, _)| *name != *node))
+    }
+}
+
+impl Listed {
+    pub(super) fn new(mode: Mode, nodes: impl Iterator<Item = (String, f64)>) -> Self {
+        let (mut mentions, mut names, mut weights) = (Vec::new(), Vec::<Box<str>>::new(), Vec::new());
+        let mut known = HashMap::new();
+        for (name, weight) in nodes {
+            let weight = if weight.is_finite() && weight > 0.0 { weight } else { 0.0 };
+            let index = *known.entry(name).or_insert_with_key(|name| {
+                names.push(name.as_str().into());
+                weights.push(weight);
+                // Four billion names do not fit into memory.
+                NodeIndex((names.len() - 1) as u32)
+            });
+            weights[index.get()] = weight;
+            mentions.push(index);
+        }
+        Self { mentions: mentions.into(), names: names.into(), weights: weights.into(), mode }
+    }
+
+    /// The circle of this list.
+    pub(super) fn points(&self) -> Points {
+        Points::new(self.points_of(&self.replicas(), |_| true))
+    }
+
+    /// The circle of another list, made out of that of this one.
+    fn changed_to(&self, new: &Self, points: &Points) -> Points {
+        let (before, after) = (self.replicas(), new.replicas());
+        let known: HashMap<&str, NodeIndex> =
+            (0..).map(NodeIndex).zip(&new.names).map(|(node, name)| (&**name, node)).collect();
+        let mut stays = vec![false; new.names.len()];
+        let renumbered: Vec<Option<NodeIndex>> = self
+            .names
+            .iter()
+            .zip(&before)
+            .map(|(name, replicas)| {
+                let node = known.get(&**name).copied().filter(|node| after[node.get()] == *replicas)?;
+                stays[node.get()] = true;
+                Some(node)
+            })
+            .collect();
+        let added = new.points_of(&after, |node| !stays[node.get()]);
+        let mut ranks = vec![0; new.names.len()];
+        for (rank, node) in new.arranged().iter().enumerate() {
+            ranks[node.get()] = rank;
+        }
+        points.changed(|node| renumbered[node.get()], added, |node| ranks[node.get()])
+    }
+
+    /// Each mention's name and weight.
+    fn mentioned(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.mentions.iter().map(|node| (&*self.names[node.get()], self.weights[node.get()]))
+    }
+
+    /// The mentions, so that of two nodes that meet in a point the one mentioned later is to have it.
+    fn arranged(&self) -> Box<[NodeIndex]> {
+        let mut mentions = self.mentions.clone();
+        self.mode.arrange(&mut mentions, &self.names);
+        mentions
+    }
+
+    /// How many digests each node has.
+    fn replicas(&self) -> Vec<u64> {
+        // In list order, as Python adds them up.
+        let total: f64 = self.mentions.iter().map(|node| self.weights[node.get()]).sum();
+        let share = |weight: &f64| self.mode.replicas(*weight, total, self.mentions.len());
+        self.weights.iter().map(share).collect()
+    }
+
+    /// The points of some nodes, as they are arranged: each node's once, where it is mentioned last.
+    fn points_of(&self, replicas: &[u64], wanted: impl Fn(NodeIndex) -> bool) -> Vec<Point> {
+        let (mode, mentions) = (self.mode, self.arranged());
+        let mut last = vec![0; self.names.len()];
+        for (mention, node) in mentions.iter().enumerate() {
+            last[node.get()] = mention;
+        }
+        let here = |mention: usize, node: NodeIndex| last[node.get()] == mention && wanted(node);
+        let count = |(mention, &node): (usize, &NodeIndex)| {
+            if here(mention, node) { replicas[node.get()] } else { 0 }
+        };
+        let digests: u64 = mentions.iter().enumerate().map(count).sum();
+        let mut points = Vec::with_capacity(mode.words() * digests as usize);
+        let mut digests = Replicas::new(Path::best(), |node, words: [u32; 4]| {
+            points.extend(words[..mode.words()].iter().map(|&word| (mode.point(word), node)));
+        });
+        for (mention, &node) in mentions.iter().enumerate() {
+            if here(mention, node) {
+                digests.push(node, mode.label(&self.names[node.get()]), replicas[node.get()]);
+            }
+        }
+        digests.flush();
+        points
+    }
+}
