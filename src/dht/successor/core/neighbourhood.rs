@@ -1,5 +1,7 @@
 //! What a node knows of the nodes around it, and what follows when that changes.
 
+use std::time::Duration;
+
 use super::view::{Heard, Kind};
 use super::{Action, Phase, SuccessorCore};
 use crate::dht::key::Key;
@@ -124,8 +126,7 @@ impl SuccessorCore {
         self.tell(SuccessorEvent::Relinked(links));
         let was_warm = self.warmth.is_warm();
         if links.successor.is_none() {
-            // Nobody is left who could hand anything over.
-            self.warmth.complete();
+            self.warmth.alone();
         }
         self.relink_leaving();
         self.reassess(now);
@@ -168,10 +169,10 @@ impl SuccessorCore {
     }
 
     /// Others may have accepted puts in this node's place: what it holds is not certain to be the latest.
-    pub(super) fn doubt(&mut self, now: Mono) {
+    fn doubt(&mut self, now: Mono, pause: Duration) {
         // So long a node that was given up is barred, and then takes to be heard.
         let patience = self.config.quiet + self.config.announce * 2;
-        if self.warmth.doubt(now, patience, self.config.lease) {
+        if self.warmth.doubt(now, patience, pause) {
             self.pairs.values_mut().for_each(|pair| pair.sure = false);
         }
     }
@@ -180,7 +181,7 @@ impl SuccessorCore {
     pub(super) fn expelled(&mut self, now: Mono) {
         if self.warmth.may_doubt(now, self.config.lease) {
             self.tell(SuccessorEvent::Expelled);
-            self.doubt(now);
+            self.doubt(now, self.config.lease);
         }
     }
 
@@ -188,7 +189,7 @@ impl SuccessorCore {
     pub(super) fn on_reconnected(&mut self, now: Mono) {
         self.view.forgive(now);
         if self.is_serving() {
-            self.doubt(now);
+            self.doubt(now, Duration::ZERO);
         }
         self.announce(now);
     }

@@ -37,6 +37,11 @@ impl Warmth {
         self.doubt = None;
     }
 
+    /// Nobody is there who could hand anything over; but whoever took this node for dead may come back.
+    pub(super) fn alone(&mut self) {
+        self.newcomer = None;
+    }
+
     pub(super) fn await_leaver(&mut self, now: Mono, leaver: Key) {
         self.leavers.insert(leaver, now);
     }
