@@ -103,13 +103,21 @@ async fn late_joiners_get_the_last_samples<H: Harness>(harness: H) {
     let (a, b) = pair(&harness).await;
     let offered = Offered::reliable().transient_local().keep_last(3);
     let publisher = a.publisher::<u64>("late").qos(offered).build().await.unwrap();
+    // What is still on its way to the broker when somebody joins, reaches him as it is published: all ten must have passed.
+    let witness = open(&harness, "witness").await;
+    witness.attach(a.local()).await.unwrap();
+    let mut early = witness.subscriber::<u64>("late").qos(Requested::reliable()).build().await.unwrap();
+    soon("a match", publisher.matched(1)).await.unwrap();
     for value in 1..=10 {
         publisher.publish(&value).await.unwrap();
+    }
+    for _ in 1..=10 {
+        soon("a sample", early.recv()).await.unwrap().unwrap();
     }
     let requested = Requested::reliable().transient_local();
     let mut joiner = b.subscriber::<u64>("late").qos(requested).build().await.unwrap();
     let mut volatile = b.subscriber::<u64>("late").qos(Requested::reliable()).build().await.unwrap();
-    soon("matches", publisher.matched(2)).await.unwrap();
+    soon("matches", publisher.matched(3)).await.unwrap();
     publisher.publish(&11).await.unwrap();
     for expected in [8, 9, 10, 11] {
         let sample = soon("history", joiner.recv()).await.unwrap().unwrap();
