@@ -228,7 +228,7 @@ impl SuccessorCore {
     fn on_message(&mut self, now: Mono, message: Message) {
         match message {
             Message::Join(id) => self.on_join(now, id),
-            Message::HasStarted => self.on_has_started(now),
+            Message::HasStarted => self.on_has_started(),
             Message::AckJoin { from, to, side } => self.on_ack_join(now, from, to, side),
             Message::Put { client, key, value } => self.on_put(now, client, key, value),
             Message::AckPut { client, node } => self.on_ack_put(now, &client, node),
@@ -265,6 +265,12 @@ impl SuccessorCore {
         }
     }
 
+    /// Stores a pair that is not there yet.
+    fn insert(&mut self, key: Key, pair: Pair) {
+        self.turn += 1;
+        self.pairs.insert(key, Pair { turn: self.turn, ..pair });
+    }
+
     /// Whether a key is this node's to answer for.
     fn owns(&self, key: Key) -> bool {
         let owning = match &self.phase {
@@ -291,6 +297,12 @@ impl SuccessorCore {
 
     fn tell(&mut self, event: SuccessorEvent) {
         self.actions.push_back(Action::Tell(event));
+    }
+
+    /// Ends a node on which nobody counts.
+    fn end_silently(&mut self) {
+        self.phase = Phase::Ended;
+        self.actions.push_back(Action::Ended { abandoned: 0 });
     }
 
     fn end(&mut self, now: Mono, abandoned: usize) {

@@ -31,8 +31,7 @@ impl SuccessorCore {
         match &self.phase {
             Phase::Joining(_) => {
                 // Nobody counts on it yet.
-                self.phase = Phase::Ended;
-                self.actions.push_back(super::Action::Ended { abandoned: 0 });
+                self.end_silently();
             }
             Phase::Serving => {
                 self.phase = Phase::Leaving(Leaving {
@@ -221,7 +220,7 @@ impl SuccessorCore {
     }
 
     fn depart(&mut self, now: Mono, id: Key) {
-        let heard = self.view.remove(now, id).flatten();
+        let heard = self.view.remove(now, id);
         if let Phase::Joining(joining) = &mut self.phase {
             joining.forget(id);
         }

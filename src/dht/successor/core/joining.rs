@@ -69,7 +69,7 @@ impl SuccessorCore {
         self.publish(Message::Join(id));
     }
 
-    pub(super) fn on_has_started(&mut self, _now: Mono) {
+    pub(super) fn on_has_started(&mut self) {
         if let Phase::Joining(joining) = &mut self.phase {
             joining.found();
         }
@@ -194,9 +194,8 @@ impl SuccessorCore {
 
     fn give_way(&mut self) {
         self.tell(SuccessorEvent::IdTaken);
-        // Without a word: the others would take it for the other node's.
-        self.phase = Phase::Ended;
-        self.actions.push_back(super::Action::Ended { abandoned: 0 });
+        // The others would take its last word for the other node's.
+        self.end_silently();
     }
 
     /// With both neighbours known the newcomer is on the ring.

@@ -67,9 +67,7 @@ impl SuccessorCore {
             }
             None if full => return self.refuse_full(key),
             None => {
-                self.turn += 1;
-                let pair = Pair { mine: owned, turn: self.turn, ..Pair::new(value, version) };
-                self.pairs.insert(key, pair);
+                self.insert(key, Pair { mine: owned, ..Pair::new(value, version) });
             }
         }
         self.answer_held(now, key);

@@ -47,15 +47,11 @@ impl SuccessorCore {
         match self.pairs.get_mut(&key) {
             None if full => return self.refuse_full(key),
             None if handover => {
-                self.turn += 1;
-                let pair = Pair { mine: true, turn: self.turn, ..Pair::new(value, 0) };
-                self.pairs.insert(key, pair);
+                self.insert(key, Pair { mine: true, ..Pair::new(value, 0) });
             }
             None => {
-                self.turn += 1;
                 let version = self.clock.tick(now);
-                let pair = Pair { mine: true, fresh, turn: self.turn, ..Pair::new(value, version) };
-                self.pairs.insert(key, pair);
+                self.insert(key, Pair { mine: true, fresh, ..Pair::new(value, version) });
             }
             Some(pair) if handover => {
                 // What this node has is at least as new, unless both come from plain peers: then the last one counts,

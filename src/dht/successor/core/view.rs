@@ -107,16 +107,15 @@ impl View {
         !self.gone.contains_key(&id) && self.add(now, id)
     }
 
-    /// A node is not on the ring any more. Returns what it last said, if it was a member.
-    pub(super) fn remove(&mut self, now: Mono, id: Key) -> Option<Option<Heard>> {
+    /// A node is not on the ring any more. Returns what it last said.
+    pub(super) fn remove(&mut self, now: Mono, id: Key) -> Option<Heard> {
         let was_member = self.members.remove(&id).is_some();
-        let heard = self.heard.remove(&id);
         self.joiners.remove(&id);
         self.denied.remove(&id);
         if was_member && self.gone.len() < MAX_IDS {
             self.gone.insert(id, now);
         }
-        was_member.then_some(heard)
+        self.heard.remove(&id)
     }
 
     /// Whether a node went so lately that words of its former self may still be on their way.
