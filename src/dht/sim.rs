@@ -2,6 +2,7 @@
 //!
 //! Every message is encoded and decoded on its way. A failing seed is printed with the command that replays it.
 
+pub(crate) mod clockwork;
 mod durability;
 mod faults;
 mod hostile;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::clockwork::Clockwork;
 use crate::dht::client_core::{Answer, ClientAction, ClientConfig, ClientCore, MatchEvent};
 use crate::dht::core::{Action, Input, NodeConfig, NodeCore};
 use crate::dht::member::{Member, NodeName};
@@ -175,58 +176,7 @@ impl World {
 
     /// Runs until the condition holds, at most until `until`; whether it held.
     pub(super) fn run_until(&mut self, until: Mono, holds: impl Fn(&Self) -> bool) -> bool {
-        let mut look_at = self.now;
-        loop {
-            if look_at <= self.now {
-                if holds(self) {
-                    return true;
-                }
-                look_at = self.now + Duration::from_millis(5);
-            }
-            match self.next_event().filter(|next| *next <= until) {
-                Some(next) => {
-                    self.now = self.now.max(next);
-                    self.step();
-                }
-                None => {
-                    self.now = until;
-                    return holds(self);
-                }
-            }
-        }
-    }
-
-    fn next_event(&self) -> Option<Mono> {
-        let queue = self.queue.first_key_value().map(|((at, _), _)| *at);
-        let nodes = self.nodes.values().filter_map(|node| node.core.poll_timeout()).min();
-        let clients = self.clients.values().filter_map(|client| client.core.poll_timeout()).min();
-        earliest(queue, earliest(nodes, clients))
-    }
-
-    fn step(&mut self) {
-        let now = self.now;
-        while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= now) {
-            let (from, to, bytes) = entry.remove();
-            self.deliver(from, &to, &bytes);
-        }
-        for at in self.nodes.keys().cloned().collect::<Vec<_>>() {
-            let node = self.nodes.get_mut(&at).unwrap();
-            if node.core.poll_timeout().is_some_and(|due| due <= now) {
-                node.core.handle_timeout(now);
-                let next = node.core.poll_timeout();
-                assert!(next.is_none_or(|next| next > now), "{at} does not rest at {now:?}: {next:?}");
-                self.drain_node(&at);
-            }
-        }
-        for at in self.clients.keys().cloned().collect::<Vec<_>>() {
-            let client = self.clients.get_mut(&at).unwrap();
-            if client.core.poll_timeout().is_some_and(|due| due <= now) {
-                client.core.handle_timeout(now);
-                let next = client.core.poll_timeout();
-                assert!(next.is_none_or(|next| next > now), "{at} does not rest at {now:?}: {next:?}");
-                self.drain_client(&at);
-            }
-        }
+        self.run_till(until, holds)
     }
 
     fn deliver(&mut self, from: Locator, to: &Locator, bytes: &[u8]) {
@@ -310,4 +260,45 @@ fn note(client: &mut SimClient, registration: EntityId, event: &MatchEvent) {
 
 pub(super) fn node_at(place: &str) -> Locator {
     Locator::new(format!("memory:{place}")).unwrap()
+}
+
+impl Clockwork for World {
+    const LOOK: Duration = Duration::from_millis(5);
+
+    fn now(&mut self) -> &mut Mono {
+        &mut self.now
+    }
+
+    fn next_event(&self) -> Option<Mono> {
+        let queue = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let nodes = self.nodes.values().filter_map(|node| node.core.poll_timeout()).min();
+        let clients = self.clients.values().filter_map(|client| client.core.poll_timeout()).min();
+        earliest(queue, earliest(nodes, clients))
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= now) {
+            let (from, to, bytes) = entry.remove();
+            self.deliver(from, &to, &bytes);
+        }
+        for at in self.nodes.keys().cloned().collect::<Vec<_>>() {
+            let node = self.nodes.get_mut(&at).unwrap();
+            if node.core.poll_timeout().is_some_and(|due| due <= now) {
+                node.core.handle_timeout(now);
+                let next = node.core.poll_timeout();
+                assert!(next.is_none_or(|next| next > now), "{at} does not rest at {now:?}: {next:?}");
+                self.drain_node(&at);
+            }
+        }
+        for at in self.clients.keys().cloned().collect::<Vec<_>>() {
+            let client = self.clients.get_mut(&at).unwrap();
+            if client.core.poll_timeout().is_some_and(|due| due <= now) {
+                client.core.handle_timeout(now);
+                let next = client.core.poll_timeout();
+                assert!(next.is_none_or(|next| next > now), "{at} does not rest at {now:?}: {next:?}");
+                self.drain_client(&at);
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 
 use super::clients::{Clients, RETRY};
 use crate::dht::key::Key;
+use crate::dht::sim::clockwork::Clockwork;
 use crate::dht::successor::config::SuccessorConfig;
 use crate::dht::successor::core::{Action, Input, SuccessorCore};
 use crate::dht::successor::event::SuccessorEvent;
@@ -215,49 +216,7 @@ impl World {
 
     /// Runs until the condition holds, at most for so long; whether it held.
     pub(super) fn run_until(&mut self, at_most: Duration, holds: impl Fn(&Self) -> bool) -> bool {
-        let until = self.now + at_most;
-        let mut look_at = self.now;
-        loop {
-            if look_at <= self.now {
-                if holds(self) {
-                    return true;
-                }
-                look_at = self.now + Duration::from_millis(20);
-            }
-            match self.next_event().filter(|next| *next <= until) {
-                Some(next) => {
-                    self.now = self.now.max(next);
-                    self.step();
-                }
-                None => {
-                    self.now = until;
-                    return holds(self);
-                }
-            }
-        }
-    }
-
-    fn next_event(&self) -> Option<Mono> {
-        let due = self.nodes.iter().filter_map(|node| node.due).min();
-        earliest(self.queue.first_key_value().map(|(at, _)| *at), due)
-    }
-
-    fn step(&mut self) {
-        let now = self.now;
-        while let Some(batch) = self.queue.first_entry().filter(|batch| *batch.key() <= now) {
-            for event in batch.remove() {
-                self.happen(event);
-            }
-        }
-        for place in 0..self.nodes.len() {
-            let node = &mut self.nodes[place];
-            if node.due.is_some_and(|due| due <= now) {
-                node.core.handle_timeout(now);
-                self.drain(place);
-                let next = self.nodes[place].due;
-                assert!(next.is_none_or(|next| next > now), "{place} does not rest at {now:?}: {next:?}");
-            }
-        }
+        self.run_till(self.now + at_most, holds)
     }
 
     fn happen(&mut self, event: Event) {
@@ -378,6 +337,37 @@ impl World {
     pub(super) fn log(&self, line: impl FnOnce() -> String) {
         if self.trace {
             println!("{:>9.3} {}", self.now.since_origin().as_secs_f64(), line());
+        }
+    }
+}
+
+impl Clockwork for World {
+    const LOOK: Duration = Duration::from_millis(20);
+
+    fn now(&mut self) -> &mut Mono {
+        &mut self.now
+    }
+
+    fn next_event(&self) -> Option<Mono> {
+        let due = self.nodes.iter().filter_map(|node| node.due).min();
+        earliest(self.queue.first_key_value().map(|(at, _)| *at), due)
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        while let Some(batch) = self.queue.first_entry().filter(|batch| *batch.key() <= now) {
+            for event in batch.remove() {
+                self.happen(event);
+            }
+        }
+        for place in 0..self.nodes.len() {
+            let node = &mut self.nodes[place];
+            if node.due.is_some_and(|due| due <= now) {
+                node.core.handle_timeout(now);
+                self.drain(place);
+                let next = self.nodes[place].due;
+                assert!(next.is_none_or(|next| next > now), "{place} does not rest at {now:?}: {next:?}");
+            }
         }
     }
 }
