@@ -105,7 +105,7 @@ fn store(words: &mut [u32; BATCH], at: usize, register: __m512i) {
 }
 
 macro_rules! functions {
-    ($($name:ident $table:literal,)*) => {$(
+    ($($name:ident $table:ident,)*) => {$(
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         #[inline]
         fn $name<const S: i32, const R: i32>(sum: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
@@ -115,11 +115,21 @@ macro_rules! functions {
 }
 
 // The third operand's bit counts 1, the second's 2, the first's 4: bit n of the table is the function of n's bits.
+
+/// b ? c : d
+pub(super) const F: i32 = 0b1100_1010;
+/// d ? b : c
+pub(super) const G: i32 = 0b1110_0100;
+/// b ^ c ^ d
+pub(super) const H: i32 = 0b1001_0110;
+/// c ^ (b | !d)
+pub(super) const I: i32 = 0b0011_1001;
+
 functions! {
-    f 0b1100_1010, // b ? c : d
-    g 0b1110_0100, // d ? b : c
-    h 0b1001_0110, // b ^ c ^ d
-    i 0b0011_1001, // c ^ (b | !d)
+    f F,
+    g G,
+    h H,
+    i I,
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

@@ -6,6 +6,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::avx512::{F, G, H, I};
 use super::block::LONGEST;
 use super::rounds::{CONSTANTS, INITIAL, ORDER, Steps, steps};
 
@@ -60,7 +61,7 @@ fn early(mut sum: __m128i) -> __m128i {
 }
 
 macro_rules! functions {
-    ($($name:ident $table:literal,)*) => {$(
+    ($($name:ident $table:ident,)*) => {$(
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         #[inline]
         fn $name(b: __m128i, c: __m128i, d: __m128i) -> __m128i {
@@ -69,12 +70,11 @@ macro_rules! functions {
     )*};
 }
 
-// As in `avx512`.
 functions! {
-    f 0b1100_1010, // b ? c : d
-    g 0b1110_0100, // d ? b : c
-    h 0b1001_0110, // b ^ c ^ d
-    i 0b0011_1001, // c ^ (b | !d)
+    f F,
+    g G,
+    h H,
+    i I,
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
