@@ -117,6 +117,18 @@ fn each_line_is_answered_before_the_next_is_needed() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// Each line's arguments are refused, with a word on what is wrong with them.
+fn each_is_wrong_usage(table: &[(&[&str], &str)]) {
+    for (args, expected) in table {
+        let output = place(args, b"k\n");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        assert!(error.contains(expected), "{args:?}: {error:?} lacks {expected:?}");
+        assert!(!error.contains("panicked"), "{args:?}: {error}");
+    }
+}
+
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_to_do() {
     let table: &[(&[&str], &str)] = &[
@@ -135,14 +147,7 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (&["--nodes", "a", "--replicas", "0", "k"], "--replicas"),
         (&["--nodes", "a", "--no-such-option"], "--no-such-option"),
     ];
-    for (args, expected) in table {
-        let output = place(args, b"k\n");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-        assert!(output.stdout.is_empty(), "{args:?}");
-        assert!(error.contains(expected), "{args:?}: {error:?} lacks {expected:?}");
-        assert!(!error.contains("panicked"), "{args:?}: {error}");
-    }
+    each_is_wrong_usage(table);
 }
 
 #[test]
@@ -372,13 +377,7 @@ fn wrong_plans_and_comparisons_end_with_2() {
         ),
         (&["--doctor", "--nodes", "a", "--keys", &keys, "--against-weights", "b=1"], "not among --nodes a"),
     ];
-    for (args, expected) in table {
-        let output = place(args, b"k\n");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-        assert!(output.stdout.is_empty(), "{args:?}");
-        assert!(error.contains(expected), "{args:?}: {error:?} lacks {expected:?}");
-    }
+    each_is_wrong_usage(table);
 }
 
 #[test]

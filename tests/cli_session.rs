@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use support::mosquitto::Mosquitto;
-use support::program::{Ended, Program};
+use support::program::{Ended, Program, each_is_wrong_usage};
 
 /// What could still come after what was expected.
 const MORE: Duration = Duration::from_millis(500);
@@ -388,11 +388,7 @@ fn wrong_usage_ends_with_2_in_one_line_that_names_it() {
         (&["node", "--transport=mqtt", "--name", "a/b"], "invalid MQTT client id \"a/b\""),
         (&["members", "--node", "::"], "invalid address \"::\""),
     ];
-    for (arguments, expected) in table {
-        let ended = Program::run(arguments);
-        assert!(ended.output.is_empty(), "{arguments:?}: {ended:?}");
-        ended.failed(2, expected);
-    }
+    each_is_wrong_usage(table);
 }
 
 /// What clap finds takes more than a line, but names the option all the same.

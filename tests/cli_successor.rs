@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use support::PATIENCE;
 use support::mosquitto::Mosquitto;
-use support::program::{Ended, Program};
+use support::program::{Ended, Program, each_is_wrong_usage};
 use tempfile::{NamedTempFile, TempDir};
 
 const AIRPORTS: &str = "data/airports.csv";
@@ -225,11 +225,7 @@ fn wrong_usage_ends_with_2_in_one_line_that_names_it() {
         ),
         (&["node", "--protocol=successor", "--broker=mqtt://h"], "--broker does not go with --transport zmq"),
     ];
-    for (arguments, expected) in table {
-        let ended = Program::run(arguments);
-        assert!(ended.output.is_empty(), "{arguments:?}: {ended:?}");
-        ended.failed(2, expected);
-    }
+    each_is_wrong_usage(table);
 }
 
 /// What clap finds takes more than a line, but names the option all the same.

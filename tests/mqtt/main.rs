@@ -469,16 +469,22 @@ async fn a_retained_message_over_the_limit_costs_no_connection() {
     assert_eq!(session.messages_until_fence().await.len(), 50);
 }
 
-#[tokio::test]
-async fn a_slow_reader_keeps_its_connection() {
-    let broker = Mosquitto::start();
+/// A session with a short queue, and another that has sent it 2,000 messages which nobody has read.
+async fn flooded(broker: &Mosquitto) -> (Session, Session) {
     let options = OpenOptions { queue: 4, ..OpenOptions::default() };
-    let mut slow = Session::open_with(&broker.url(), "slow", options).await;
+    let slow = Session::open_with(&broker.url(), "slow", options).await;
     slow.subscribe("t").await;
     let sender = Session::open(&broker.url(), "sender").await;
     for n in 0..2000 {
         sender.publish("t", n.to_string()).await;
     }
+    (slow, sender)
+}
+
+#[tokio::test]
+async fn a_slow_reader_keeps_its_connection() {
+    let broker = Mosquitto::start();
+    let (mut slow, _sender) = flooded(&broker).await;
     // Much longer than the keep-alive of a second.
     sleep(Duration::from_secs(4)).await;
     for n in 0..2000 {
@@ -492,13 +498,7 @@ async fn a_slow_reader_keeps_its_connection() {
 #[tokio::test]
 async fn closing_does_not_wait_for_a_reader() {
     let broker = Mosquitto::start();
-    let options = OpenOptions { queue: 4, ..OpenOptions::default() };
-    let mut slow = Session::open_with(&broker.url(), "slow", options).await;
-    slow.subscribe("t").await;
-    let sender = Session::open(&broker.url(), "sender").await;
-    for n in 0..2000 {
-        sender.publish("t", n.to_string()).await;
-    }
+    let (mut slow, sender) = flooded(&broker).await;
     assert_eq!(sender.close().await, 0);
     slow.publish("elsewhere", "last words").await;
     let undelivered = timeout(PATIENCE, slow.tx.close(PATIENCE * 2)).await.expect("no waiting").unwrap();

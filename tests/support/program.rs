@@ -164,6 +164,15 @@ impl Ended {
     }
 }
 
+/// Runs the program for each line of a table: it must refuse the arguments as wrong usage, print nothing, and say why.
+pub fn each_is_wrong_usage(table: &[(&[&str], &str)]) {
+    for (arguments, expected) in table {
+        let ended = Program::run(arguments);
+        assert!(ended.output.is_empty(), "{arguments:?}: {ended:?}");
+        ended.failed(2, expected);
+    }
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         // It may have ended by itself.
