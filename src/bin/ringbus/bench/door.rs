@@ -1,0 +1,98 @@
+//! A process of the bench as it sees the bench: what it is told, and what it answers.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
+
+use super::order::{Answer, Cue, Order, Report};
+
+/// A receiver to which nothing new came for so long after the last sample was sent gives the rest up as lost.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Standard input and output.
+pub(super) struct Door {
+    lines: Lines<BufReader<Stdin>>,
+    finished: bool,
+}
+
+impl Door {
+    /// Opens it and reads the order.
+    pub(super) async fn open() -> anyhow::Result<(Self, Order)> {
+        let mut door = Self { lines: BufReader::new(tokio::io::stdin()).lines(), finished: false };
+        let order = door.next().await?;
+        Ok((door, order))
+    }
+
+    /// Tells where this process is, and returns where the other one is.
+    pub(super) async fn introduce(&mut self, addresses: Vec<String>) -> anyhow::Result<Vec<String>> {
+        answer(&Answer::At(addresses))?;
+        match self.next().await? {
+            Cue::Others(others) => Ok(others),
+            other => bail!("out of turn: {other:?}"),
+        }
+    }
+
+    pub(super) fn ready(&self) -> anyhow::Result<()> {
+        answer(&Answer::Ready)
+    }
+
+    pub(super) async fn go(&mut self) -> anyhow::Result<()> {
+        match self.next().await? {
+            Cue::Go => Ok(()),
+            other => bail!("out of turn: {other:?}"),
+        }
+    }
+
+    pub(super) fn done(&self, count: u64) -> anyhow::Result<()> {
+        answer(&Answer::Done(count))
+    }
+
+    /// Waits until the other process has done its part. Cancel-safe.
+    pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
+        if self.finished {
+            return Ok(());
+        }
+        match self.next().await? {
+            Cue::Finish => {
+                self.finished = true;
+                Ok(())
+            }
+            other => bail!("out of turn: {other:?}"),
+        }
+    }
+
+    /// Ends once everything was sent and `progress` stands still: what did not come by then is lost.
+    pub(super) async fn silence(&mut self, progress: &Arc<AtomicU64>) -> anyhow::Result<()> {
+        self.finish().await?;
+        loop {
+            let before = progress.load(Ordering::Relaxed);
+            tokio::time::sleep(SILENCE).await;
+            if progress.load(Ordering::Relaxed) == before {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) fn report(&self, report: Report) -> anyhow::Result<()> {
+        answer(&Answer::Report(report))
+    }
+
+    async fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
+        let line = self.lines.next_line().await?.context("the bench has ended")?;
+        serde_json::from_str(&line).with_context(|| format!("not a line of the bench: {line:?}"))
+    }
+}
+
+/// One line to the bench.
+pub(super) fn answer(answer: &Answer) -> anyhow::Result<()> {
+    let line = serde_json::to_string(answer)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}
