@@ -85,6 +85,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "QOS", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(0..=1))]
     qos: Vec<u8>,
 
+    /// mqtt: TCP_NODELAY at the raw crate's clients and at the own mosquitto, which both leave it off by themselves
+    #[arg(long)]
+    nodelay: bool,
+
     /// Only the raw crate
     #[arg(long, conflicts_with = "library")]
     raw: bool,
@@ -125,13 +129,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let broker = match (args.transport, &args.broker) {
         (Transport::Zmq, _) => None,
         (Transport::Mqtt, Some(url)) => Some(Broker::at(url)?),
-        (Transport::Mqtt, None) => Some(Broker::start().await?),
+        (Transport::Mqtt, None) => Some(Broker::start(args.nodelay).await?),
     };
     let method = Method {
         sides: args.sides(),
         rounds: args.rounds,
         length: args.seconds,
-        broker: broker.as_ref().and_then(Broker::pid),
+        broker: broker.as_ref().and_then(|broker| broker.pid),
     };
     let cases = args.cases(broker.as_ref());
     let plays = cases.len() as u64 * u64::from(args.rounds) * method.sides.len() as u64;
@@ -146,6 +150,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         measured.push(one);
     }
     bar.finish_and_clear();
+    if let Some(broker) = broker {
+        broker.end().await?;
+    }
     let mut out = io::stdout().lock();
     writeln!(out, "{}{}", report::tables(&measured), report::LEGEND)?;
     out.flush()?;
@@ -171,7 +178,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 impl Args {
     fn check(&self) -> Result<(), Usage> {
         if self.transport == Transport::Zmq {
-            let foreign = [("--broker", self.broker.is_some()), ("--qos", !self.qos.is_empty())];
+            let foreign = [
+                ("--broker", self.broker.is_some()),
+                ("--qos", !self.qos.is_empty()),
+                ("--nodelay", self.nodelay),
+            ];
             if let Some((option, _)) = foreign.into_iter().find(|(_, given)| *given) {
                 return Err(Usage::new(format!(
                     "{option} goes with MQTT: add --transport mqtt, or leave {option} out"
@@ -204,8 +215,7 @@ impl Args {
     fn links(&self, broker: Option<&Broker>) -> Vec<Link> {
         let Some(broker) = broker else { return vec![Link::Zmq] };
         let qos = if self.qos.is_empty() { &[0, 1] } else { self.qos.as_slice() };
-        let link = |qos: &u8| Link::Mqtt { host: broker.host.clone(), port: broker.port, qos: *qos };
-        qos.iter().map(link).collect()
+        qos.iter().map(|qos| broker.link(*qos, self.nodelay)).collect()
     }
 
     /// Everything that was asked for: rates with every number of publishers and subscribers, round trips of a pair.

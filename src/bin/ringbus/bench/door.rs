@@ -1,29 +1,41 @@
 //! A process of the bench as it sees the bench: what it is told, and what it answers.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
+use tokio::sync::mpsc;
 
 use super::order::{Answer, Cue, Order, Report};
 
 /// A receiver to which nothing new came for so long after the last sample was sent gives the rest up as lost.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Standard input and output.
+/// The most lines that wait: the bench says three.
+const LINES: usize = 8;
+
+/// Standard input and output. The process ends with its standard input, so that it never outlives the bench.
 pub(super) struct Door {
-    lines: Lines<BufReader<Stdin>>,
+    lines: mpsc::Receiver<String>,
     finished: bool,
 }
 
 impl Door {
     /// Opens it and reads the order.
     pub(super) async fn open() -> anyhow::Result<(Self, Order)> {
-        let mut door = Self { lines: BufReader::new(tokio::io::stdin()).lines(), finished: false };
+        let (sender, lines) = mpsc::channel(LINES);
+        std::thread::spawn(move || {
+            for line in io::stdin().lock().lines().map_while(Result::ok) {
+                if sender.blocking_send(line).is_err() {
+                    break;
+                }
+            }
+            std::process::exit(1);
+        });
+        let mut door = Self { lines, finished: false };
         let order = door.next().await?;
         Ok((door, order))
     }
@@ -83,7 +95,7 @@ impl Door {
     }
 
     async fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
-        let line = self.lines.next_line().await?.context("the bench has ended")?;
+        let line = self.lines.recv().await.context("the bench has ended")?;
         serde_json::from_str(&line).with_context(|| format!("not a line of the bench: {line:?}"))
     }
 }

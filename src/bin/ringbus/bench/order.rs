@@ -49,6 +49,8 @@ pub(super) enum Link {
         port: u16,
         /// Of the raw crate's messages; the library is best-effort against 0 and reliable against 1.
         qos: u8,
+        /// Of the raw crate's connections.
+        nodelay: bool,
     },
 }
 
@@ -86,6 +88,8 @@ pub(super) enum Answer {
     Ready,
     /// It has published so many samples in all, or made so many round trips.
     Done(u64),
+    /// The broker listens; its process.
+    Broker(Option<u32>),
     Report(Report),
     Failed(String),
 }
@@ -146,7 +150,9 @@ impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zmq => f.write_str("zmq"),
-            Self::Mqtt { qos, .. } => write!(f, "mqtt, QoS {qos}"),
+            Self::Mqtt { qos, nodelay, .. } => {
+                write!(f, "mqtt, QoS {qos}{}", if *nodelay { ", nodelay" } else { "" })
+            }
         }
     }
 }

@@ -1,20 +1,37 @@
 //! One of the two processes of the bench.
 
+use super::broker;
 use super::door::{Door, answer};
 use super::library;
 use super::order::{Answer, Link, Order, Side};
 
 /// A process of the bench (started by the bench itself)
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Keep a broker at this port
+    #[arg(long)]
+    broker: Option<u16>,
 
-pub(crate) async fn run(_: Args) -> anyhow::Result<()> {
-    let (door, order) = Door::open().await?;
-    if let Err(error) = work(door, order).await {
+    /// With TCP_NODELAY
+    #[arg(long)]
+    nodelay: bool,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let outcome = match args.broker {
+        Some(port) => broker::keep(port, args.nodelay).await,
+        None => play().await,
+    };
+    if let Err(error) = outcome {
         answer(&Answer::Failed(format!("{error:#}")))?;
     }
-    // Sessions and sockets end with the process: saying goodbye would only take time.
-    Ok(())
+    // Threads may still wait at their sockets, and goodbyes of sessions would only take time.
+    std::process::exit(0);
+}
+
+async fn play() -> anyhow::Result<()> {
+    let (door, order) = Door::open().await?;
+    work(door, order).await
 }
 
 async fn work(door: Door, order: Order) -> anyhow::Result<()> {

@@ -10,13 +10,14 @@ use tokio::time::timeout;
 
 use super::order::{Answer, Cue, Order, Report};
 
-/// How long a process may take for a step, beside the time that it was told to work.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process may take for a step, beside the time that it was told to work. With many subscribers a broker has
+/// more in its buffers than it delivers in some seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
-/// One process. It is killed when this is dropped.
+/// One process. It ends with its standard input, so when this is dropped.
 pub(super) struct Process {
     order: Order,
-    _child: Child,
+    child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
@@ -24,14 +25,9 @@ pub(super) struct Process {
 impl Process {
     /// Starts this very program again, with an order.
     pub(super) async fn start(order: Order) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("cannot find the program itself")?;
-        let mut command = Command::new(program);
-        command.arg("bench-peer").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().context("cannot start a process")?;
-        let mut input = child.stdin.take().context("no standard input")?;
-        let output = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+        let (child, mut input, output) = spawn_self(&[])?;
         input.write_all(format!("{}\n", serde_json::to_string(&order)?).as_bytes()).await?;
-        Ok(Self { order, _child: child, input, output })
+        Ok(Self { order, child, input, output })
     }
 
     pub(super) async fn cue(&mut self, cue: &Cue) -> anyhow::Result<()> {
@@ -69,6 +65,13 @@ impl Process {
         }
     }
 
+    /// Waits until it is gone: what it has to tidy up must not weigh on what comes next.
+    pub(super) async fn ended(mut self) -> anyhow::Result<()> {
+        drop(self.input);
+        timeout(PATIENCE, self.child.wait()).await.context("a process does not end")??;
+        Ok(())
+    }
+
     async fn answer(&mut self) -> anyhow::Result<Answer> {
         let patience = PATIENCE + self.order.warm_up + self.order.length;
         let what = || format!("{:?} by {}", self.order.role, self.order.side.name());
@@ -84,4 +87,18 @@ impl Process {
     fn out_of_turn<V>(&self, answer: &Answer) -> anyhow::Result<V> {
         bail!("{:?} by {}: out of turn: {answer:?}", self.order.role, self.order.side.name())
     }
+}
+
+/// Starts this very program as a process of the bench, which ends with its standard input.
+pub(super) fn spawn_self(
+    arguments: &[String],
+) -> anyhow::Result<(Child, ChildStdin, Lines<BufReader<ChildStdout>>)> {
+    let program = std::env::current_exe().context("cannot find the program itself")?;
+    let mut command = Command::new(program);
+    command.arg("bench-peer").args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start a process")?;
+    let input = child.stdin.take().context("no standard input")?;
+    let output = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+    Ok((child, input, output))
 }

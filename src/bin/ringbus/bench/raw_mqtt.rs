@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::future::try_join_all;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, Publish, QoS};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -21,6 +21,9 @@ use super::trips::Trips;
 
 /// How many requests wait for an event loop. The crate's usual 10 doubles the processor time.
 const REQUESTS: usize = 100;
+
+/// How long a write may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a packet has beside its payload, generously.
 const OVERHEAD: usize = 1024;
@@ -48,7 +51,7 @@ async fn publish(mut door: Door, order: Order) -> anyhow::Result<()> {
     let mut loops = std::pin::pin!(try_join_all(loops));
     let sent: Vec<u64> = tokio::select! {
         sent = try_join_all(floods) => sent?,
-        broken = &mut loops => bail!("the event loops ended: {broken:?}"),
+        broken = &mut loops => return Err(broken.map(drop).err().context("an event loop ended")?),
     };
     door.done(sent.iter().sum())?;
     // What is still in the channels goes out meanwhile.
@@ -173,13 +176,18 @@ async fn pong(mut door: Door, order: Order) -> anyhow::Result<()> {
 }
 
 async fn connect(order: &Order, client: usize) -> anyhow::Result<(AsyncClient, EventLoop)> {
-    let Link::Mqtt { host, port, .. } = &order.link else { bail!("no broker was named") };
+    let Link::Mqtt { host, port, nodelay, .. } = &order.link else { bail!("no broker was named") };
     let name = format!("bench-{}-{client}", std::process::id());
     let mut options = MqttOptions::new(name, host, *port);
     let limit = order.payload.raw_size() + OVERHEAD;
     options.set_max_packet_size(limit, limit);
     options.set_keep_alive(Duration::from_secs(60));
     let (client, mut events) = AsyncClient::new(options, REQUESTS);
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(*nodelay);
+    // A broker that serves many subscribers is slow to read: that is no failure of the connection.
+    network.set_connection_timeout(PATIENCE.as_secs());
+    events.set_network_options(network);
     match events.poll().await? {
         Event::Incoming(Packet::ConnAck(_)) => Ok((client, events)),
         other => bail!("the broker said {other:?} before it accepted the connection"),

@@ -97,9 +97,9 @@ pub(super) fn json(measured: &[Measured]) -> Value {
 }
 
 fn one_as_json(one: &Measured) -> Value {
-    let (transport, qos) = match one.case.link {
-        Link::Zmq => ("zmq", None),
-        Link::Mqtt { qos, .. } => ("mqtt", Some(qos)),
+    let (transport, qos, nodelay) = match one.case.link {
+        Link::Zmq => ("zmq", None, false),
+        Link::Mqtt { qos, nodelay, .. } => ("mqtt", Some(qos), nodelay),
     };
     let size = match one.case.payload {
         Payload::Bytes(size) => json!(size),
@@ -108,6 +108,7 @@ fn one_as_json(one: &Measured) -> Value {
     json!({
         "transport": transport,
         "qos": qos,
+        "nodelay": nodelay,
         "kind": one.case.kind,
         "size": size,
         "publishers": one.case.crowd.publishers,

@@ -38,6 +38,8 @@ pub(super) async fn play(order: Order, broker: Option<u32>) -> anyhow::Result<Ou
     let after = broker.and_then(cpu::of);
     sender.cue(&Cue::Finish).await?;
     let publisher = sender.report().await?;
+    sender.ended().await?;
+    receiver.ended().await?;
     let lost = match order.role {
         Role::Ping | Role::Pong => 0,
         _ => (sent * order.crowd.subscribers as u64).abs_diff(subscriber.received) + subscriber.repeated,
