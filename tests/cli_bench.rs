@@ -13,7 +13,9 @@ const SHORT: [&str; 3] = ["bench", "--rounds=1", "--seconds=0.2"];
 fn rows(arguments: &[&str]) -> Vec<Vec<String>> {
     let output = Program::run(&[&SHORT, arguments].concat()).ok();
     let tables = output.iter().filter(|line| line.starts_with('|') && !line.starts_with("|-"));
-    tables.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+    tables
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect()
 }
 
 fn positive(cell: &str) -> bool {
