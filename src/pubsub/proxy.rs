@@ -52,6 +52,8 @@ pub(super) struct WriterProxy {
     pub(super) blocked: bool,
     /// Samples taken since the last acknowledgement.
     pub(super) unacknowledged: u64,
+    /// And their bytes.
+    pub(super) unacknowledged_bytes: usize,
     /// For a relay's reader: how many subscribers get this writer's samples through the node.
     pub(super) stands_for: Option<u32>,
     nack_at: Option<Mono>,
@@ -89,6 +91,7 @@ impl WriterProxy {
             passed_over: false,
             blocked: false,
             unacknowledged: 0,
+            unacknowledged_bytes: 0,
             stands_for: None,
             nack_at: None,
             nack_wait: FIRST_NACK,

@@ -19,10 +19,12 @@ use crate::session::Session;
 use crate::time::Timestamp;
 use crate::topic::Topic;
 use crate::transport::{Outbound, Transport, TransportTx};
-use crate::wire::{DATA_HEADER_LEN, SAMPLE_OVERHEAD};
+use crate::wire::{DATA_HEADER_LEN, MAX_SAMPLES, SAMPLE_OVERHEAD};
 
 /// The frame size at which an open batch is full, in bytes.
 const BATCH_BYTES: usize = 64 << 10;
+/// A batch is not made larger than this: what is asked for beyond is a mistake in the unit.
+const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// Publishes values of one type on one topic. Built by [`Session::publisher`].
 ///
@@ -234,6 +236,8 @@ pub struct PublisherBuilder<M, T: Transport> {
     offered: Offered,
     encoding: Encoding,
     plain: bool,
+    batch_bytes: usize,
+    batch_samples: usize,
     discovery: Option<Arc<dyn Discovery>>,
     message: PhantomData<fn(M)>,
 }
@@ -246,6 +250,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             offered: Offered::default(),
             encoding: Encoding::default(),
             plain: false,
+            batch_bytes: BATCH_BYTES,
+            batch_samples: MAX_SAMPLES,
             discovery: None,
             message: PhantomData,
         }
@@ -270,6 +276,20 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         self
     }
 
+    /// The frame size, in bytes, at which a batch is full; 64 KiB if not called. A batch grows only while earlier frames are on
+    /// their way: a sample on an idle link goes alone and at once, whatever this says. A larger sample has a frame of its
+    /// own; the transport's largest payload bounds all.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// How many samples a batch holds at most; 65,535 if not called. With 1 every sample has its own frame.
+    pub fn batch_samples(mut self, samples: usize) -> Self {
+        self.batch_samples = samples;
+        self
+    }
+
     /// Registers the publisher, with a ring for instance, for as long as it lives.
     pub fn discovery(mut self, discovery: Arc<dyn Discovery>) -> Self {
         self.discovery = Some(discovery);
@@ -280,6 +300,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTopic`], also for topics that belong to the library;
+    /// [`ErrorKind::InvalidArgument`] for a batch of no size or over 16 MiB;
     /// [`ErrorKind::InconsistentPolicy`], [`ErrorKind::UnsupportedPolicy`];
     /// [`ErrorKind::Closed`]; the discovery's. Nothing is left behind.
     pub async fn build(self) -> Result<Publisher<M, T>> {
@@ -288,6 +309,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             let reason = "it is reserved: begin with another first level";
             return Err(ErrorKind::InvalidTopic { topic: topic.to_string(), reason }.into());
         }
+        check_bound("batch_bytes", self.batch_bytes, MAX_BATCH_BYTES)?;
+        check_bound("batch_samples", self.batch_samples, MAX_SAMPLES)?;
         self.offered.validate()?;
         self.offered.supported()?;
         let core = self.session.core();
@@ -302,7 +325,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             encoding: self.encoding,
             locator: core.tx.local().clone(),
             max_payload,
-            batch_bytes: BATCH_BYTES.min(max_payload),
+            batch_bytes: self.batch_bytes.min(max_payload),
+            batch_samples: self.batch_samples,
             lead: core.tx.lead(&topic),
             pool: hub.pool.clone(),
         };
@@ -329,6 +353,14 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         }
         Ok(publisher)
     }
+}
+
+fn check_bound(what: &'static str, value: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    let (value, reason) = (value.to_string(), format!("use 1 to {most}"));
+    Err(ErrorKind::InvalidArgument { what, value, reason }.into())
 }
 
 impl<M, T: Transport> fmt::Debug for PublisherBuilder<M, T> {

@@ -14,7 +14,7 @@ use crate::qos::{self, Durability, History, Offered, Reliability};
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::Locator;
-use crate::wire::{DataFrame, FrameBuilder, FramePool, MAX_SAMPLES, Sealed};
+use crate::wire::{DataFrame, FrameBuilder, FramePool, Sealed};
 
 /// A writer announces itself at least this often.
 pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -57,6 +57,8 @@ pub(super) struct WriterConfig {
     pub(super) max_payload: usize,
     /// The frame size in bytes at which an open batch is full.
     pub(super) batch_bytes: usize,
+    /// The number of samples at which it is full.
+    pub(super) batch_samples: usize,
     /// What the transport wants in front of each frame.
     pub(super) lead: Bytes,
     /// Where the memory of frames comes from.
@@ -130,7 +132,8 @@ impl WriterCore {
     /// Whether the open batch takes another sample.
     #[inline]
     pub(super) fn batch_has_room(&self) -> bool {
-        self.open.is_empty() || (self.open.count() < MAX_SAMPLES && self.open.len() < self.config.batch_bytes)
+        self.open.is_empty()
+            || (self.open.count() < self.config.batch_samples && self.open.len() < self.config.batch_bytes)
     }
 
     /// Whether the history takes another sample. Only keep-all makes a publisher wait: until readers acknowledge.

@@ -146,6 +146,7 @@ impl ReaderCore {
         }
         proxy.skip_until = None;
         proxy.unacknowledged += samples.remaining() as u64;
+        proxy.unacknowledged_bytes += samples.remaining_bytes();
         if self.requested.ownership == Ownership::Exclusive {
             let newest = samples.newest();
             let instance = self.instances.entry(topic.clone()).or_default();

@@ -23,6 +23,10 @@ use arbitration::Instance;
 
 /// The most writers of one reader: a bound on what strangers can make it remember.
 const MAX_WRITERS: usize = 65_536;
+/// After so many samples, or bytes, a reader acknowledges without being asked; after a quarter of what the writer may keep, if
+/// that is less. What is acknowledged soon is still in the processor's cache when its memory is used again.
+const ACKNOWLEDGED_SAMPLES: usize = 16_384;
+const ACKNOWLEDGED_BYTES: usize = 512 << 10;
 /// How many silent writers are remembered.
 const MAX_DEPARTED: usize = 1024;
 
@@ -352,10 +356,13 @@ impl ReaderCore {
     }
 
     fn acknowledge_if_due(&mut self, now: Mono, writer: EntityId) {
-        let quarter_window =
-            |proxy: &WriterProxy| (proxy.offered.resource_limits.max_samples / 4).clamp(1, 4096) as u64;
         let due = self.writers.get(&writer).is_some_and(|proxy| {
-            proxy.nack_at().is_some_and(|at| at <= now) || proxy.unacknowledged >= quarter_window(proxy)
+            let limits = &proxy.offered.resource_limits;
+            let samples = (limits.max_samples / 4).clamp(1, ACKNOWLEDGED_SAMPLES) as u64;
+            let bytes = (limits.max_bytes / 4).clamp(1, ACKNOWLEDGED_BYTES);
+            proxy.nack_at().is_some_and(|at| at <= now)
+                || proxy.unacknowledged >= samples
+                || proxy.unacknowledged_bytes >= bytes
         });
         if due {
             self.acknowledge(now, writer);
@@ -382,7 +389,7 @@ impl ReaderCore {
             missing,
             replay_after: proxy.replaying,
         });
-        proxy.unacknowledged = 0;
+        (proxy.unacknowledged, proxy.unacknowledged_bytes) = (0, 0);
         if due {
             proxy.nacked(now);
         }

@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
 use futures::future::try_join_all;
+use ringbus::pubsub::SampleRef;
 use ringbus::qos::{Offered, Requested};
 use ringbus::transport::{Locator, Transport};
-use ringbus::{Encoding, Publisher, Sample, Session, Subscriber};
+use ringbus::{Encoding, Publisher, Session, Subscriber};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -33,13 +34,13 @@ pub(super) async fn run<T: Transport>(
             publish(door, order, transport, Encoding::Postcard, Reading::new).await
         }
         (Role::Subscribe, Payload::Bytes(size)) => {
-            subscribe(door, order, transport, Encoding::Raw, move |sample: &Sample<Body>| {
-                bytes_number(sample, size)
+            subscribe(door, order, transport, Encoding::Raw, move |sample: SampleRef<'_, Body>| {
+                Ok(Number::read(sample.decode::<&[u8]>()?, size))
             })
             .await
         }
         (Role::Subscribe, Payload::Struct) => {
-            subscribe(door, order, transport, Encoding::Postcard, |sample: &Sample<Reading>| {
+            subscribe(door, order, transport, Encoding::Postcard, |sample: SampleRef<'_, Reading>| {
                 Ok(sample.value()?.number())
             })
             .await
@@ -100,7 +101,7 @@ async fn subscribe<T: Transport, M: Send + 'static>(
     order: Order,
     transport: impl Fn() -> T,
     encoding: Encoding,
-    number: impl Fn(&Sample<M>) -> anyhow::Result<Option<Number>> + Copy + Send + 'static,
+    number: impl Fn(SampleRef<'_, M>) -> anyhow::Result<Option<Number>> + Copy + Send + 'static,
 ) -> anyhow::Result<()> {
     let sessions = try_join_all((0..order.crowd.subscribers).map(|_| Session::open(transport()))).await?;
     let publishers = door.introduce(Vec::new()).await?;
@@ -145,11 +146,13 @@ async fn subscribe<T: Transport, M: Send + 'static>(
 async fn receive<M, T: Transport>(
     subscriber: &mut Subscriber<M, T>,
     tally: &mut Tally,
-    number: impl Fn(&Sample<M>) -> anyhow::Result<Option<Number>>,
+    number: impl Fn(SampleRef<'_, M>) -> anyhow::Result<Option<Number>>,
 ) -> anyhow::Result<()> {
-    while let Some(sample) = subscriber.recv().await? {
-        if !tally.take(number(&sample)?)? {
-            return Ok(());
+    while let Some(batch) = subscriber.recv_batch().await? {
+        for sample in &batch {
+            if !tally.take(number(sample)?)? {
+                return Ok(());
+            }
         }
     }
     anyhow::bail!("the session was closed")
@@ -231,10 +234,6 @@ async fn next<T: Transport>(
     size: usize,
 ) -> anyhow::Result<Option<Number>> {
     let sample = subscriber.recv().await?.context("the session was closed")?;
-    bytes_number(&sample, size)
-}
-
-fn bytes_number(sample: &Sample<Body>, size: usize) -> anyhow::Result<Option<Number>> {
     Ok(Number::read(sample.decode::<&[u8]>()?, size))
 }
 
