@@ -25,6 +25,10 @@ const REQUESTS: usize = 100;
 /// How long a write may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The send buffer, in bytes, of a publisher for many: the broker is the bottleneck then, and the system's own buffer
+/// holds what it delivers in a minute.
+const BACKLOG: u32 = 64 << 10;
+
 /// What a packet has beside its payload, generously.
 const OVERHEAD: usize = 1024;
 
@@ -187,6 +191,9 @@ async fn connect(order: &Order, client: usize) -> anyhow::Result<(AsyncClient, E
     network.set_tcp_nodelay(*nodelay);
     // A broker that serves many subscribers is slow to read: that is no failure of the connection.
     network.set_connection_timeout(PATIENCE.as_secs());
+    if order.crowd.subscribers > 1 {
+        network.set_tcp_send_buffer_size(BACKLOG);
+    }
     events.set_network_options(network);
     match events.poll().await? {
         Event::Incoming(Packet::ConnAck(_)) => Ok((client, events)),
