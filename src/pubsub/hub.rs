@@ -1,6 +1,7 @@
 //! A session's publishers and subscribers: routes what the driver brings to them, and runs their timers.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use bytes::Bytes;
@@ -33,6 +34,10 @@ pub(crate) struct Hub<Tx> {
     hears_queries: OnceCell<()>,
     /// The memory of the frames of all publishers.
     pub(super) pool: FramePool,
+    /// How many publishers have a frame that the transport refused, and whose turn it is to wait for room. While there are any,
+    /// no other publisher passes them.
+    pub(super) queueing: AtomicUsize,
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 /// Who gets the messages of one topic.
@@ -73,6 +78,8 @@ impl<Tx: TransportTx> Hub<Tx> {
                 timers: Mutex::default(),
                 hears_queries: OnceCell::new(),
                 pool: FramePool::default(),
+                queueing: AtomicUsize::new(0),
+                turn: tokio::sync::Mutex::default(),
             });
             new = Some(hub.clone());
             hub

@@ -1,6 +1,8 @@
 //! A writer in its session: the state machine behind a lock, and the way of its frames into the transport.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -21,6 +23,10 @@ use crate::wire::DataFrame;
 
 /// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
 const DEPTH: usize = 8;
+
+/// So long a batch waits for frames that do not leave, as when one of several subscribers has stopped reading: the others are not
+/// to wait for it. Links that work are faster than this.
+const STUCK: Duration = Duration::from_millis(5);
 
 pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
@@ -203,7 +209,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// Sends what has gathered as soon as the transport takes it, rather than when the link is idle.
     pub(super) fn hurry(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) -> Result<()> {
-        self.send_open(hub, lock(&self.state), DEPTH).map(drop)
+        self.send_open(hub, lock(&self.state), usize::MAX).map(drop)
     }
 
     /// Waits until a full batch can be sent.
@@ -331,15 +337,18 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     }
 
     fn send(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, outbound: Outbound) -> Result<()> {
-        match self.tx.try_send(outbound) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Failed(error)) => Err(error),
-            Err(TrySendError::Full(outbound)) => {
-                state.refused = Some(outbound);
-                self.set_line(hub, state, Line::Full);
-                Ok(())
+        let refused = if hub.queueing.load(Ordering::Acquire) > 0 {
+            outbound
+        } else {
+            match self.tx.try_send(outbound) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Failed(error)) => return Err(error),
+                Err(TrySendError::Full(outbound)) => outbound,
             }
-        }
+        };
+        state.refused = Some(refused);
+        self.set_line(hub, state, Line::Full);
+        Ok(())
     }
 
     /// Changes what is known of the link. While it is not idle the flusher looks after the rest, and the session counts it.
@@ -380,13 +389,18 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             match line {
                 Line::Idle => self.work.notified().await,
                 Line::Busy => {
-                    self.tx.drained(1).await;
+                    // Too late is no error: the batch goes all the same.
+                    let _ = tokio::time::timeout(STUCK, self.tx.drained(1)).await;
                     self.gathered(&hub);
                 }
                 Line::Full => {
+                    hub.queueing.fetch_add(1, Ordering::AcqRel);
+                    let turn = hub.turn.lock().await;
                     if let Err(error) = self.tx.send_batch(&mut batch).await {
                         tracing::debug!(topic = %self.topic, %error, "could not send");
                     }
+                    drop(turn);
+                    hub.queueing.fetch_sub(1, Ordering::AcqRel);
                     batch.clear();
                     self.has_room(&hub);
                 }
