@@ -154,6 +154,19 @@ impl DataHeader {
     pub fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.count))
     }
+
+    /// Writes it over the first bytes of a frame.
+    fn write(&self, frame: &mut [u8]) {
+        let mut head = &mut frame[..DATA_HEADER_LEN];
+        head.put_slice(&MAGIC);
+        head.put_slice(&[VERSION, KIND_DATA, self.encoding.code(), 0]);
+        head.put_u64_le(self.writer.session.0);
+        head.put_u32_le(self.writer.entity);
+        head.put_u32_le(self.epoch);
+        head.put_u64_le(self.first);
+        head.put_i64_le(self.sent.as_nanos());
+        head.put_u16_le(self.count);
+    }
 }
 
 /// A batch of samples of one writer on one topic, checked and still encoded. Cheap to clone.
@@ -262,6 +275,16 @@ impl Samples {
     pub fn peek_source(&self) -> Option<Timestamp> {
         let mut cursor = Cursor { bytes: &self.frame.bytes, at: self.at };
         cursor.sample(self.frame.header.sent).ok().map(|(source, _)| source)
+    }
+
+    /// Lets go of the frame: those that are left get one of their own, which is no larger than it must be.
+    pub fn compact(&mut self) {
+        let remaining = u16::try_from(self.remaining()).unwrap_or(0);
+        let header = DataHeader { first: self.next, count: remaining, ..self.frame.header };
+        let mut out = vec![0; DATA_HEADER_LEN];
+        header.write(&mut out);
+        out.extend_from_slice(&self.frame.bytes[self.at..]);
+        (self.frame, self.at) = (DataFrame { header, bytes: out.into() }, DATA_HEADER_LEN);
     }
 
     /// Passes over a sample without touching its payload.
@@ -376,15 +399,7 @@ impl FrameBuilder {
             return None;
         }
         let header = self.header;
-        let mut head = &mut self.out[..DATA_HEADER_LEN];
-        head.put_slice(&MAGIC);
-        head.put_slice(&[VERSION, KIND_DATA, header.encoding.code(), 0]);
-        head.put_u64_le(header.writer.session.0);
-        head.put_u32_le(header.writer.entity);
-        head.put_u32_le(header.epoch);
-        head.put_u64_le(header.first);
-        head.put_i64_le(header.sent.as_nanos());
-        head.put_u16_le(header.count);
+        header.write(&mut self.out);
         self.header.first = header.end();
         self.header.count = 0;
         Some(DataFrame { header, bytes: std::mem::take(&mut self.out).into() })

@@ -5,10 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 
 use crate::message::{Encoding, Sample, SampleInfo};
-use crate::qos::{History, ResourceLimits};
+use crate::qos::{History, Overflow, ResourceLimits};
 use crate::time::Timestamp;
 use crate::topic::Topic;
-use crate::wire::Samples;
+use crate::wire::{DATA_HEADER_LEN, Samples};
 
 /// Unread samples of one frame, with what is known of their writer.
 #[derive(Debug, Clone)]
@@ -35,10 +35,20 @@ impl Chunk {
         }
     }
 
+    /// What it keeps in memory: one unread sample keeps its whole frame.
     fn bytes(&self) -> usize {
         match &self.content {
-            Content::Frame(samples) => samples.remaining_bytes(),
+            Content::Frame(samples) => samples.frame().bytes().len(),
             Content::Plain(payload) => payload.as_ref().map_or(0, Bytes::len),
+        }
+    }
+
+    /// Lets go of the frame once half of it or more is read or dropped: what is left gets a smaller one.
+    fn shrink(&mut self) {
+        if let Content::Frame(samples) = &mut self.content
+            && DATA_HEADER_LEN + samples.remaining_bytes() <= samples.frame().bytes().len() / 2
+        {
+            samples.compact();
         }
     }
 
@@ -80,12 +90,23 @@ impl Chunk {
     }
 }
 
-/// The queue. Keep-all refuses when full ([`has_room`](Self::has_room)); keep-last replaces the oldest of the instance,
-/// and at the resource limits the oldest of all.
+/// How many unread samples a new one cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct GaveWay {
+    /// By the keep-last depth.
+    pub(super) replaced: u64,
+    /// At the resource limits.
+    pub(super) over_limits: u64,
+}
+
+/// The queue. Keep-last replaces the oldest of the instance. At the resource limits it is for the reader to say what gives
+/// way ([`has_room_for`](Self::has_room_for)), unless the oldest of all does.
 #[derive(Debug)]
 pub(super) struct ReaderQueue {
     history: History,
     limits: ResourceLimits,
+    /// At the resource limits the oldest of all gives way.
+    drops_oldest: bool,
     chunks: VecDeque<Chunk>,
     samples: usize,
     bytes: usize,
@@ -94,14 +115,27 @@ pub(super) struct ReaderQueue {
 }
 
 impl ReaderQueue {
-    pub(super) fn new(history: History, limits: ResourceLimits) -> Self {
+    pub(super) fn new(history: History, limits: ResourceLimits, overflow: Overflow) -> Self {
         let (chunks, instances) = Default::default();
-        Self { history, limits, chunks, samples: 0, bytes: 0, instances }
+        let drops_oldest = match overflow {
+            Overflow::Wait => history != History::KeepAll,
+            Overflow::DropOldest => true,
+            Overflow::DropNewest | Overflow::Disconnect => false,
+        };
+        Self { history, limits, drops_oldest, chunks, samples: 0, bytes: 0, instances }
     }
 
-    /// Whether another frame is welcome. The bound may be passed by that one frame.
-    pub(super) fn has_room(&self) -> bool {
-        self.samples < self.limits.max_samples && self.bytes < self.limits.max_bytes
+    /// Whether another frame of the instance is welcome: there is room, or something gives way. The bound may be passed by
+    /// that one frame.
+    pub(super) fn has_room_for(&self, topic: &Topic) -> bool {
+        let room = self.samples < self.limits.max_samples && self.bytes < self.limits.max_bytes;
+        room || self.drops_oldest || self.is_at_depth(topic)
+    }
+
+    /// Whether a sample of the instance replaces one.
+    fn is_at_depth(&self, topic: &Topic) -> bool {
+        let History::KeepLast(depth) = self.history else { return false };
+        self.instances.get(topic).is_some_and(|unread| *unread >= u64::from(depth))
     }
 
     /// Whether at most half of the bound is taken: time to ask for more.
@@ -109,23 +143,26 @@ impl ReaderQueue {
         self.samples <= self.limits.max_samples / 2 && self.bytes <= self.limits.max_bytes / 2
     }
 
-    /// Appends; returns how many older samples a keep-last depth pushed out.
-    pub(super) fn push(&mut self, chunk: Chunk) -> u64 {
+    /// Appends, and says what gave way.
+    pub(super) fn push(&mut self, mut chunk: Chunk) -> GaveWay {
         let added = chunk.samples();
         if added == 0 {
-            return 0;
+            return GaveWay::default();
         }
+        chunk.shrink();
         self.samples += added;
         self.bytes += chunk.bytes();
         let topic = chunk.topic.clone();
         self.chunks.push_back(chunk);
-        let History::KeepLast(depth) = self.history else { return 0 };
-        let unread = self.instances.entry(topic.clone()).or_default();
-        *unread += added as u64;
-        let excess = unread.saturating_sub(u64::from(depth));
-        *unread -= excess;
-        self.drop_oldest(&topic, excess);
-        excess + self.drop_over_limits()
+        let mut replaced = 0;
+        if let History::KeepLast(depth) = self.history {
+            let unread = self.instances.entry(topic.clone()).or_default();
+            *unread += added as u64;
+            replaced = unread.saturating_sub(u64::from(depth));
+            *unread -= replaced;
+            self.drop_oldest(&topic, replaced);
+        }
+        GaveWay { replaced, over_limits: if self.drops_oldest { self.drop_over_limits() } else { 0 } }
     }
 
     /// Takes the oldest chunk whole.
@@ -143,15 +180,15 @@ impl ReaderQueue {
         let bytes = front.bytes();
         let sample = front.next_sample()?;
         self.samples -= 1;
-        self.bytes -= bytes - front.bytes();
         if front.samples() == 0 {
+            self.bytes -= bytes;
             self.chunks.pop_front();
         }
         self.forget(&sample.info().topic, 1);
         Some(sample)
     }
 
-    /// Keep-last bounds each instance; this bounds them all together.
+    /// Bounds all instances together.
     fn drop_over_limits(&mut self) -> u64 {
         let mut dropped = 0;
         while self.samples > 1
@@ -160,10 +197,13 @@ impl ReaderQueue {
             let Some(front) = self.chunks.front_mut() else { break };
             let (topic, before) = (front.topic.clone(), front.bytes());
             front.skip_one();
+            front.shrink();
             self.samples -= 1;
-            self.bytes -= before - front.bytes();
             if front.samples() == 0 {
+                self.bytes -= before;
                 self.chunks.pop_front();
+            } else {
+                self.bytes -= before - front.bytes();
             }
             self.forget(&topic, 1);
             dropped += 1;
@@ -194,9 +234,12 @@ impl ReaderQueue {
                 self.samples -= 1;
                 excess -= 1;
             }
-            self.bytes -= before - chunk.bytes();
             if chunk.samples() == 0 {
+                self.bytes -= before;
                 drop(self.chunks.remove(index));
+            } else {
+                chunk.shrink();
+                self.bytes -= before - chunk.bytes();
             }
         }
     }

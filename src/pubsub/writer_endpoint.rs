@@ -7,11 +7,12 @@ use tokio::sync::{Notify, watch};
 use super::control::{AckNack, Message};
 use super::events::Events;
 use super::hub::{Hub, Key, announcement};
+use super::publisher_stats::PublisherStats;
 use super::via;
-use super::writer::{WriterAction, WriterConfig, WriterCore};
+use super::writer::{Lack, Room, WriterAction, WriterConfig, WriterCore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
-use crate::qos::{Offered, Reliability};
+use crate::qos::{Offered, Overflow, Reliability};
 use crate::session::lock;
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
@@ -22,6 +23,7 @@ pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
     topic: Topic,
     reliable: bool,
+    overflow: Overflow,
     tx: Tx,
     state: Mutex<State>,
     /// The open batch, the history or the link has room again, or something was acknowledged.
@@ -45,7 +47,9 @@ struct State {
 #[derive(Debug)]
 pub(super) enum Refused {
     /// For now.
-    Full { what: &'static str, limit: usize },
+    Full { lack: Lack, what: &'static str, limit: usize },
+    /// Older samples have given way: there is room if it is tried again. Whoever can wait lets others run first.
+    Again,
     /// For good.
     Failed(Error),
 }
@@ -57,6 +61,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             id,
             topic,
             reliable: offered.reliability == Reliability::Reliable,
+            overflow: offered.overflow,
             tx,
             state: Mutex::new(State { core, busy: false, closed: false, silent: false, behind: None }),
             progress: Notify::new(),
@@ -97,20 +102,25 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         if state.closed {
             return Err(Refused::Failed(closed()));
         }
-        let config = state.core.config();
-        if !state.core.history_has_room() {
-            return Err(Refused::Full { what: "history", limit: config.offered.resource_limits.max_samples });
+        if !state.core.has_room() {
+            let room = state.core.make_room(hub.core.clock.now());
+            return Err(state.core.refused(room));
         }
-        let batch_full = Refused::Full { what: "batch", limit: config.batch_bytes };
-        if !state.core.batch_has_room() {
-            return Err(batch_full);
+        let (wall, limit) = (Timestamp::now(), state.core.config().max_payload);
+        if let Err(error) = state.core.push(wall, source.unwrap_or(wall), write) {
+            return Err(match error.kind() {
+                // It would fit into a frame of its own, but not into the open one.
+                ErrorKind::PayloadTooLarge { size, .. } if *size <= limit => {
+                    let room = state.core.put_off_batch(hub.core.clock.now());
+                    state.core.refused(room)
+                }
+                ErrorKind::PayloadTooLarge { .. } => {
+                    state.core.count_oversize();
+                    Refused::Failed(error)
+                }
+                _ => Refused::Failed(error),
+            });
         }
-        let (wall, limit) = (Timestamp::now(), config.max_payload);
-        state.core.push(wall, source.unwrap_or(wall), write).map_err(|error| match error.kind() {
-            // It would fit into a frame of its own, but not into the open one.
-            ErrorKind::PayloadTooLarge { size, .. } if *size <= limit => batch_full,
-            _ => Refused::Failed(error),
-        })?;
         if state.busy {
             return Ok(());
         }
@@ -154,6 +164,20 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             state.core.announce(hub.core.clock.now());
             self.run_actions(hub, state);
         }
+    }
+
+    /// What gives way where there is no room.
+    pub(super) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    pub(super) fn stats(&self) -> PublisherStats {
+        *lock(&self.state).core.stats()
+    }
+
+    /// A new sample was dropped because there was no room.
+    pub(super) fn count_dropped(&self, lack: Lack) {
+        lock(&self.state).core.count_dropped(lack, 1);
     }
 
     /// Waits for progress of any kind: subscribe to it before looking at the state.
@@ -250,7 +274,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             batch.clear();
             let behind = state.behind.take();
             batch.extend(behind.and_then(|message| announcement(&self.topic, &message, self.reliable)));
-            batch.extend(state.core.seal(hub.core.clock.now()).map(|frame| self.outbound(&frame)));
+            batch.extend(state.core.next_frame(hub.core.clock.now()).map(|frame| self.outbound(&frame)));
             if batch.is_empty() {
                 state.busy = false;
                 if state.closed && !state.silent {
@@ -284,6 +308,21 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.matched.send_if_modified(|known| std::mem::replace(known, matched) != matched);
         drop(state);
         events.into_iter().for_each(|event| self.events.push(event));
+    }
+}
+
+impl WriterCore {
+    fn refused(&self, room: Room) -> Refused {
+        let config = self.config();
+        match room {
+            Room::Made => Refused::Again,
+            Room::Lacking(lack @ Lack::Link) => {
+                Refused::Full { lack, what: "batch", limit: config.batch_bytes }
+            }
+            Room::Lacking(lack @ Lack::History) => {
+                Refused::Full { lack, what: "history", limit: config.offered.resource_limits.max_samples }
+            }
+        }
     }
 }
 

@@ -277,12 +277,13 @@ fn ready(subscriber: &Subscriber<Value, BoxTransport>, link: &Link) -> String {
 
 fn stats(stats: &SubscriberStats) -> String {
     format!(
-        "received {}, duplicates {}, lost {}, replaced {}, queue full {}, unmatched {}, undecodable {}",
+        "received {}, duplicates {}, lost {}, replaced {}, queue full {}, gave way {}, unmatched {}, undecodable {}",
         stats.received,
         stats.duplicates,
         stats.lost,
         stats.replaced,
         stats.queue_full,
+        stats.gave_way,
         stats.unmatched,
         stats.undecodable
     )
