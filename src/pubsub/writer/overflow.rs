@@ -157,9 +157,9 @@ impl WriterCore {
         let limits = &self.config.offered.resource_limits;
         let free =
             self.history.samples() <= limits.max_samples / 2 && self.history.bytes() <= limits.max_bytes / 2;
-        if let Some(since) = self.hold_up.since.filter(|_| free) {
-            self.hold_up.since = None;
+        if let Some(since) = self.hold_up.since {
             self.stats.held_up += now - since;
+            self.hold_up.since = if free { None } else { Some(now) };
         }
     }
 
