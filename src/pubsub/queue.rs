@@ -244,3 +244,104 @@ impl ReaderQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{EntityId, SessionId};
+    use crate::wire::FrameBuilder;
+
+    /// Sixty-odd KiB of samples of sixteen bytes.
+    const COUNT: usize = 3_000;
+
+    fn chunk(topic: &str, count: usize) -> Chunk {
+        let writer = EntityId { session: SessionId(1), entity: 1 };
+        let mut builder = FrameBuilder::new(Encoding::Raw, writer, 1, 1);
+        for number in 0..count as u64 {
+            let at = Timestamp::from_secs(1);
+            let payload = |out: &mut Vec<u8>| {
+                out.extend_from_slice(&number.to_le_bytes());
+                out.extend_from_slice(&[0; 8]);
+                Ok(())
+            };
+            builder.push(at, at, 100, payload).unwrap();
+        }
+        let content = Content::Frame(builder.take().unwrap().samples());
+        let (topic, history, received) =
+            (Topic::new(topic).unwrap(), History::KeepAll, Timestamp::from_secs(2));
+        Chunk { topic, strength: 0, history, received, content }
+    }
+
+    /// What the queue keeps in memory.
+    fn kept(queue: &ReaderQueue) -> usize {
+        queue.chunks.iter().map(Chunk::bytes).sum()
+    }
+
+    fn numbers(queue: &mut ReaderQueue) -> Vec<(u64, u64)> {
+        let mut numbers = Vec::new();
+        while let Some(sample) = queue.pop_sample::<()>() {
+            let number = sample.payload().first_chunk().copied().map(u64::from_le_bytes);
+            numbers.push((sample.info().sequence, number.unwrap()));
+        }
+        numbers
+    }
+
+    #[test]
+    fn the_last_of_each_topic_does_not_keep_its_frame() {
+        let mut queue = ReaderQueue::new(History::KeepLast(1), ResourceLimits::default(), Overflow::Wait);
+        for topic in 0..100 {
+            let gave_way = queue.push(chunk(&format!("many/{topic}"), COUNT));
+            assert_eq!(gave_way, GaveWay { replaced: COUNT as u64 - 1, over_limits: 0 });
+        }
+        assert_eq!((queue.samples, queue.bytes), (100, kept(&queue)));
+        assert!(queue.bytes < 100 * 128, "{} bytes for a hundred samples of sixteen", queue.bytes);
+        assert_eq!(numbers(&mut queue), [(COUNT as u64, COUNT as u64 - 1); 100]);
+        assert_eq!((queue.samples, queue.bytes, queue.instances.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn the_oldest_give_way_at_the_bound_in_bytes() {
+        let limits = ResourceLimits { max_samples: 1 << 20, max_bytes: 100_000 };
+        let mut queue = ReaderQueue::new(History::KeepAll, limits, Overflow::DropOldest);
+        let mut gave_way = 0;
+        for _ in 0..10 {
+            gave_way += queue.push(chunk("one", COUNT)).over_limits;
+            assert!(queue.bytes <= limits.max_bytes && queue.bytes == kept(&queue), "{}", queue.bytes);
+        }
+        let numbers = numbers(&mut queue);
+        assert_eq!(numbers.len() as u64 + gave_way, 10 * COUNT as u64);
+        assert!(numbers.len() > COUNT, "the newest frame and a part of the one before");
+        assert!(numbers.iter().all(|(sequence, number)| *sequence == number + 1));
+        assert_eq!((queue.samples, queue.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_frame_that_is_being_read_counts_as_a_whole() {
+        let mut queue = ReaderQueue::new(History::KeepLast(5_000), ResourceLimits::default(), Overflow::Wait);
+        queue.push(chunk("one", COUNT));
+        let whole = queue.bytes;
+        for _ in 0..COUNT - 1 {
+            assert!(queue.pop_sample::<()>().is_some());
+        }
+        assert_eq!((queue.samples, queue.bytes, kept(&queue)), (1, whole, whole));
+    }
+
+    #[test]
+    fn room_is_by_policy() {
+        let limits = ResourceLimits { max_samples: 2, max_bytes: 1 << 20 };
+        let (one, other) = (Topic::new("one").unwrap(), Topic::new("other").unwrap());
+        let rooms = |history, overflow| {
+            let mut queue = ReaderQueue::new(history, limits, overflow);
+            queue.push(chunk("one", 2));
+            (queue.has_room_for(&one), queue.has_room_for(&other))
+        };
+        let keep_last = History::KeepLast(2);
+        for overflow in [Overflow::DropNewest, Overflow::Disconnect] {
+            assert_eq!(rooms(History::KeepAll, overflow), (false, false));
+            assert_eq!(rooms(keep_last, overflow), (true, false), "by its depth the one topic has room");
+        }
+        assert_eq!(rooms(History::KeepAll, Overflow::Wait), (false, false));
+        assert_eq!(rooms(keep_last, Overflow::Wait), (true, true));
+        assert_eq!(rooms(History::KeepAll, Overflow::DropOldest), (true, true));
+    }
+}

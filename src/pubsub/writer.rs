@@ -325,7 +325,7 @@ impl WriterCore {
 
     fn heartbeat(&self) -> Heartbeat {
         let config = &self.config;
-        let first = self.history.first(config.offered.history).unwrap_or(self.sealed_next);
+        let first = self.first_to_tell();
         Heartbeat {
             writer: config.id,
             epoch: config.epoch,

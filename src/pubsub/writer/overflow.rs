@@ -6,7 +6,7 @@ use super::{ReaderProxy, WriterAction, WriterCore};
 use crate::message::EntityId;
 use crate::pubsub::events::{Departure, MatchEvent};
 use crate::pubsub::publisher_stats::PublisherStats;
-use crate::qos::Overflow;
+use crate::qos::{History, Overflow};
 use crate::time::Mono;
 use crate::wire::DataFrame;
 
@@ -119,6 +119,13 @@ impl WriterCore {
             }
             None => self.seal(now),
         }
+    }
+
+    /// The oldest sample that readers may still wait for: one that the history policy covers, or that is yet to be sent.
+    pub(super) fn first_to_tell(&self) -> u64 {
+        let covered = self.history.first(self.config.offered.history).unwrap_or(self.sealed_next);
+        let kept = self.history.first(History::KeepAll).unwrap_or(self.sealed_next);
+        covered.min(self.passed.max(kept))
     }
 
     /// Counts samples that were dropped on this side.
