@@ -5,6 +5,7 @@
 
 #![cfg(all(feature = "zmq", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
+#![allow(clippy::print_stdout, reason = "what was measured is for whoever looks")]
 
 mod support;
 

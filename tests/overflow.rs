@@ -323,6 +323,42 @@ over_every_transport!(
     subscribers_of_one_session_do_not_block_each_other,
 );
 
+/// What a link or a subscriber of moderate pace does to a publisher that never pauses is not slowness.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_steady_subscriber_is_not_let_go() {
+    let harness = support::Memory::default();
+    let (a, b) = (open(&harness, "alpha").await, open(&harness, "beta").await);
+    let few = ResourceLimits { max_samples: 100, ..FEW };
+    let offered = Offered::reliable().resource_limits(few).overflow(Overflow::Disconnect);
+    let publisher = a.publisher::<u64>("flow").qos(offered).build().await.unwrap();
+    let mut steady =
+        b.subscriber::<u64>("flow").qos(Requested::reliable().resource_limits(FEW)).build().await.unwrap();
+    soon("a match", publisher.matched(1)).await.unwrap();
+    let flood = async {
+        for value in 0.. {
+            publisher.publish(&value).await.unwrap();
+        }
+    };
+    let read = async {
+        for expected in 0..1_000 {
+            let sample = soon("a sample", steady.recv()).await.unwrap().unwrap();
+            assert_eq!(sample.value().unwrap(), expected);
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    tokio::select! {
+        () = flood => {}
+        () = read => {}
+    }
+    // One event may be waiting: that the two matched.
+    while let Some(event) = publisher.events().try_next() {
+        assert!(matches!(event, MatchEvent::Matched { .. }), "{event:?}");
+    }
+    let stats = publisher.stats();
+    assert_eq!((stats.disconnected, steady.stats().lost), (0, 0));
+    assert!(stats.held_up >= Duration::from_secs(2), "{stats:?}");
+}
+
 /// Two sessions over a link that takes a message every 20 ms.
 async fn slow_link() -> (Network, Session<MemoryTransport>, Session<MemoryTransport>) {
     let network = Network::new();

@@ -108,7 +108,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     fn push(&self, value: &M, source: Option<Timestamp>) -> Result<(), Refused> {
         if self.plain {
             let outbound = self.plain_message(value).map_err(Refused::Failed)?;
-            return self.session.core().tx.try_send(outbound).map_err(|error| match error {
+            let sent = self.session.core().tx.try_send(outbound).map(|()| self.writer.count_plain());
+            return sent.map_err(|error| match error {
                 crate::transport::TrySendError::Full(_) => {
                     Refused::Full { lack: Lack::Link, what: "transport queue", limit: 1 }
                 }
@@ -120,7 +121,7 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
 
     async fn send_plain(&self, value: &M) -> Result<()> {
         let mut batch = vec![self.plain_message(value)?];
-        self.session.core().tx.send_batch(&mut batch).await
+        self.session.core().tx.send_batch(&mut batch).await.map(|()| self.writer.count_plain())
     }
 
     fn plain_message(&self, value: &M) -> Result<Outbound> {

@@ -1,6 +1,7 @@
 //! A writer in its session: the state machine behind a lock, and the way of its frames into the transport.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -18,6 +19,9 @@ use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::{Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::DataFrame;
+
+/// A link that takes nothing for so long is spoken of.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
@@ -175,6 +179,11 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         *lock(&self.state).core.stats()
     }
 
+    /// A value without a frame was handed to the transport.
+    pub(super) fn count_plain(&self) {
+        lock(&self.state).core.count_published();
+    }
+
     /// A new sample was dropped because there was no room.
     pub(super) fn count_dropped(&self, lack: Lack) {
         lock(&self.state).core.count_dropped(lack, 1);
@@ -266,7 +275,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     async fn drain(self: Arc<Self>, hub: Arc<Hub<Tx>>, outbound: Outbound) {
         let mut batch = vec![outbound];
         loop {
-            let sent = self.tx.send_batch(&mut batch).await;
+            let sent = self.send_patiently(&mut batch).await;
             let mut state = lock(&self.state);
             if let Err(error) = sent {
                 tracing::debug!(topic = %self.topic, %error, "could not send");
@@ -286,6 +295,19 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             if batch.is_empty() {
                 hub.core.sending.send_modify(|sending| *sending -= 1);
                 return;
+            }
+        }
+    }
+
+    /// Sends, however long it takes. That it takes long is not kept quiet: a transport does not say who holds it up.
+    async fn send_patiently(&self, batch: &mut Vec<Outbound>) -> Result<()> {
+        let mut sending = std::pin::pin!(self.tx.send_batch(batch));
+        match tokio::time::timeout(LINK_PATIENCE, &mut sending).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                tracing::warn!(topic = %self.topic, "the link has taken nothing for {LINK_PATIENCE:?}: does a peer not receive?");
+                metrics::counter!("ringbus_links_stuck_total").increment(1);
+                sending.await
             }
         }
     }

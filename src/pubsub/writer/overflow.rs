@@ -140,6 +140,11 @@ impl WriterCore {
         metrics::counter!("ringbus_samples_dropped_total", "cause" => lack.cause()).increment(samples);
     }
 
+    /// Counts a sample that does not pass through this writer's frames.
+    pub(in crate::pubsub) fn count_published(&mut self) {
+        self.stats.published += 1;
+    }
+
     /// Counts a value that no frame can hold.
     pub(in crate::pubsub) fn count_oversize(&mut self) {
         self.stats.oversize += 1;
