@@ -12,7 +12,7 @@ use super::events::Events;
 use super::hub::Hub;
 use super::publisher_stats::PublisherStats;
 use super::writer::{Lack, WriterConfig, WriterCore};
-use super::writer_endpoint::{Refused, WriterEndpoint, closed};
+use super::writer_endpoint::{Refused, Until, WriterEndpoint, closed};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
 use crate::qos::{Offered, Overflow};
@@ -87,6 +87,14 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
         if self.plain && !drops {
             return self.send_plain(value).await;
         }
+        match self.push(value, source) {
+            Ok(()) => Ok(()),
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::Full { .. } | Refused::Again) => self.publish_later(value, source, drops).await,
+        }
+    }
+
+    async fn publish_later(&self, value: &M, source: Option<Timestamp>, drops: bool) -> Result<()> {
         loop {
             // Registered before looking, so that no progress in between is missed.
             let progress = self.writer.progress();
@@ -100,7 +108,11 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
                     tokio::task::yield_now().await;
                     return Ok(());
                 }
-                Err(Refused::Full { .. }) => progress.await,
+                Err(Refused::Full { until: Until::Progress, .. }) => progress.await,
+                Err(Refused::Full { until: Until::Link, .. }) => tokio::select! {
+                    () = progress => {}
+                    () = self.writer.link_has_room() => {}
+                },
             }
         }
     }
@@ -111,7 +123,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
             let sent = self.session.core().tx.try_send(outbound).map(|()| self.writer.count_plain());
             return sent.map_err(|error| match error {
                 crate::transport::TrySendError::Full(_) => {
-                    Refused::Full { lack: Lack::Link, what: "transport queue", limit: 1 }
+                    let (lack, until) = (Lack::Link, Until::Progress);
+                    Refused::Full { lack, what: "transport queue", limit: 1, until }
                 }
                 crate::transport::TrySendError::Failed(error) => Refused::Failed(error),
             });
@@ -198,6 +211,7 @@ impl<M, T: Transport> Publisher<M, T> {
     pub async fn flush(&self) -> Result<()> {
         loop {
             let progress = self.writer.progress();
+            self.writer.hurry(&self.hub)?;
             if self.writer.is_closed() {
                 return Err(closed());
             }
@@ -315,6 +329,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             locator: core.tx.local().clone(),
             max_payload,
             batch_bytes: BATCH_BYTES.min(max_payload),
+            lead: core.tx.lead(&topic),
+            pool: hub.pool.clone(),
         };
         let id = config.id;
         let writer =

@@ -5,6 +5,8 @@ mod overflow;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::control::{AckNack, Heartbeat, Message, Replay};
 use super::events::{Departure, MatchEvent};
 use super::history::HistoryCache;
@@ -15,7 +17,7 @@ use crate::qos::{self, Durability, History, Offered, Reliability};
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::Locator;
-use crate::wire::{DataFrame, FrameBuilder, MAX_SAMPLES};
+use crate::wire::{DataFrame, FrameBuilder, FramePool, MAX_SAMPLES, Sealed};
 use overflow::{HoldUp, Pace};
 pub(super) use overflow::{Lack, Room};
 
@@ -60,6 +62,10 @@ pub(super) struct WriterConfig {
     pub(super) max_payload: usize,
     /// The frame size in bytes at which an open batch is full.
     pub(super) batch_bytes: usize,
+    /// What the transport wants in front of each frame.
+    pub(super) lead: Bytes,
+    /// Where the memory of frames comes from.
+    pub(super) pool: FramePool,
 }
 
 #[derive(Debug)]
@@ -97,7 +103,14 @@ impl WriterCore {
     pub(super) fn new(now: Mono, config: WriterConfig) -> Self {
         let heartbeat_wait = period(&config.offered);
         Self {
-            open: FrameBuilder::new(config.encoding, config.id, config.epoch, 1),
+            open: FrameBuilder::with_lead(
+                config.encoding,
+                config.id,
+                config.epoch,
+                1,
+                config.lead.clone(),
+                config.pool.clone(),
+            ),
             history: HistoryCache::default(),
             sealed_next: 1,
             passed: 1,
@@ -112,6 +125,7 @@ impl WriterCore {
         }
     }
 
+    #[inline]
     pub(super) fn config(&self) -> &WriterConfig {
         &self.config
     }
@@ -127,11 +141,13 @@ impl WriterCore {
     }
 
     /// Whether the open batch takes another sample.
+    #[inline]
     pub(super) fn batch_has_room(&self) -> bool {
         self.open.is_empty() || (self.open.count() < MAX_SAMPLES && self.open.len() < self.config.batch_bytes)
     }
 
     /// Whether the history takes another sample. Only keep-all makes a publisher wait: until readers acknowledge.
+    #[inline]
     pub(super) fn history_has_room(&self) -> bool {
         let limits = &self.config.offered.resource_limits;
         !self.keeps_all()
@@ -145,6 +161,7 @@ impl WriterCore {
     /// # Errors
     /// `write`'s, or [`ErrorKind::PayloadTooLarge`], also if the sample only fits into a frame of its own; nothing was
     /// appended.
+    #[inline]
     pub(super) fn push(
         &mut self,
         wall: Timestamp,
@@ -159,11 +176,17 @@ impl WriterCore {
     }
 
     /// Closes the open batch and remembers it; the caller sends it.
-    pub(super) fn seal(&mut self, now: Mono) -> Option<DataFrame> {
-        let frame = self.open.take()?;
-        self.passed = frame.header().end();
-        self.remember(now, frame.clone());
-        Some(frame)
+    pub(super) fn seal(&mut self, now: Mono) -> Option<Sealed> {
+        let sealed = self.open.seal()?;
+        self.passed = sealed.frame.header().end();
+        self.remember(now, sealed.frame.clone(), sealed.newest);
+        Some(sealed)
+    }
+
+    /// Whether the open batch holds nothing.
+    #[inline]
+    pub(super) fn batch_is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Takes in a frame of the writer that this one stands in for (a relay); the caller sends it.
@@ -177,7 +200,7 @@ impl WriterCore {
             );
         }
         self.passed = frame.header().end();
-        self.remember(now, frame.clone());
+        self.remember(now, frame.clone(), frame.newest());
         Ok(())
     }
 
@@ -274,12 +297,12 @@ impl WriterCore {
         self.config.offered.durability >= Durability::TransientLocal
     }
 
-    fn remember(&mut self, now: Mono, frame: DataFrame) {
+    fn remember(&mut self, now: Mono, frame: DataFrame, newest: Timestamp) {
         self.sealed_next = frame.header().end();
         if !self.keeps_history() {
             return;
         }
-        self.history.push(frame);
+        self.history.push(frame, newest);
         self.evict();
         // One timer for a whole burst: it is set when the first sample of it is sent, not by each.
         if self.heartbeat_at > now + FIRST_HEARTBEAT && !self.all_acknowledged() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{ReaderProxy, WriterAction, WriterCore};
 use crate::message::EntityId;
 use crate::pubsub::events::{Departure, MatchEvent};
@@ -73,12 +75,7 @@ impl WriterCore {
         &self.stats
     }
 
-    /// Whether a sample can be appended as it is.
-    pub(in crate::pubsub) fn has_room(&self) -> bool {
-        self.history_has_room() && self.batch_has_room()
-    }
-
-    /// Makes room for a sample, as far as the policy allows, where [`has_room`](Self::has_room) says that there is none.
+    /// Makes room for a sample, as far as the policy allows.
     pub(in crate::pubsub) fn make_room(&mut self, now: Mono) -> Room {
         let drops_oldest = self.config.offered.overflow == Overflow::DropOldest;
         if !self.history_has_room() {
@@ -97,28 +94,36 @@ impl WriterCore {
         if self.config.offered.overflow != Overflow::DropOldest {
             return Room::Lacking(Lack::Link);
         }
-        let Some(frame) = self.open.take() else { return Room::Made };
+        let Some(sealed) = self.open.seal() else { return Room::Made };
         if self.keeps_history() {
-            self.remember(now, frame);
+            self.remember(now, sealed.frame, sealed.newest);
         } else {
-            let header = frame.header();
+            let header = sealed.frame.header();
             (self.sealed_next, self.passed) = (header.end(), header.end());
             self.count_dropped(Lack::Link, u64::from(header.count));
         }
         Room::Made
     }
 
-    /// The next frame to send: what was put off first, then the open batch.
-    pub(in crate::pubsub) fn next_frame(&mut self, now: Mono) -> Option<DataFrame> {
-        let put_off =
-            self.history.range(self.passed, u64::MAX).next().filter(|_| self.passed < self.sealed_next);
-        match put_off.cloned() {
-            Some(frame) => {
-                self.passed = frame.header().end();
-                Some(frame)
+    /// The next frame to send: what was put off first, then the open batch, whose framed form is at hand.
+    pub(in crate::pubsub) fn next_frame(&mut self, now: Mono) -> Option<(DataFrame, Option<Bytes>)> {
+        if self.passed < self.sealed_next {
+            match self.history.range(self.passed, u64::MAX).next().cloned() {
+                Some(frame) => {
+                    self.passed = frame.header().end();
+                    return Some((frame, None));
+                }
+                // All that was put off has been given up.
+                None => self.passed = self.sealed_next,
             }
-            None => self.seal(now),
         }
+        self.seal(now).map(|sealed| (sealed.frame, Some(sealed.framed)))
+    }
+
+    /// Whether neither the open batch nor anything that was put off is left to send.
+    #[inline]
+    pub(in crate::pubsub) fn has_nothing_to_send(&self) -> bool {
+        self.open.is_empty() && self.passed == self.sealed_next
     }
 
     /// The oldest sample that readers may still wait for: one that the history policy covers, or that is yet to be sent.
