@@ -17,7 +17,7 @@
 mod builder;
 mod pool;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -161,6 +161,19 @@ impl DataHeader {
     pub fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.count))
     }
+
+    /// Writes it over the first bytes of a frame.
+    fn write(&self, frame: &mut [u8]) {
+        let mut head = &mut frame[..DATA_HEADER_LEN];
+        head.put_slice(&MAGIC);
+        head.put_slice(&[VERSION, KIND_DATA, self.encoding.code(), 0]);
+        head.put_u64_le(self.writer.session.0);
+        head.put_u32_le(self.writer.entity);
+        head.put_u32_le(self.epoch);
+        head.put_u64_le(self.first);
+        head.put_i64_le(self.sent.as_nanos());
+        head.put_u16_le(self.count);
+    }
 }
 
 /// A batch of samples of one writer on one topic, checked and still encoded. Cheap to clone.
@@ -275,6 +288,16 @@ impl Samples {
     pub fn peek_source(&self) -> Option<Timestamp> {
         let mut cursor = Cursor { bytes: &self.frame.bytes, at: self.at };
         cursor.sample(self.frame.header.sent).ok().map(|(source, _)| source)
+    }
+
+    /// Lets go of the frame: those that are left get one of their own, which is no larger than it must be.
+    pub fn compact(&mut self) {
+        let remaining = u16::try_from(self.remaining()).unwrap_or(0);
+        let header = DataHeader { first: self.next, count: remaining, ..self.frame.header };
+        let mut out = vec![0; DATA_HEADER_LEN];
+        header.write(&mut out);
+        out.extend_from_slice(&self.frame.bytes[self.at..]);
+        (self.frame, self.at) = (DataFrame { header, bytes: out.into() }, DATA_HEADER_LEN);
     }
 
     /// The samples that are left, borrowed.

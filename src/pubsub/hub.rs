@@ -127,14 +127,14 @@ impl<Tx: TransportTx> Hub<Tx> {
     }
 
     /// Removes a reader; its subscription is taken back in the background.
-    pub(super) fn remove_reader(self: &Arc<Self>, reader: &ReaderEndpoint) {
+    pub(super) fn remove_reader(&self, reader: &ReaderEndpoint) {
         // A subscription that was cancelled half way is not this reader's to take back.
         if self.forget_reader(reader.key()) && reader.set_subscribed(false) {
-            let (hub, filter) = (self.clone(), reader.wire_filter().clone());
+            let (core, filter) = (self.core.clone(), reader.wire_filter().clone());
             // A subscriber may be dropped where no runtime is left; then there is no session to tidy either.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move {
-                    if let Err(error) = hub.core.unsubscribe(&filter).await {
+                    if let Err(error) = core.unsubscribe(&filter).await {
                         tracing::debug!(%filter, %error, "could not unsubscribe");
                     }
                 });
@@ -270,7 +270,7 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
         let wall = Timestamp::now();
         if !Frame::is_frame(payload) {
             let route = self.route(topic);
-            route.readers.iter().for_each(|reader| reader.on_plain(wall, &route.topic, payload));
+            route.readers.iter().for_each(|reader| reader.on_plain(self, wall, &route.topic, payload));
             return;
         }
         match Frame::parse(payload.clone()) {

@@ -110,11 +110,11 @@ impl WriterProxy {
         self.last_heard + self.offered.liveliness.lease.finite().unwrap_or(default)
     }
 
-    /// Holds a frame back behind a gap, if there is room.
-    pub(super) fn hold(&mut self, frame: DataFrame) {
+    /// Holds a frame back behind a gap, if there is room: all proxies together hold at most `max_bytes`.
+    pub(super) fn hold(&mut self, frame: DataFrame, max_bytes: usize) {
         let size = frame.bytes().len();
         if self.held.len() < MAX_HELD_FRAMES
-            && self.held_bytes.load(Ordering::Relaxed).saturating_add(size) <= MAX_HELD_BYTES
+            && self.held_bytes.load(Ordering::Relaxed).saturating_add(size) <= MAX_HELD_BYTES.min(max_bytes)
         {
             let replaced = self.held.insert(frame.header().first, frame);
             self.note_held(size);

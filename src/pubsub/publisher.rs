@@ -10,11 +10,12 @@ use serde::Serialize;
 use super::discovery::{Announcement, Discovery, Offer};
 use super::events::Events;
 use super::hub::Hub;
-use super::writer::{WriterConfig, WriterCore};
+use super::publisher_stats::PublisherStats;
+use super::writer::{Lack, WriterConfig, WriterCore};
 use super::writer_endpoint::{Refused, Until, WriterEndpoint, closed};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
-use crate::qos::Offered;
+use crate::qos::{Offered, Overflow};
 use crate::session::Session;
 use crate::time::Timestamp;
 use crate::topic::Topic;
@@ -42,7 +43,8 @@ pub struct Publisher<M, T: Transport> {
 
 impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// Publishes a value, true as of now. Waits while the link is busy and the open batch full, and under keep-all also
-    /// while the history is full of samples that reliable subscribers have not acknowledged.
+    /// while the history is full of samples that reliable subscribers have not acknowledged. With an [`Overflow`] of
+    /// drop-oldest or drop-newest it does not wait: samples give way, and [`stats`](Self::stats) counts them.
     ///
     /// `Ok` means that the publisher has taken it and sends it without being asked again; [`flush`](Self::flush) tells
     /// when it has arrived. Cancel-safe: a cancelled call has either published the value or not.
@@ -67,30 +69,47 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// # Errors
     /// [`ErrorKind::Full`] if [`publish`](Self::publish) would have to wait; and as there. The value was not published.
     pub fn try_publish(&self, value: &M) -> Result<()> {
-        self.push(value, None).map_err(|refused| match refused {
-            Refused::Full { what, limit, .. } => ErrorKind::Full { what, limit }.into(),
-            Refused::Failed(error) => error,
-        })
+        loop {
+            match self.push(value, None) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Again) => {}
+                Err(Refused::Full { what, limit, .. }) => return Err(ErrorKind::Full { what, limit }.into()),
+                Err(Refused::Failed(error)) => return Err(error),
+            }
+        }
     }
 
     async fn publish_inner(&self, value: &M, source: Option<Timestamp>) -> Result<()> {
-        if self.plain {
+        let drops = match self.writer.overflow() {
+            Overflow::DropNewest => true,
+            // Of plain values none waits here that could give way.
+            Overflow::DropOldest => self.plain,
+            Overflow::Wait | Overflow::Disconnect => false,
+        };
+        if self.plain && !drops {
             return self.send_plain(value).await;
         }
         match self.push(value, source) {
             Ok(()) => Ok(()),
             Err(Refused::Failed(error)) => Err(error),
-            Err(Refused::Full { .. }) => self.publish_later(value, source).await,
+            Err(Refused::Full { .. } | Refused::Again) => self.publish_later(value, source, drops).await,
         }
     }
 
-    async fn publish_later(&self, value: &M, source: Option<Timestamp>) -> Result<()> {
+    async fn publish_later(&self, value: &M, source: Option<Timestamp>, drops: bool) -> Result<()> {
         loop {
             // Registered before looking, so that no progress in between is missed.
             let progress = self.writer.progress();
             match self.push(value, source) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Failed(error)) => return Err(error),
+                // Whoever publishes without a pause must let those run who make room.
+                Err(Refused::Again) => tokio::task::yield_now().await,
+                Err(Refused::Full { lack, .. }) if drops => {
+                    self.writer.count_dropped(lack);
+                    tokio::task::yield_now().await;
+                    return Ok(());
+                }
                 Err(Refused::Full { until: Until::Progress, .. }) => progress.await,
                 Err(Refused::Full { until: Until::Link, .. }) => tokio::select! {
                     () = progress => {}
@@ -103,9 +122,11 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     fn push(&self, value: &M, source: Option<Timestamp>) -> Result<(), Refused> {
         if self.plain {
             let outbound = self.plain_message(value).map_err(Refused::Failed)?;
-            return self.session.core().tx.try_send(outbound).map_err(|error| match error {
+            let sent = self.session.core().tx.try_send(outbound).map(|()| self.writer.count_plain());
+            return sent.map_err(|error| match error {
                 crate::transport::TrySendError::Full(_) => {
-                    Refused::Full { what: "transport queue", limit: 1, until: Until::Progress }
+                    let (lack, until) = (Lack::Link, Until::Progress);
+                    Refused::Full { lack, what: "transport queue", limit: 1, until }
                 }
                 crate::transport::TrySendError::Failed(error) => Refused::Failed(error),
             });
@@ -115,7 +136,7 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
 
     async fn send_plain(&self, value: &M) -> Result<()> {
         let mut batch = vec![self.plain_message(value)?];
-        self.session.core().tx.send_batch(&mut batch).await
+        self.session.core().tx.send_batch(&mut batch).await.map(|()| self.writer.count_plain())
     }
 
     fn plain_message(&self, value: &M) -> Result<Outbound> {
@@ -140,9 +161,14 @@ impl<M, T: Transport> Publisher<M, T> {
         self.writer.topic()
     }
 
-    /// Matches, mismatches, departures, takeovers.
+    /// Matches, mismatches, departures, and subscribers that hold this publisher up.
     pub fn events(&self) -> Events {
         self.writer.events().clone()
+    }
+
+    /// What was published, dropped and repaired, by cause.
+    pub fn stats(&self) -> PublisherStats {
+        self.writer.stats()
     }
 
     /// The ring node that is responsible for the topic, by name, if the publisher is registered with a ring.

@@ -42,11 +42,13 @@ pub struct Subscriber<M, T: Transport> {
 }
 
 impl<M, T: Transport> Subscriber<M, T> {
-    /// Waits for the next sample; `None` once the session is closed and everything received was read. Cancel-safe.
+    /// Waits for the next sample; `None` once the session is closed, or the subscriber has ended, and everything received
+    /// was read. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorKind::EncodingMismatch`] for a sample in another encoding than this subscriber's. That sample is passed over;
-    /// the next call goes on.
+    /// the next call goes on. [`ErrorKind::TooSlow`] once, if the subscriber has left its publishers because its queue was
+    /// full ([`Overflow::Disconnect`](crate::qos::Overflow)) and everything received was read.
     pub async fn recv(&mut self) -> Result<Option<Sample<M>>> {
         std::future::poll_fn(|cx| self.poll_recv(cx)).await.transpose()
     }
@@ -61,9 +63,13 @@ impl<M, T: Transport> Subscriber<M, T> {
                 return self.expected(sample).map(Some);
             }
             self.current = self.reader.take(&self.hub, take_chunk);
-            return self.next_of_current().map(|sample| self.expected(sample)).transpose();
+            if let Some(sample) = self.next_of_current() {
+                return self.expected(sample).map(Some);
+            }
+        } else if let Some(sample) = self.reader.take(&self.hub, take_sample) {
+            return self.expected(sample).map(Some);
         }
-        self.reader.take(&self.hub, take_sample).map(|sample| self.expected(sample)).transpose()
+        self.reader.take_failure(&self.filter).map_or(Ok(None), Err)
     }
 
     /// Waits for samples and takes those that came in one frame: the way to read fast, since the queue is asked once for all
@@ -159,7 +165,10 @@ impl<M, T: Transport> Subscriber<M, T> {
     fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Sample<M>>>> {
         if !self.keep_all {
             let taken = self.reader.poll_take(&self.hub, cx, take_sample);
-            return taken.map(|sample| sample.map(|sample| self.expected(sample)));
+            return taken.map(|sample| match sample {
+                Some(sample) => Some(self.expected(sample)),
+                None => self.reader.take_failure(&self.filter).map(Err),
+            });
         }
         loop {
             if let Some(sample) = self.next_of_current() {
@@ -167,7 +176,7 @@ impl<M, T: Transport> Subscriber<M, T> {
             }
             match self.reader.poll_take(&self.hub, cx, take_chunk) {
                 Poll::Ready(Some(chunk)) => self.current = Some(chunk),
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => return Poll::Ready(self.reader.take_failure(&self.filter).map(Err)),
                 Poll::Pending => return Poll::Pending,
             }
         }

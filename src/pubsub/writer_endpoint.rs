@@ -10,11 +10,12 @@ use tokio::sync::{Notify, watch};
 use super::control::{AckNack, Message};
 use super::events::Events;
 use super::hub::{Hub, Key};
+use super::publisher_stats::PublisherStats;
 use super::via;
-use super::writer::{WriterAction, WriterConfig, WriterCore};
+use super::writer::{Lack, Room, WriterAction, WriterConfig, WriterCore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
-use crate::qos::{Offered, Reliability};
+use crate::qos::{Offered, Overflow, Reliability};
 use crate::session::lock;
 use crate::time::{Mono, Stamper, Timestamp};
 use crate::topic::Topic;
@@ -23,6 +24,8 @@ use crate::wire::DataFrame;
 
 /// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
 const DEPTH: usize = 8;
+/// A link that takes nothing for so long is spoken of.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// So long a batch waits for frames that do not leave, as when one of several subscribers has stopped reading: the others are not
 /// to wait for it. Links that work are faster than this.
@@ -32,6 +35,7 @@ pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
     topic: Topic,
     reliable: bool,
+    overflow: Overflow,
     tx: Tx,
     state: Mutex<State>,
     /// The open batch, the history or the link has room again, or something was acknowledged.
@@ -72,7 +76,9 @@ enum Line {
 #[derive(Debug)]
 pub(super) enum Refused {
     /// For now: until the link or the readers get on.
-    Full { what: &'static str, limit: usize, until: Until },
+    Full { lack: Lack, what: &'static str, limit: usize, until: Until },
+    /// Older samples have given way: there is room if it is tried again. Whoever can wait lets others run first.
+    Again,
     /// For good.
     Failed(Error),
 }
@@ -93,6 +99,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             id,
             topic,
             reliable: offered.reliability == Reliability::Reliable,
+            overflow: offered.overflow,
             tx,
             state: Mutex::new(State {
                 core,
@@ -145,10 +152,9 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
         if !state.core.history_has_room() {
             // What fills it may be the batch that nobody was sent yet.
-            return match self.send_open(hub, state, DEPTH) {
-                Err(error) => Err(Refused::Failed(error)),
-                Ok(state) => Err(full(&state, "history")),
-            };
+            let mut state = self.send_open(hub, state, DEPTH).map_err(Refused::Failed)?;
+            let room = state.core.make_room(hub.core.clock.now());
+            return Err(refused(&state, room));
         }
         if !state.core.batch_has_room() {
             state = self.make_room(hub, state)?;
@@ -161,6 +167,10 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 ErrorKind::PayloadTooLarge { size, .. } if *size <= limit && !state.core.batch_is_empty() => {
                     state = self.make_room(hub, state)?;
                 }
+                ErrorKind::PayloadTooLarge { .. } => {
+                    state.core.count_oversize();
+                    return Err(Refused::Failed(error));
+                }
                 _ => return Err(Refused::Failed(error)),
             }
         }
@@ -172,24 +182,40 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.send_open(hub, state, most).map(drop).map_err(Refused::Failed)
     }
 
-    /// Sends the open batch, so that a new one begins.
+    /// Sends the open batch, so that a new one begins, or does with it what the overflow policy says.
     fn make_room<'a>(
         self: &'a Arc<Self>,
         hub: &Arc<Hub<Tx>>,
         state: MutexGuard<'a, State>,
     ) -> Result<MutexGuard<'a, State>, Refused> {
-        let state = self.send_open(hub, state, DEPTH).map_err(Refused::Failed)?;
-        if state.core.batch_is_empty() { Ok(state) } else { Err(full(&state, "batch")) }
+        let mut state = self.send_open(hub, state, DEPTH).map_err(Refused::Failed)?;
+        if state.core.batch_is_empty() {
+            return Ok(state);
+        }
+        let room = state.core.put_off_batch(hub.core.clock.now());
+        Err(refused(&state, room))
     }
 
-    /// Sends the open batch if fewer than `most` messages are under way; otherwise the flusher does it when there are none.
+    /// Sends everything, until the transport refuses.
+    fn send_all<'a>(
+        self: &'a Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>> {
+        while !state.core.has_nothing_to_send() && state.line != Line::Full {
+            state = self.send_open(hub, state, usize::MAX)?;
+        }
+        Ok(state)
+    }
+
+    /// Sends the open batch, or a frame that was put off before it, if fewer than `most` messages are under way; otherwise the flusher does it when there are none.
     fn send_open<'a>(
         self: &'a Arc<Self>,
         hub: &Arc<Hub<Tx>>,
         mut state: MutexGuard<'a, State>,
         most: usize,
     ) -> Result<MutexGuard<'a, State>> {
-        if state.core.batch_is_empty() || state.line == Line::Full {
+        if state.core.has_nothing_to_send() || state.line == Line::Full {
             return Ok(state);
         }
         if self.tx.backlog() >= most {
@@ -198,9 +224,9 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             }
             return Ok(state);
         }
-        let sealed = state.core.seal(hub.core.clock.now());
-        let sent = sealed.map_or(Ok(()), |sealed| {
-            let outbound = self.outbound(&sealed.frame, Some(sealed.framed));
+        let next = state.core.next_frame(hub.core.clock.now());
+        let sent = next.map_or(Ok(()), |(frame, framed)| {
+            let outbound = self.outbound(&frame, framed);
             self.send(hub, &mut state, outbound)
         });
         let state = self.run_actions(hub, state);
@@ -253,6 +279,25 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
     }
 
+    /// What gives way where there is no room.
+    pub(super) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    pub(super) fn stats(&self) -> PublisherStats {
+        *lock(&self.state).core.stats()
+    }
+
+    /// A value without a frame was handed to the transport.
+    pub(super) fn count_plain(&self) {
+        lock(&self.state).core.count_published();
+    }
+
+    /// A new sample was dropped because there was no room.
+    pub(super) fn count_dropped(&self, lack: Lack) {
+        lock(&self.state).core.count_dropped(lack, 1);
+    }
+
     /// Waits for progress of any kind: subscribe to it before looking at the state.
     pub(super) fn progress(&self) -> tokio::sync::futures::Notified<'_> {
         self.progress.notified()
@@ -262,7 +307,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     pub(super) fn is_flushed(&self) -> bool {
         let state = lock(&self.state);
         state.closed
-            || (state.line != Line::Full && state.core.batch_is_empty() && state.core.all_acknowledged())
+            || (state.line != Line::Full && state.core.has_nothing_to_send() && state.core.all_acknowledged())
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -302,7 +347,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         if state.closed {
             return;
         }
-        let mut state = match self.send_open(hub, state, usize::MAX) {
+        let mut state = match self.send_all(hub, state) {
             Ok(state) => state,
             Err(error) => {
                 tracing::debug!(topic = %self.topic, %error, "could not send the last samples");
@@ -389,14 +434,17 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             match line {
                 Line::Idle => self.work.notified().await,
                 Line::Busy => {
-                    // Too late is no error: the batch goes all the same.
-                    let _ = tokio::time::timeout(STUCK, self.tx.drained(1)).await;
-                    self.gathered(&hub);
+                    tokio::select! {
+                        // Too late is no error: the batch goes all the same.
+                        _ = tokio::time::timeout(STUCK, self.tx.drained(1)) => self.gathered(&hub),
+                        // The transport has refused a frame meanwhile.
+                        () = self.work.notified() => continue,
+                    }
                 }
                 Line::Full => {
                     hub.queueing.fetch_add(1, Ordering::AcqRel);
                     let turn = hub.turn.lock().await;
-                    if let Err(error) = self.tx.send_batch(&mut batch).await {
+                    if let Err(error) = self.send_patiently(&mut batch).await {
                         tracing::debug!(topic = %self.topic, %error, "could not send");
                     }
                     drop(turn);
@@ -409,13 +457,26 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
     }
 
+    /// Sends, however long it takes. That it takes long is not kept quiet: a transport does not say who holds it up.
+    async fn send_patiently(&self, batch: &mut Vec<Outbound>) -> Result<()> {
+        let mut sending = std::pin::pin!(self.tx.send_batch(batch));
+        match tokio::time::timeout(LINK_PATIENCE, &mut sending).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                tracing::warn!(topic = %self.topic, "the link has taken nothing for {LINK_PATIENCE:?}: does a peer not receive?");
+                metrics::counter!("ringbus_links_stuck_total").increment(1);
+                sending.await
+            }
+        }
+    }
+
     /// All that was sent has left: the open batch is next.
     fn gathered(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
         let mut state = lock(&self.state);
         if state.line != Line::Busy {
             return;
         }
-        if state.core.batch_is_empty() {
+        if state.core.has_nothing_to_send() {
             return self.set_line(hub, &mut state, Line::Idle);
         }
         // Whatever others have sent in between: each of a session's publishers has its turn.
@@ -432,7 +493,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
         self.set_line(hub, &mut state, Line::Busy);
         // What gathered meanwhile goes now: the link is known to have room.
-        match self.send_open(hub, state, usize::MAX) {
+        match self.send_all(hub, state) {
             Ok(mut state) if state.line == Line::Busy && state.closed && !state.silent => {
                 state.core.leave();
                 self.set_line(hub, &mut state, Line::Idle);
@@ -477,12 +538,20 @@ impl State {
     }
 }
 
-fn full(state: &State, what: &'static str) -> Refused {
+/// What to tell a publisher whose sample found no room.
+fn refused(state: &State, room: Room) -> Refused {
     let config = state.core.config();
-    let history = what == "history";
-    let until = if state.line == Line::Full || history { Until::Progress } else { Until::Link };
-    let limit = if history { config.offered.resource_limits.max_samples } else { config.batch_bytes };
-    Refused::Full { what, limit, until }
+    match room {
+        Room::Made => Refused::Again,
+        Room::Lacking(lack @ Lack::Link) => {
+            let until = if state.line == Line::Full { Until::Progress } else { Until::Link };
+            Refused::Full { lack, what: "batch", limit: config.batch_bytes, until }
+        }
+        Room::Lacking(lack @ Lack::History) => {
+            let limit = config.offered.resource_limits.max_samples;
+            Refused::Full { lack, what: "history", limit, until: Until::Progress }
+        }
+    }
 }
 
 pub(super) fn closed() -> Error {

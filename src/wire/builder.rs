@@ -1,11 +1,9 @@
 //! Data frames under construction.
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use super::pool::FramePool;
-use super::{
-    DATA_HEADER_LEN, DataFrame, DataHeader, KIND_DATA, MAGIC, MAX_SAMPLES, SAMPLE_OVERHEAD, VERSION,
-};
+use super::{DATA_HEADER_LEN, DataFrame, DataHeader, MAX_SAMPLES, SAMPLE_OVERHEAD};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
 use crate::time::Timestamp;
@@ -130,15 +128,7 @@ impl FrameBuilder {
             return None;
         }
         let (header, lead) = (self.header, self.lead.len());
-        let mut head = &mut self.out[lead..lead + DATA_HEADER_LEN];
-        head.put_slice(&MAGIC);
-        head.put_slice(&[VERSION, KIND_DATA, header.encoding.code(), 0]);
-        head.put_u64_le(header.writer.session.0);
-        head.put_u32_le(header.writer.entity);
-        head.put_u32_le(header.epoch);
-        head.put_u64_le(header.first);
-        head.put_i64_le(header.sent.as_nanos());
-        head.put_u16_le(header.count);
+        header.write(&mut self.out[lead..]);
         self.header.first = header.end();
         self.header.count = 0;
         let framed = self.pool.freeze(&mut self.out);

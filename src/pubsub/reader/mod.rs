@@ -2,6 +2,7 @@
 
 mod arbitration;
 mod delivery;
+mod overflow;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -51,8 +52,11 @@ pub struct SubscriberStats {
     pub lost: u64,
     /// Unread samples that newer ones replaced, by the keep-last depth.
     pub replaced: u64,
-    /// Samples of best-effort writers that found the queue full.
+    /// Samples that found the queue at its resource limits and were dropped: those of best-effort writers, and with an
+    /// [`Overflow`](crate::qos::Overflow) of drop-newest or disconnect all.
     pub queue_full: u64,
+    /// Unread samples that gave way to newer ones at the queue's resource limits.
+    pub gave_way: u64,
     /// Samples of writers that are not matched (not yet, or not any more).
     pub unmatched: u64,
     /// Messages that were neither a frame nor expected to be plain.
@@ -79,6 +83,8 @@ pub(super) struct ReaderCore {
     deadline: Option<Mono>,
     /// At most so many writers found the queue full since it last had much room.
     blocked: usize,
+    /// Set when it has left its writers because its queue was full: how many samples it dropped then.
+    too_slow: Option<u64>,
 }
 
 /// Where a writer that fell silent was left, in case that it comes back.
@@ -96,7 +102,7 @@ impl ReaderCore {
             id,
             via_node,
             relay: false,
-            queue: ReaderQueue::new(requested.history, requested.resource_limits),
+            queue: ReaderQueue::new(requested.history, requested.resource_limits, requested.overflow),
             requested,
             writers: HashMap::new(),
             instances: HashMap::new(),
@@ -106,6 +112,7 @@ impl ReaderCore {
             actions: VecDeque::new(),
             deadline: None,
             blocked: 0,
+            too_slow: None,
         }
     }
 
@@ -145,6 +152,9 @@ impl ReaderCore {
         topic: Option<&Topic>,
         heartbeat: &Heartbeat,
     ) {
+        if self.is_too_slow() {
+            return;
+        }
         let id = heartbeat.writer;
         match self.writers.get_mut(&id) {
             None => match topic {
@@ -168,7 +178,10 @@ impl ReaderCore {
                 if topic.is_none() {
                     proxy.repair_ended(now);
                 }
-                self.give_up_before(wall, id, heartbeat.first);
+                // One whose samples the queue refuses has not lost them yet: it asks when there is room.
+                if !proxy.blocked {
+                    self.give_up_before(wall, id, heartbeat.first);
+                }
             }
         }
         self.arbitrate(now, id);
@@ -192,6 +205,9 @@ impl ReaderCore {
 
     /// Takes a frame; `wall` is when it came.
     pub(super) fn on_data(&mut self, now: Mono, wall: Timestamp, frame: &DataFrame) {
+        if self.is_too_slow() {
+            return;
+        }
         let header = *frame.header();
         let Some(proxy) = self.writers.get_mut(&header.writer) else {
             self.stats.unmatched += u64::from(header.count);
@@ -213,12 +229,13 @@ impl ReaderCore {
 
     /// Takes a message of a program that does not use this library.
     pub(super) fn on_plain(&mut self, wall: Timestamp, topic: &Topic, payload: bytes::Bytes) {
-        if !self.queue.has_room() && self.requested.history == History::KeepAll {
-            self.stats.queue_full += 1;
+        if self.is_too_slow() {
             return;
         }
-        self.stats.received += 1;
-        self.stats.replaced += self.queue.push(Chunk {
+        if !self.queue.has_room_for(topic) {
+            return self.drop_newest(1);
+        }
+        self.enqueue(Chunk {
             topic: topic.clone(),
             strength: 0,
             history: History::default(),
