@@ -20,16 +20,20 @@
 //! - Two sessions with one client id throw each other out of the broker; it is logged as a warning.
 
 mod address;
+mod backlog;
 mod backoff;
 #[cfg(feature = "embedded-broker")]
 mod broker;
+mod buffers;
 mod connection;
 mod decode;
 mod event_loop;
 mod inbox;
 mod incoming;
+mod outgoing;
 mod overlap;
 mod presence;
+mod queue;
 mod rx;
 mod subscribing;
 mod subscriptions;
@@ -222,6 +226,7 @@ impl Transport for MqttTransport {
             connect_timeout: options.connect_timeout,
             max_packet: max_payload + PACKET_OVERHEAD,
             max_payload,
+            queue: options.queue.max(1),
             inbox_topic: inbox::topic(&self.client_id),
             presence_topic: announces.then(|| presence::topic(&self.client_id)),
             nonce: nonce.clone(),
@@ -230,11 +235,10 @@ impl Transport for MqttTransport {
         let library = vec![TopicFilter::new(&settings.inbox_topic)?, TopicFilter::new(presence::FILTER)?];
         let connection = connect(&settings, deadline).await?;
 
-        let queue = options.queue.max(1);
-        let (messages, message_source) = mpsc::channel(queue);
+        let (messages, message_source) = queue::new(options.queue);
         let (changes, change_source) = mpsc::channel(tx::CHANGES);
         let (closes, close_source) = mpsc::channel(1);
-        let (event_sink, events) = mpsc::channel(queue);
+        let (event_sink, events) = mpsc::channel(options.queue.max(1));
         let (ready, is_ready) = oneshot::channel();
         let channels = Channels {
             messages: message_source,
@@ -251,7 +255,8 @@ impl Transport for MqttTransport {
         let fence =
             Publish::from_bytes(&settings.inbox_topic, QoS::AtLeastOnce, inbox::fence(&settings.nonce));
         let subscribing = Subscribing::new(library, fence);
-        let event_loop = EventLoop::new(settings, channels, Window::new(queue), subscribing, presence);
+        let event_loop =
+            EventLoop::new(settings, channels, Window::new(options.queue), subscribing, presence);
         let halves = (
             MqttTx::new(
                 Shared {
