@@ -9,9 +9,6 @@ const CHUNK: std::ops::RangeInclusive<usize> = 16 * 1024..=256 * 1024;
 /// At most so many buffers whose packets are still in use are remembered.
 const SPARE: usize = 16;
 
-/// Memory larger than this is not used again, in bytes.
-const SPARE_LEN: usize = 512 * 1024;
-
 /// A buffer that is filled in so few reads makes the next one larger.
 const BUSY: u32 = 2;
 
@@ -27,8 +24,9 @@ pub(super) struct Buffers {
     reads: u32,
     /// The size of the present buffer's memory.
     size: usize,
-    /// What is left of earlier buffers, once nobody holds a packet of theirs it can be had again.
-    spare: Vec<BytesMut>,
+    /// What is left of earlier buffers, and the size of their memory: it can be had again once nobody holds a packet of
+    /// theirs.
+    spare: Vec<(usize, BytesMut)>,
 }
 
 impl Buffers {
@@ -40,21 +38,20 @@ impl Buffers {
     /// Makes room for a read: at least for the `missing` bytes of the packet that is under way.
     pub(super) fn make_room(&mut self, buffer: &mut BytesMut, missing: usize) {
         self.reads += 1;
-        if buffer.capacity() - buffer.len() >= missing.max(self.chunk / 4) {
+        let least = missing.max(self.chunk / 4);
+        if buffer.capacity() - buffer.len() >= least {
             return;
         }
         self.adapt();
-        let room = missing.max(self.chunk);
-        if buffer.try_reclaim(room) {
+        let want = self.chunk.max(buffer.len() + least);
+        if can_serve(want, self.size, buffer) {
             return;
         }
-        let size = buffer.len() + room;
-        let mut next = self.again(size).unwrap_or_else(|| BytesMut::with_capacity(size));
-        next.extend_from_slice(buffer);
-        let mut used = std::mem::replace(buffer, next);
-        let used_size = std::mem::replace(&mut self.size, size);
-        if used_size <= SPARE_LEN {
-            used.clear();
+        let mut next = self.again(want).unwrap_or_else(|| (want, BytesMut::with_capacity(want)));
+        next.1.extend_from_slice(buffer);
+        let mut used = (std::mem::replace(&mut self.size, next.0), std::mem::replace(buffer, next.1));
+        if used.0 <= *CHUNK.end() {
+            used.1.clear();
             if self.spare.len() == SPARE {
                 self.spare.remove(0);
             }
@@ -67,14 +64,20 @@ impl Buffers {
             self.chunk = (self.chunk * 2).min(*CHUNK.end());
         } else if self.reads >= QUIET {
             self.chunk = (self.chunk / 2).max(*CHUNK.start());
+            self.spare.clear();
         }
         self.reads = 0;
     }
 
-    fn again(&mut self, size: usize) -> Option<BytesMut> {
-        let at = self.spare.iter_mut().position(|buffer| buffer.try_reclaim(size))?;
+    fn again(&mut self, want: usize) -> Option<(usize, BytesMut)> {
+        let at = self.spare.iter_mut().position(|(size, buffer)| can_serve(want, *size, buffer))?;
         Some(self.spare.remove(at))
     }
+}
+
+/// Whether a buffer's memory of this size is of use for `want` bytes, those in it included, and is ready for them.
+fn can_serve(want: usize, size: usize, buffer: &mut BytesMut) -> bool {
+    (want..=2 * want).contains(&size) && buffer.try_reclaim(want - buffer.len())
 }
 
 #[cfg(test)]
@@ -110,7 +113,7 @@ mod tests {
         // Fresh memory each time would be a thousand places, unless the allocator is kind.
         assert!(seen.len() <= 4 * SPARE * (CHUNK.end() / CHUNK.start()), "{}", seen.len());
         assert!(buffers.spare.len() <= SPARE);
-        assert_eq!(buffers.chunk, *CHUNK.end());
+        assert!(buffers.chunk > *CHUNK.start());
     }
 
     #[test]
@@ -131,14 +134,20 @@ mod tests {
     #[test]
     fn quiet_connections_use_little() {
         let (mut buffers, mut buffer) = Buffers::new();
-        read(&mut buffers, &mut buffer, 4 << 20);
-        buffer.clear();
-        assert_eq!(buffers.chunk, *CHUNK.end());
+        let held: Vec<_> = (0..64)
+            .map(|_| {
+                read(&mut buffers, &mut buffer, 256 * 1024);
+                buffer.split().freeze()
+            })
+            .collect();
+        assert_eq!((buffers.chunk, buffers.spare.len()), (*CHUNK.end(), SPARE));
+        drop(held);
         for _ in 0..100_000 {
             read(&mut buffers, &mut buffer, 100);
             drop(buffer.split());
         }
         assert_eq!(buffers.chunk, *CHUNK.start());
+        assert!(buffer.capacity() <= 2 * CHUNK.start() && buffers.spare.is_empty());
     }
 
     #[test]
@@ -151,7 +160,7 @@ mod tests {
         let packet = buffer.split().freeze();
         buffers.make_room(&mut buffer, 1);
         assert!(buffer.capacity() < 1 << 20);
-        assert!(buffers.spare.iter().all(|buffer| buffer.capacity() <= SPARE_LEN));
+        assert!(buffers.spare.iter().all(|(size, _)| size <= CHUNK.end()));
         assert_eq!(packet[99..101], [1, 2]);
     }
 }
