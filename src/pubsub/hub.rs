@@ -1,7 +1,7 @@
 //! A session's publishers and subscribers: routes what the driver brings to them, and runs their timers.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
@@ -16,19 +16,23 @@ use crate::session::{Service, SessionCore, lock};
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Event, Locator, Outbound, TransportTx};
-use crate::wire::{self, DataFrame, Frame, Room};
+use crate::wire::{self, DataFrame, Frame, FramePool, Room};
 
 /// The most topics whose routes are remembered; beyond it the memory starts anew.
 const MAX_ROUTES: usize = 65_536;
 
 /// The publish/subscribe service of one session.
 pub(crate) struct Hub<Tx> {
+    /// Itself, for the tasks that it starts.
+    me: Weak<Self>,
     pub(super) core: Arc<SessionCore<Tx>>,
     readers: RwLock<HashMap<Key, Arc<ReaderEndpoint>>>,
     writers: RwLock<HashMap<Key, Arc<WriterEndpoint<Tx>>>>,
     routes: Mutex<HashMap<Topic, Arc<Route>>>,
     timers: Mutex<Timers>,
     hears_queries: OnceCell<()>,
+    /// The memory of the frames of all publishers.
+    pub(super) pool: FramePool,
 }
 
 /// Who gets the messages of one topic.
@@ -60,13 +64,15 @@ impl<Tx: TransportTx> Hub<Tx> {
         core.check_open()?;
         let mut new = None;
         let hub = core.shared(|| {
-            let hub = Arc::new(Self {
+            let hub = Arc::new_cyclic(|me| Self {
+                me: me.clone(),
                 core: core.clone(),
                 readers: RwLock::default(),
                 writers: RwLock::default(),
                 routes: Mutex::default(),
                 timers: Mutex::default(),
                 hears_queries: OnceCell::new(),
+                pool: FramePool::default(),
             });
             new = Some(hub.clone());
             hub
@@ -333,7 +339,10 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
 
     fn on_close(&self, _now: Mono) {
         let writers: Vec<_> = write(&self.writers).drain().map(|(_, writer)| writer).collect();
-        writers.iter().for_each(|writer| writer.close(self));
+        // A service is called through its `Arc`, so it is there.
+        if let Some(me) = self.me.upgrade() {
+            writers.iter().for_each(|writer| writer.close(&me));
+        }
         let readers: Vec<_> = write(&self.readers).drain().map(|(_, reader)| reader).collect();
         readers.iter().for_each(|reader| reader.close(self));
     }

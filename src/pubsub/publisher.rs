@@ -11,7 +11,7 @@ use super::discovery::{Announcement, Discovery, Offer};
 use super::events::Events;
 use super::hub::Hub;
 use super::writer::{WriterConfig, WriterCore};
-use super::writer_endpoint::{Refused, WriterEndpoint, closed};
+use super::writer_endpoint::{Refused, Until, WriterEndpoint, closed};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
 use crate::qos::Offered;
@@ -66,7 +66,7 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// [`ErrorKind::Full`] if [`publish`](Self::publish) would have to wait; and as there. The value was not published.
     pub fn try_publish(&self, value: &M) -> Result<()> {
         self.push(value, None).map_err(|refused| match refused {
-            Refused::Full { what, limit } => ErrorKind::Full { what, limit }.into(),
+            Refused::Full { what, limit, .. } => ErrorKind::Full { what, limit }.into(),
             Refused::Failed(error) => error,
         })
     }
@@ -75,13 +75,25 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
         if self.plain {
             return self.send_plain(value).await;
         }
+        match self.push(value, source) {
+            Ok(()) => Ok(()),
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::Full { .. }) => self.publish_later(value, source).await,
+        }
+    }
+
+    async fn publish_later(&self, value: &M, source: Option<Timestamp>) -> Result<()> {
         loop {
             // Registered before looking, so that no progress in between is missed.
             let progress = self.writer.progress();
             match self.push(value, source) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Failed(error)) => return Err(error),
-                Err(Refused::Full { .. }) => progress.await,
+                Err(Refused::Full { until: Until::Progress, .. }) => progress.await,
+                Err(Refused::Full { until: Until::Link, .. }) => tokio::select! {
+                    () = progress => {}
+                    () = self.writer.link_has_room() => {}
+                },
             }
         }
     }
@@ -91,7 +103,7 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
             let outbound = self.plain_message(value).map_err(Refused::Failed)?;
             return self.session.core().tx.try_send(outbound).map_err(|error| match error {
                 crate::transport::TrySendError::Full(_) => {
-                    Refused::Full { what: "transport queue", limit: 1 }
+                    Refused::Full { what: "transport queue", limit: 1, until: Until::Progress }
                 }
                 crate::transport::TrySendError::Failed(error) => Refused::Failed(error),
             });
@@ -173,6 +185,7 @@ impl<M, T: Transport> Publisher<M, T> {
     pub async fn flush(&self) -> Result<()> {
         loop {
             let progress = self.writer.progress();
+            self.writer.hurry(&self.hub)?;
             if self.writer.is_closed() {
                 return Err(closed());
             }
@@ -290,6 +303,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             locator: core.tx.local().clone(),
             max_payload,
             batch_bytes: BATCH_BYTES.min(max_payload),
+            lead: core.tx.lead(&topic),
+            pool: hub.pool.clone(),
         };
         let id = config.id;
         let writer =

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::error::Result;
 use crate::message::{Encoding, Sample, SampleInfo};
 use crate::qos::{History, ResourceLimits};
 use crate::time::Timestamp;
@@ -49,32 +50,47 @@ impl Chunk {
         }
     }
 
-    /// The next sample, for the user.
-    pub(super) fn next_sample<M>(&mut self) -> Option<Sample<M>> {
-        let mut info = SampleInfo {
+    /// Fails unless the samples have the encoding that the subscriber expects. A plain message states none.
+    pub(super) fn expect_encoding(&self, expected: Encoding) -> Result<()> {
+        match &self.content {
+            Content::Frame(samples) => expected.expect(samples.header().encoding, &self.topic),
+            Content::Plain(_) => Ok(()),
+        }
+    }
+
+    /// What is known of a sample besides its value.
+    pub(super) fn info(&self, sequence: u64, source_timestamp: Timestamp) -> SampleInfo {
+        let (writer, epoch, sent) = match &self.content {
+            Content::Frame(samples) => {
+                let header = samples.header();
+                (Some(header.writer), header.epoch, header.sent)
+            }
+            Content::Plain(_) => (None, 0, self.received),
+        };
+        SampleInfo {
             topic: self.topic.clone(),
-            writer: None,
+            writer,
             strength: self.strength,
             history: self.history,
-            epoch: 0,
-            sequence: 0,
-            source_timestamp: self.received,
-            sent: self.received,
+            epoch,
+            sequence,
+            source_timestamp,
+            sent,
             received: self.received,
-        };
+        }
+    }
+
+    /// The next sample, for the user.
+    pub(super) fn next_sample<M>(&mut self) -> Option<Sample<M>> {
         match &mut self.content {
             Content::Plain(payload) => {
-                payload.take().map(|payload| Sample::new(info, Encoding::Raw, payload))
+                let payload = payload.take()?;
+                Some(Sample::new(self.info(0, self.received), Encoding::Raw, payload))
             }
             Content::Frame(samples) => {
-                let header = *samples.header();
+                let encoding = samples.header().encoding;
                 let sample = samples.next()?;
-                info.writer = Some(header.writer);
-                info.epoch = header.epoch;
-                info.sequence = sample.sequence;
-                info.source_timestamp = sample.source;
-                info.sent = header.sent;
-                Some(Sample::new(info, header.encoding, sample.payload))
+                Some(Sample::new(self.info(sample.sequence, sample.source), encoding, sample.payload))
             }
         }
     }

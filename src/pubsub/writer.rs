@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::control::{AckNack, Heartbeat, Message, Replay};
 use super::events::{Departure, MatchEvent};
 use super::history::HistoryCache;
@@ -12,7 +14,7 @@ use crate::qos::{self, Durability, History, Offered, Reliability};
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::Locator;
-use crate::wire::{DataFrame, FrameBuilder, MAX_SAMPLES};
+use crate::wire::{DataFrame, FrameBuilder, FramePool, MAX_SAMPLES, Sealed};
 
 /// A writer announces itself at least this often.
 pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -55,6 +57,10 @@ pub(super) struct WriterConfig {
     pub(super) max_payload: usize,
     /// The frame size in bytes at which an open batch is full.
     pub(super) batch_bytes: usize,
+    /// What the transport wants in front of each frame.
+    pub(super) lead: Bytes,
+    /// Where the memory of frames comes from.
+    pub(super) pool: FramePool,
 }
 
 #[derive(Debug)]
@@ -87,7 +93,14 @@ impl WriterCore {
     pub(super) fn new(now: Mono, config: WriterConfig) -> Self {
         let heartbeat_wait = period(&config.offered);
         Self {
-            open: FrameBuilder::new(config.encoding, config.id, config.epoch, 1),
+            open: FrameBuilder::with_lead(
+                config.encoding,
+                config.id,
+                config.epoch,
+                1,
+                config.lead.clone(),
+                config.pool.clone(),
+            ),
             history: HistoryCache::default(),
             sealed_next: 1,
             readers: HashMap::new(),
@@ -99,6 +112,7 @@ impl WriterCore {
         }
     }
 
+    #[inline]
     pub(super) fn config(&self) -> &WriterConfig {
         &self.config
     }
@@ -114,11 +128,13 @@ impl WriterCore {
     }
 
     /// Whether the open batch takes another sample.
+    #[inline]
     pub(super) fn batch_has_room(&self) -> bool {
         self.open.is_empty() || (self.open.count() < MAX_SAMPLES && self.open.len() < self.config.batch_bytes)
     }
 
     /// Whether the history takes another sample. Only keep-all makes a publisher wait: until readers acknowledge.
+    #[inline]
     pub(super) fn history_has_room(&self) -> bool {
         let limits = &self.config.offered.resource_limits;
         !self.keeps_all()
@@ -132,6 +148,7 @@ impl WriterCore {
     /// # Errors
     /// `write`'s, or [`ErrorKind::PayloadTooLarge`], also if the sample only fits into a frame of its own; nothing was
     /// appended.
+    #[inline]
     pub(super) fn push(
         &mut self,
         wall: Timestamp,
@@ -144,10 +161,16 @@ impl WriterCore {
     }
 
     /// Closes the open batch and remembers it; the caller sends it.
-    pub(super) fn seal(&mut self, now: Mono) -> Option<DataFrame> {
-        let frame = self.open.take()?;
-        self.remember(now, frame.clone());
-        Some(frame)
+    pub(super) fn seal(&mut self, now: Mono) -> Option<Sealed> {
+        let sealed = self.open.seal()?;
+        self.remember(now, sealed.frame.clone(), sealed.newest);
+        Some(sealed)
+    }
+
+    /// Whether the open batch holds nothing.
+    #[inline]
+    pub(super) fn batch_is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Takes in a frame of the writer that this one stands in for (a relay); the caller sends it.
@@ -160,7 +183,7 @@ impl WriterCore {
                 ErrorKind::Malformed { what: "relayed frame", reason: "it was relayed before" }.into()
             );
         }
-        self.remember(now, frame.clone());
+        self.remember(now, frame.clone(), frame.newest());
         Ok(())
     }
 
@@ -253,12 +276,12 @@ impl WriterCore {
         self.config.offered.durability >= Durability::TransientLocal
     }
 
-    fn remember(&mut self, now: Mono, frame: DataFrame) {
+    fn remember(&mut self, now: Mono, frame: DataFrame, newest: Timestamp) {
         self.sealed_next = frame.header().end();
         if !self.keeps_history() {
             return;
         }
-        self.history.push(frame);
+        self.history.push(frame, newest);
         self.evict();
         // One timer for a whole burst: it is set when the first sample of it is sent, not by each.
         if self.heartbeat_at > now + FIRST_HEARTBEAT && !self.all_acknowledged() {

@@ -2,21 +2,25 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::control::{AckNack, Message};
 use super::events::Events;
-use super::hub::{Hub, Key, announcement};
+use super::hub::{Hub, Key};
 use super::via;
 use super::writer::{WriterAction, WriterConfig, WriterCore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
 use crate::qos::{Offered, Reliability};
 use crate::session::lock;
-use crate::time::{Mono, Timestamp};
+use crate::time::{Mono, Stamper, Timestamp};
 use crate::topic::Topic;
 use crate::transport::{Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::DataFrame;
+
+/// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
+const DEPTH: usize = 8;
 
 pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
@@ -26,14 +30,20 @@ pub(super) struct WriterEndpoint<Tx> {
     state: Mutex<State>,
     /// The open batch, the history or the link has room again, or something was acknowledged.
     progress: Notify,
+    /// Wakes the flusher.
+    work: Notify,
     matched: watch::Sender<usize>,
     events: Events,
 }
 
 struct State {
     core: WriterCore,
-    /// A task waits for the link; until it is done the open batch grows.
-    busy: bool,
+    stamper: Stamper,
+    line: Line,
+    /// What the transport had no room for; everything else waits behind it.
+    refused: Option<Outbound>,
+    /// The task that sends what the publisher leaves behind is running.
+    has_flusher: bool,
     closed: bool,
     /// Closed without a goodbye.
     silent: bool,
@@ -41,13 +51,33 @@ struct State {
     behind: Option<Message>,
 }
 
+/// What the link is doing, as far as this writer knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// Nothing is owed: a sample is sent at once.
+    Idle,
+    /// Earlier frames are under way: the open batch grows until they have left, or it is full.
+    Busy,
+    /// The transport refused a frame: the flusher waits for room.
+    Full,
+}
+
 /// Why a sample was not taken.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// For now.
-    Full { what: &'static str, limit: usize },
+    /// For now: until the link or the readers get on.
+    Full { what: &'static str, limit: usize, until: Until },
     /// For good.
     Failed(Error),
+}
+
+/// What a publisher waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// [`WriterEndpoint::progress`].
+    Progress,
+    /// That, or room on the link: [`WriterEndpoint::link_has_room`].
+    Link,
 }
 
 impl<Tx: TransportTx> WriterEndpoint<Tx> {
@@ -58,7 +88,17 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             topic,
             reliable: offered.reliability == Reliability::Reliable,
             tx,
-            state: Mutex::new(State { core, busy: false, closed: false, silent: false, behind: None }),
+            state: Mutex::new(State {
+                core,
+                stamper: Stamper::default(),
+                line: Line::Idle,
+                refused: None,
+                has_flusher: false,
+                closed: false,
+                silent: false,
+                behind: None,
+            }),
+            work: Notify::new(),
             progress: Notify::new(),
             matched: watch::channel(0).0,
             events: Events::default(),
@@ -86,39 +126,89 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.matched.subscribe()
     }
 
-    /// Appends a sample, and sends it if the link is idle.
+    /// Appends a sample to the open batch, and sends that if the link is idle or the batch full.
     pub(super) fn try_push(
         self: &Arc<Self>,
         hub: &Arc<Hub<Tx>>,
         source: Option<Timestamp>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+        write: impl Fn(&mut Vec<u8>) -> Result<()>,
     ) -> Result<(), Refused> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(Refused::Failed(closed()));
         }
-        let config = state.core.config();
         if !state.core.history_has_room() {
-            return Err(Refused::Full { what: "history", limit: config.offered.resource_limits.max_samples });
+            // What fills it may be the batch that nobody was sent yet.
+            return match self.send_open(hub, state, DEPTH) {
+                Err(error) => Err(Refused::Failed(error)),
+                Ok(state) => Err(full(&state, "history")),
+            };
         }
-        let batch_full = Refused::Full { what: "batch", limit: config.batch_bytes };
         if !state.core.batch_has_room() {
-            return Err(batch_full);
+            state = self.make_room(hub, state)?;
         }
-        let (wall, limit) = (Timestamp::now(), config.max_payload);
-        state.core.push(wall, source.unwrap_or(wall), write).map_err(|error| match error.kind() {
-            // It would fit into a frame of its own, but not into the open one.
-            ErrorKind::PayloadTooLarge { size, .. } if *size <= limit => batch_full,
-            _ => Refused::Failed(error),
-        })?;
-        if state.busy {
+        let (wall, limit) = (state.stamp(), state.core.config().max_payload);
+        let source = source.unwrap_or(wall);
+        while let Err(error) = state.core.push(wall, source, &write) {
+            match error.kind() {
+                // It would fit into a frame of its own, but not into the open one.
+                ErrorKind::PayloadTooLarge { size, .. } if *size <= limit && !state.core.batch_is_empty() => {
+                    state = self.make_room(hub, state)?;
+                }
+                _ => return Err(Refused::Failed(error)),
+            }
+        }
+        // A full batch has nothing to wait for but room; one that is not goes when all before it is gone.
+        let most = if state.core.batch_has_room() { 1 } else { DEPTH };
+        if state.line == Line::Full || (state.line == Line::Busy && self.tx.backlog() >= most) {
             return Ok(());
         }
-        let now = hub.core.clock.now();
-        let frame = state.core.seal(now);
-        let sent = frame.map_or(Ok(()), |frame| self.send(hub, &mut state, &frame));
-        self.run_actions(hub, state);
-        sent.map_err(Refused::Failed)
+        self.send_open(hub, state, most).map(drop).map_err(Refused::Failed)
+    }
+
+    /// Sends the open batch, so that a new one begins.
+    fn make_room<'a>(
+        self: &'a Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, Refused> {
+        let state = self.send_open(hub, state, DEPTH).map_err(Refused::Failed)?;
+        if state.core.batch_is_empty() { Ok(state) } else { Err(full(&state, "batch")) }
+    }
+
+    /// Sends the open batch if fewer than `most` messages are under way; otherwise the flusher does it when there are none.
+    fn send_open<'a>(
+        self: &'a Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        mut state: MutexGuard<'a, State>,
+        most: usize,
+    ) -> Result<MutexGuard<'a, State>> {
+        if state.core.batch_is_empty() || state.line == Line::Full {
+            return Ok(state);
+        }
+        if self.tx.backlog() >= most {
+            if state.line == Line::Idle {
+                self.set_line(hub, &mut state, Line::Busy);
+            }
+            return Ok(state);
+        }
+        let sealed = state.core.seal(hub.core.clock.now());
+        let sent = sealed.map_or(Ok(()), |sealed| {
+            let outbound = self.outbound(&sealed.frame, Some(sealed.framed));
+            self.send(hub, &mut state, outbound)
+        });
+        let state = self.run_actions(hub, state);
+        sent.map(|()| state)
+    }
+
+    /// Sends what has gathered as soon as the transport takes it, rather than when the link is idle.
+    pub(super) fn hurry(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) -> Result<()> {
+        self.send_open(hub, lock(&self.state), DEPTH).map(drop)
+    }
+
+    /// Waits until a full batch can be sent.
+    pub(super) async fn link_has_room(&self) {
+        self.tx.drained(DEPTH).await;
     }
 
     /// Passes on a frame of the writer that this one stands in for. With `forward` off it is only remembered.
@@ -135,10 +225,11 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 if state.closed {
                     return Err(closed());
                 }
-                if !state.busy && state.core.history_has_room() {
+                if state.line != Line::Full && state.core.history_has_room() {
                     state.core.ingest(hub.core.clock.now(), frame)?;
-                    let sent = if forward { self.send(hub, &mut state, frame) } else { Ok(()) };
-                    self.run_actions(hub, state);
+                    let outbound = self.outbound(frame, None);
+                    let sent = if forward { self.send(hub, &mut state, outbound) } else { Ok(()) };
+                    drop(self.run_actions(hub, state));
                     return sent;
                 }
             }
@@ -152,7 +243,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         if state.core.config().offered != *offered {
             state.core.set_offered(offered.clone());
             state.core.announce(hub.core.clock.now());
-            self.run_actions(hub, state);
+            drop(self.run_actions(hub, state));
         }
     }
 
@@ -164,7 +255,8 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     /// Whether everything was handed to the transport and, if reliable, acknowledged by every matched reader.
     pub(super) fn is_flushed(&self) -> bool {
         let state = lock(&self.state);
-        state.closed || (!state.busy && state.core.all_acknowledged())
+        state.closed
+            || (state.line != Line::Full && state.core.batch_is_empty() && state.core.all_acknowledged())
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -174,42 +266,49 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     pub(super) fn announce(&self, hub: &Hub<Tx>, now: Mono) {
         let mut state = lock(&self.state);
         state.core.announce(now);
-        self.run_actions(hub, state);
+        drop(self.run_actions(hub, state));
     }
 
     pub(super) fn on_acknack(&self, hub: &Hub<Tx>, now: Mono, from: &Locator, acknack: &AckNack) {
         let mut state = lock(&self.state);
         state.core.on_acknack(now, from, acknack.clone());
-        self.run_actions(hub, state);
+        drop(self.run_actions(hub, state));
         self.progress.notify_waiters();
     }
 
     pub(super) fn on_reader_bye(&self, hub: &Hub<Tx>, _now: Mono, reader: EntityId) {
         let mut state = lock(&self.state);
         state.core.on_reader_bye(reader);
-        self.run_actions(hub, state);
+        drop(self.run_actions(hub, state));
         self.progress.notify_waiters();
     }
 
     pub(super) fn on_timeout(&self, hub: &Hub<Tx>, now: Mono) {
         let mut state = lock(&self.state);
         state.core.on_timeout(now);
-        self.run_actions(hub, state);
+        drop(self.run_actions(hub, state));
         self.progress.notify_waiters();
     }
 
     /// Says goodbye, behind whatever still waits for the link.
-    pub(super) fn close(&self, hub: &Hub<Tx>) {
-        let mut state = lock(&self.state);
-        if std::mem::replace(&mut state.closed, true) {
+    pub(super) fn close(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let state = lock(&self.state);
+        if state.closed {
             return;
         }
-        if !state.busy {
+        let mut state = match self.send_open(hub, state, usize::MAX) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::debug!(topic = %self.topic, %error, "could not send the last samples");
+                lock(&self.state)
+            }
+        };
+        state.closed = true;
+        if state.line != Line::Full {
             state.core.leave();
         }
-        self.run_actions(hub, state);
-        self.events.close();
-        self.progress.notify_waiters();
+        drop(self.run_actions(hub, state));
+        self.end();
     }
 
     /// Falls silent without a goodbye: another node stands in from now on.
@@ -217,60 +316,125 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         let mut state = lock(&self.state);
         (state.closed, state.silent) = (true, true);
         drop(state);
+        self.end();
+    }
+
+    fn end(&self) {
         self.events.close();
         self.progress.notify_waiters();
+        self.work.notify_one();
     }
 
-    fn outbound(&self, frame: &DataFrame) -> Outbound {
-        Outbound { reliable: self.reliable, ..Outbound::topic(self.topic.clone(), frame.bytes().clone()) }
+    fn outbound(&self, frame: &DataFrame, framed: Option<Bytes>) -> Outbound {
+        let plain = Outbound::topic(self.topic.clone(), frame.bytes().clone());
+        Outbound { reliable: self.reliable, framed, ..plain }
     }
 
-    fn send(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, frame: &DataFrame) -> Result<()> {
-        match self.tx.try_send(self.outbound(frame)) {
+    fn send(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, outbound: Outbound) -> Result<()> {
+        match self.tx.try_send(outbound) {
             Ok(()) => Ok(()),
             Err(TrySendError::Failed(error)) => Err(error),
             Err(TrySendError::Full(outbound)) => {
-                state.busy = true;
-                hub.core.sending.send_modify(|sending| *sending += 1);
-                tokio::spawn(self.clone().drain(hub.clone(), outbound));
+                state.refused = Some(outbound);
+                self.set_line(hub, state, Line::Full);
                 Ok(())
             }
         }
     }
 
-    /// Waits for the link in the publisher's stead, then sends what has gathered meanwhile, until nothing has.
-    async fn drain(self: Arc<Self>, hub: Arc<Hub<Tx>>, outbound: Outbound) {
-        let mut batch = vec![outbound];
-        loop {
-            let sent = self.tx.send_batch(&mut batch).await;
-            let mut state = lock(&self.state);
-            if let Err(error) = sent {
-                tracing::debug!(topic = %self.topic, %error, "could not send");
+    /// Changes what is known of the link. While it is not idle the flusher looks after the rest, and the session counts it.
+    fn set_line(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, line: Line) {
+        let before = std::mem::replace(&mut state.line, line);
+        match (before, line) {
+            (Line::Idle, Line::Busy | Line::Full) => {
+                hub.core.sending.send_modify(|sending| *sending += 1);
             }
-            batch.clear();
-            let behind = state.behind.take();
-            batch.extend(behind.and_then(|message| announcement(&self.topic, &message, self.reliable)));
-            batch.extend(state.core.seal(hub.core.clock.now()).map(|frame| self.outbound(&frame)));
-            if batch.is_empty() {
-                state.busy = false;
-                if state.closed && !state.silent {
-                    state.core.leave();
+            (Line::Busy | Line::Full, Line::Idle) => {
+                return hub.core.sending.send_modify(|sending| *sending -= 1);
+            }
+            _ => {}
+        }
+        if !std::mem::replace(&mut state.has_flusher, true) {
+            tokio::spawn(self.clone().flush_on(hub.clone()));
+        }
+        self.work.notify_one();
+    }
+
+    /// Waits for the link in the publisher's stead, and sends what has gathered meanwhile. It lives as long as the writer: one that comes
+    /// and goes would cost an allocation each time.
+    async fn flush_on(self: Arc<Self>, hub: Arc<Hub<Tx>>) {
+        let mut batch = Vec::new();
+        loop {
+            let line = {
+                let mut state = lock(&self.state);
+                if state.silent {
+                    state.refused = None;
+                    self.set_line(&hub, &mut state, Line::Idle);
+                }
+                if state.line == Line::Idle && state.closed {
+                    return;
+                }
+                batch.extend(state.refused.take());
+                state.line
+            };
+            match line {
+                Line::Idle => self.work.notified().await,
+                Line::Busy => {
+                    self.tx.drained(1).await;
+                    self.gathered(&hub);
+                }
+                Line::Full => {
+                    if let Err(error) = self.tx.send_batch(&mut batch).await {
+                        tracing::debug!(topic = %self.topic, %error, "could not send");
+                    }
+                    batch.clear();
+                    self.has_room(&hub);
                 }
             }
-            self.run_actions(&hub, state);
             self.progress.notify_waiters();
-            if batch.is_empty() {
-                hub.core.sending.send_modify(|sending| *sending -= 1);
-                return;
-            }
         }
     }
 
-    fn run_actions(&self, hub: &Hub<Tx>, mut state: MutexGuard<'_, State>) {
+    /// All that was sent has left: the open batch is next.
+    fn gathered(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let mut state = lock(&self.state);
+        if state.line != Line::Busy {
+            return;
+        }
+        if state.core.batch_is_empty() {
+            return self.set_line(hub, &mut state, Line::Idle);
+        }
+        // Whatever others have sent in between: each of a session's publishers has its turn.
+        if let Err(error) = self.send_open(hub, state, usize::MAX) {
+            tracing::debug!(topic = %self.topic, %error, "could not send");
+        }
+    }
+
+    /// The transport has taken what it had refused.
+    fn has_room(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let mut state = lock(&self.state);
+        if let Some(message) = state.behind.take() {
+            hub.announce(&self.topic, &message, self.reliable);
+        }
+        self.set_line(hub, &mut state, Line::Busy);
+        // What gathered meanwhile goes now: the link is known to have room.
+        match self.send_open(hub, state, usize::MAX) {
+            Ok(mut state) if state.line == Line::Busy && state.closed && !state.silent => {
+                state.core.leave();
+                self.set_line(hub, &mut state, Line::Idle);
+                drop(self.run_actions(hub, state));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(topic = %self.topic, %error, "could not send"),
+        }
+    }
+
+    /// Does what the state machine asks for. The lock is let go of while events are told.
+    fn run_actions<'a>(&'a self, hub: &Hub<Tx>, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let mut events = Vec::new();
         while let Some(action) = state.core.poll_action() {
             match action {
-                WriterAction::Announce(message) if state.busy => state.behind = Some(message),
+                WriterAction::Announce(message) if state.line == Line::Full => state.behind = Some(message),
                 WriterAction::Announce(message) => hub.announce(&self.topic, &message, self.reliable),
                 WriterAction::Tell { to, message } => hub.tell(to, &message),
                 WriterAction::Repair { to, frame } => hub.repair(to, &frame),
@@ -282,9 +446,29 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
         let matched = state.core.matched();
         self.matched.send_if_modified(|known| std::mem::replace(known, matched) != matched);
+        if events.is_empty() {
+            return state;
+        }
         drop(state);
         events.into_iter().for_each(|event| self.events.push(event));
+        lock(&self.state)
     }
+}
+
+impl State {
+    /// The time for a sample: exact, unless samples come faster than they can be sent.
+    #[inline]
+    fn stamp(&mut self) -> Timestamp {
+        if self.line == Line::Idle { self.stamper.precise() } else { self.stamper.shared() }
+    }
+}
+
+fn full(state: &State, what: &'static str) -> Refused {
+    let config = state.core.config();
+    let history = what == "history";
+    let until = if state.line == Line::Full || history { Until::Progress } else { Until::Link };
+    let limit = if history { config.offered.resource_limits.max_samples } else { config.batch_bytes };
+    Refused::Full { what, limit, until }
 }
 
 pub(super) fn closed() -> Error {

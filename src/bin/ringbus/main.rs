@@ -3,6 +3,7 @@
 //! Results go to standard output with `writeln!`, whose error is returned: `println!` would panic when the reader of a
 //! pipe is gone.
 
+mod bench;
 mod connect;
 mod demo;
 mod duration;
@@ -74,6 +75,9 @@ enum Command {
     Get(get::Args),
     Load(load::Args),
     Place(place::Args),
+    Bench(bench::Args),
+    #[command(hide = true)]
+    BenchPeer(bench::PeerArgs),
 }
 
 fn main() -> ExitCode {
@@ -99,6 +103,8 @@ fn run(command: Command, verbose: bool) -> anyhow::Result<()> {
             Command::Get(args) => get::run(args).await,
             Command::Load(args) => load::run(args).await,
             Command::Place(args) => place::run(args),
+            Command::Bench(args) => bench::run(args).await,
+            Command::BenchPeer(args) => bench::run_peer(args).await,
         }
     })
 }

@@ -147,7 +147,7 @@ impl ReaderCore {
         proxy.skip_until = None;
         proxy.unacknowledged += samples.remaining() as u64;
         if self.requested.ownership == Ownership::Exclusive {
-            let newest = samples.clone().map(|sample| sample.source).max();
+            let newest = samples.newest();
             let instance = self.instances.entry(topic.clone()).or_default();
             instance.heard = instance.heard.max(newest);
         }

@@ -38,6 +38,7 @@ mod routes;
 mod socket;
 mod sockets;
 mod state;
+mod under_way;
 mod upkeep;
 
 use std::sync::Arc;
