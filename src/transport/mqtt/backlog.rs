@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rumqttc::Publish;
+use super::queue::Message;
 
 /// The most bytes that wait, in one message more or less.
 const BYTES: usize = 1024 * 1024;
@@ -11,7 +11,7 @@ const BYTES: usize = 1024 * 1024;
 /// connections, does not hold its senders up at once.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    messages: VecDeque<Publish>,
+    messages: VecDeque<Message>,
     bytes: usize,
     limit: usize,
 }
@@ -35,14 +35,14 @@ impl Backlog {
         self.messages.len()
     }
 
-    pub(super) fn push(&mut self, message: Publish) {
-        self.bytes += message.payload.len();
+    pub(super) fn push(&mut self, message: Message) {
+        self.bytes += message.publish.payload.len();
         self.messages.push_back(message);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Publish> {
+    pub(super) fn pop(&mut self) -> Option<Message> {
         let message = self.messages.pop_front()?;
-        self.bytes -= message.payload.len();
+        self.bytes -= message.publish.payload.len();
         Some(message)
     }
 }
@@ -50,13 +50,14 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use rumqttc::QoS;
+    use rumqttc::{Publish, QoS};
 
     use super::*;
 
     fn fill(backlog: &mut Backlog, size: usize) -> usize {
         while backlog.has_room() {
-            backlog.push(Publish::from_bytes("t", QoS::AtMostOnce, Bytes::from(vec![0; size])));
+            let publish = Publish::from_bytes("t", QoS::AtMostOnce, Bytes::from(vec![0; size]));
+            backlog.push(Message { publish, counted: None });
         }
         backlog.len()
     }

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::address::BrokerAddress;
 use super::decode::{Decoded, Decoder};
 use super::outgoing::Outgoing;
+use crate::transport::under_way::Counted;
 
 /// Above this many bytes waiting to be written no more messages are encoded.
 const WRITE_HIGH_WATER: usize = 256 * 1024;
@@ -53,8 +54,18 @@ pub(super) struct Connection {
     out: Outgoing,
     /// How many bytes were ever written to the socket.
     written: u64,
-    /// Where the QoS 0 messages in `out` end, counted as `written` is: nothing else will tell that they went out.
-    unwritten: VecDeque<u64>,
+    /// The messages in `out` of which it matters when they went out.
+    unwritten: VecDeque<Unwritten>,
+}
+
+#[derive(Debug)]
+struct Unwritten {
+    /// Where it ends, counted as `written` is.
+    end: u64,
+    /// Whether nothing else will tell that it went out: it has QoS 0.
+    unacknowledged: bool,
+    /// Makes it count as under way.
+    _counted: Option<Counted>,
 }
 
 impl Connection {
@@ -130,18 +141,24 @@ impl Connection {
         Ok(self.out.push(packet)?)
     }
 
-    /// Encodes a message.
-    pub(super) fn publish(&mut self, publish: &Publish) -> Result<(), ConnectionError> {
+    /// Encodes a message, which counts as under way until it is written.
+    pub(super) fn publish(
+        &mut self,
+        publish: &Publish,
+        counted: Option<Counted>,
+    ) -> Result<(), ConnectionError> {
         self.out.push_publish(publish)?;
-        if publish.pkid == 0 {
-            self.unwritten.push_back(self.written + self.out.len() as u64);
+        let unacknowledged = publish.pkid == 0;
+        if unacknowledged || counted.is_some() {
+            let end = self.written + self.out.len() as u64;
+            self.unwritten.push_back(Unwritten { end, unacknowledged, _counted: counted });
         }
         Ok(())
     }
 
     /// How many QoS 0 messages have not been written to the socket entirely.
     pub(super) fn unwritten(&self) -> usize {
-        self.unwritten.len()
+        self.unwritten.iter().filter(|message| message.unacknowledged).count()
     }
 
     /// Whether everything encoded was written.
@@ -158,7 +175,7 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
-        while self.unwritten.front().is_some_and(|end| *end <= self.written) {
+        while self.unwritten.front().is_some_and(|message| message.end <= self.written) {
             self.unwritten.pop_front();
         }
         Ok(())

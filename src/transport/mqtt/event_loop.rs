@@ -18,7 +18,7 @@ use super::backlog::Backlog;
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::presence::Presence;
-use super::queue;
+use super::queue::{self, Message};
 use super::subscribing::Subscribing;
 use super::tx::{ChangeRequest, CloseRequest};
 use super::window::Window;
@@ -276,7 +276,7 @@ impl EventLoop {
     fn pump(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
         while link.has_room() {
             match self.window.next_repetition() {
-                Some(publish) => link.publish(publish)?,
+                Some(publish) => link.publish(publish, None)?,
                 None => break,
             }
         }
@@ -335,7 +335,7 @@ impl EventLoop {
             return Ok(());
         };
         let announcement = retained(topic, self.settings.nonce.clone());
-        link.publish(self.window.push(announcement, false))
+        link.publish(self.window.push(announcement, false), None)
     }
 
     /// Whether nothing is left to do on this connection; takes the announcement back when it is nearly so.
@@ -349,7 +349,7 @@ impl EventLoop {
         }
         closing.cleared = true;
         let Some(topic) = &self.settings.presence_topic else { return Ok(true) };
-        link.publish(self.window.push(retained(topic, Bytes::new()), false))?;
+        link.publish(self.window.push(retained(topic, Bytes::new()), false), None)?;
         link.flush()?;
         Ok(false)
     }
@@ -477,11 +477,12 @@ impl Halves {
 }
 
 /// Encodes a user's message, and keeps it if it is to be acknowledged.
-fn send(message: Publish, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
-    if message.qos == QoS::AtMostOnce {
-        link.publish(&message)
+fn send(message: Message, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+    let Message { publish, counted } = message;
+    if publish.qos == QoS::AtMostOnce {
+        link.publish(&publish, counted)
     } else {
-        link.publish(window.push(message, true))
+        link.publish(window.push(publish, true), counted)
     }
 }
 

@@ -9,6 +9,8 @@ use rumqttc::Publish;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc};
 
+use crate::transport::under_way::{Counted, UnderWay};
+
 /// The most bytes that wait, in one message more or less.
 const BYTES: usize = 512 * 1024;
 
@@ -24,6 +26,7 @@ pub(super) struct Sender {
     messages: mpsc::UnboundedSender<Entry>,
     /// What a message takes at least of [`BYTES`].
     least: usize,
+    under_way: Arc<UnderWay>,
 }
 
 /// The receiving end.
@@ -33,9 +36,16 @@ pub(super) struct Receiver {
     messages: mpsc::UnboundedReceiver<Entry>,
 }
 
+/// A message, and what makes it count as under way until it is written to the socket, if it does.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) publish: Publish,
+    pub(super) counted: Option<Counted>,
+}
+
 #[derive(Debug)]
 struct Entry {
-    publish: Publish,
+    message: Message,
     weight: usize,
 }
 
@@ -60,7 +70,8 @@ pub(super) fn new(limit: usize) -> (Sender, Receiver) {
     let room = Arc::new(Semaphore::new(BYTES));
     let (sender, receiver) = mpsc::unbounded_channel();
     let least = BYTES / limit.clamp(1, MESSAGES);
-    (Sender { room: room.clone(), messages: sender, least }, Receiver { room, messages: receiver })
+    let under_way = Arc::default();
+    (Sender { room: room.clone(), messages: sender, least, under_way }, Receiver { room, messages: receiver })
 }
 
 impl Sender {
@@ -82,6 +93,11 @@ impl Sender {
         Some(Room { sender: self, weight })
     }
 
+    /// The counted messages that were not written to a socket yet.
+    pub(super) fn under_way(&self) -> &UnderWay {
+        &self.under_way
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.room.is_closed()
     }
@@ -92,10 +108,12 @@ impl Sender {
 }
 
 impl Room<'_> {
-    /// Takes the room with the message. `false`, and the message is gone, if the other end is.
-    pub(super) fn send(mut self, publish: Publish) -> bool {
+    /// Takes the room with the message, and counts it as under way if asked to. `false`, and the message is gone, if the
+    /// other end is.
+    pub(super) fn send(mut self, publish: Publish, count: bool) -> bool {
+        let counted = count.then(|| self.sender.under_way.count());
         let weight = std::mem::take(&mut self.weight);
-        self.sender.messages.send(Entry { publish, weight }).is_ok()
+        self.sender.messages.send(Entry { message: Message { publish, counted }, weight }).is_ok()
     }
 }
 
@@ -107,13 +125,13 @@ impl Drop for Room<'_> {
 
 impl Receiver {
     /// The next message. `None` once closed, or without senders, and empty. Cancel-safe.
-    pub(super) async fn recv(&mut self) -> Option<Publish> {
+    pub(super) async fn recv(&mut self) -> Option<Message> {
         let entry = self.messages.recv().await?;
         Some(self.release(entry))
     }
 
     /// The next message, if there is one now.
-    pub(super) fn try_recv(&mut self) -> Result<Publish, TryRecvError> {
+    pub(super) fn try_recv(&mut self) -> Result<Message, TryRecvError> {
         let entry = self.messages.try_recv()?;
         Ok(self.release(entry))
     }
@@ -129,9 +147,9 @@ impl Receiver {
         self.messages.close();
     }
 
-    fn release(&self, entry: Entry) -> Publish {
+    fn release(&self, entry: Entry) -> Message {
         self.room.add_permits(entry.weight);
-        entry.publish
+        entry.message
     }
 }
 
@@ -155,7 +173,7 @@ mod tests {
     fn fill(sender: &Sender, size: usize) -> usize {
         let mut count = 0;
         while let Ok(room) = sender.try_room(size) {
-            assert!(room.send(message("m")));
+            assert!(room.send(message("m"), true));
             count += 1;
         }
         count
@@ -167,8 +185,13 @@ mod tests {
         assert_eq!(fill(&sender, 10), MESSAGES);
         let (sender, _receiver) = new(3);
         assert_eq!(fill(&sender, 10), 3);
-        let (sender, _receiver) = new(1024);
+        let (sender, mut receiver) = new(1024);
         assert_eq!(fill(&sender, 64 * 1024 + 100), 7);
+        assert_eq!(sender.under_way().messages(), 7);
+        let first = receiver.try_recv().unwrap();
+        assert_eq!(sender.under_way().messages(), 7, "not written yet");
+        drop(first);
+        assert_eq!(sender.under_way().messages(), 6);
     }
 
     #[test]
@@ -195,17 +218,17 @@ mod tests {
         assert_eq!(fill(&sender, 10), 1);
         let waiting = |text: &'static str| {
             let sender = sender.clone();
-            tokio::spawn(async move { sender.room(10).await.map(|room| room.send(message(text))) })
+            tokio::spawn(async move { sender.room(10).await.map(|room| room.send(message(text), true)) })
         };
         let (first, second) = (waiting("first"), waiting("second"));
         tokio::task::yield_now().await;
-        assert_eq!(receiver.recv().await.unwrap().payload, "m");
+        assert_eq!(receiver.recv().await.unwrap().publish.payload, "m");
         assert_eq!(first.await.unwrap(), Some(true));
         assert_eq!(receiver.len(), 1);
         receiver.close();
         assert_eq!(second.await.unwrap(), None);
-        assert_eq!(receiver.recv().await.unwrap().payload, "first");
-        assert_eq!(receiver.recv().await, None);
+        assert_eq!(receiver.recv().await.unwrap().publish.payload, "first");
+        assert!(receiver.recv().await.is_none());
         assert!(matches!(sender.try_room(1), Err(NoRoom::Closed)));
     }
 }

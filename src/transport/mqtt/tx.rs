@@ -111,7 +111,8 @@ impl TransportTx for MqttTx {
             Err(NoRoom::Full) => return Err(TrySendError::Full(outbound)),
             Err(NoRoom::Closed) => return Err(closed().into()),
         };
-        if room.send(self.publish(&outbound)?) { Ok(()) } else { Err(closed().into()) }
+        let (publish, count) = (self.publish(&outbound)?, is_publication(&outbound));
+        if room.send(publish, count) { Ok(()) } else { Err(closed().into()) }
     }
 
     async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
@@ -130,7 +131,7 @@ impl TransportTx for MqttTx {
                 let Some(room) = room.take().or_else(|| self.messages.try_room(size).ok()) else { break };
                 taken += 1;
                 failure = match self.publish(outbound) {
-                    Ok(publish) => (!room.send(publish)).then(closed),
+                    Ok(publish) => (!room.send(publish, is_publication(outbound))).then(closed),
                     Err(error) => Some(error),
                 };
                 if failure.is_some() {
@@ -143,6 +144,14 @@ impl TransportTx for MqttTx {
             }
         }
         Ok(())
+    }
+
+    fn backlog(&self) -> usize {
+        self.messages.under_way().messages()
+    }
+
+    async fn drained(&self, below: usize) {
+        self.messages.under_way().fall_below(below).await;
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
@@ -179,6 +188,10 @@ impl TransportTx for MqttTx {
         }
         Ok(answer.await.unwrap_or_default())
     }
+}
+
+fn is_publication(outbound: &Outbound) -> bool {
+    matches!(outbound.to, Destination::Topic(_))
 }
 
 fn closed() -> Error {
