@@ -6,10 +6,14 @@
 
 pub mod boxed;
 pub mod conformance;
+#[cfg(any(feature = "zmq", feature = "mqtt"))]
+mod filters;
 pub mod locator;
 pub mod memory;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(any(feature = "zmq", feature = "mqtt"))]
+mod under_way;
 #[cfg(feature = "zmq")]
 pub mod zmq;
 

@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::control::{Control, DATA, DATA_APART};
 use super::ffi;
-use super::filters::{Filters, Verdict};
 use super::prefix::SEPARATOR;
 use super::state::dropped;
-use super::under_way::UnderWay;
 use crate::topic::Topic;
+use crate::transport::filters::{Filters, Verdict};
+use crate::transport::under_way::UnderWay;
 use crate::transport::{Event, Origin, Outbound};
 
 /// Up to this size, in bytes, a copy costs less than sharing: on the way in a small frame would keep all of libzmq's

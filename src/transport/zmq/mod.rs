@@ -24,7 +24,6 @@ mod address;
 mod control;
 mod dealer;
 mod ffi;
-mod filters;
 mod frames;
 mod incoming;
 mod keeper;
@@ -38,7 +37,6 @@ mod routes;
 mod socket;
 mod sockets;
 mod state;
-mod under_way;
 mod upkeep;
 
 use std::sync::Arc;

@@ -10,11 +10,11 @@ use tokio::runtime::Handle;
 
 use super::address::Address;
 use super::dealer::Dealer;
-use super::filters::Filters;
 use super::peers::Peers;
 use super::sockets::{Setup, Sockets};
-use super::under_way::UnderWay;
 use crate::error::{ErrorKind, Result};
+use crate::transport::filters::Filters;
+use crate::transport::under_way::UnderWay;
 use crate::transport::{Capabilities, Event, Locator};
 
 /// The most events about peers and subscriptions that wait for the receiving half. While there are so many, the

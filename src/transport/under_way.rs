@@ -1,4 +1,4 @@
-//! Publications that libzmq has taken and not yet written to every connection.
+//! Publications that a transport has taken and that have not left the process yet.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// Counts them.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay {
+pub(in crate::transport) struct UnderWay {
     messages: AtomicUsize,
     /// Told when there are none.
     none: Notify,
@@ -18,22 +18,22 @@ pub(super) struct UnderWay {
 
 /// One publication; it is counted as long as this lives.
 #[derive(Debug)]
-pub(super) struct Counted(Arc<UnderWay>);
+pub(in crate::transport) struct Counted(Arc<UnderWay>);
 
 impl UnderWay {
     /// Counts another one.
-    pub(super) fn count(self: &Arc<Self>) -> Counted {
+    pub(in crate::transport) fn count(self: &Arc<Self>) -> Counted {
         self.messages.fetch_add(1, Ordering::AcqRel);
         Counted(self.clone())
     }
 
     /// How many there are.
-    pub(super) fn messages(&self) -> usize {
+    pub(in crate::transport) fn messages(&self) -> usize {
         self.messages.load(Ordering::Acquire)
     }
 
     /// Waits until there are fewer than `below`.
-    pub(super) async fn fall_below(&self, below: usize) {
+    pub(in crate::transport) async fn fall_below(&self, below: usize) {
         let changed = if below <= 1 { &self.none } else { &self.fewer };
         loop {
             let mut change = pin!(changed.notified());
@@ -48,7 +48,7 @@ impl UnderWay {
 }
 
 impl Drop for Counted {
-    /// On whatever thread libzmq lets go of the publication.
+    /// On whatever thread lets go of the publication: with libzmq, one of its own.
     fn drop(&mut self) {
         if self.0.messages.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.none.notify_waiters();
