@@ -14,6 +14,8 @@
 //! the low half is ignored. Frames are walked once, before anything is decoded: what [`DataFrame::parse`] accepts can
 //! be iterated without failure, and parsing allocates nothing.
 
+mod bundle;
+
 use bytes::{BufMut, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +23,8 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Encoding, EntityId, SessionId};
 use crate::time::Timestamp;
+
+pub use bundle::{Bundle, BundleBuilder, MAX_BUNDLE_LEN, MAX_BUNDLED};
 
 const MAGIC: [u8; 2] = [0xB5, 0x52];
 const VERSION: u8 = 1;
@@ -106,12 +110,19 @@ impl Frame {
 /// [`ErrorKind::Encode`] if the message cannot be encoded; the library's own messages can.
 pub fn encode_control<M: Serialize>(room: Room, message: &M) -> Result<Bytes> {
     let mut out = Vec::with_capacity(128);
+    append_control(room, message, &mut out)?;
+    Ok(out.into())
+}
+
+fn append_control<M: Serialize>(room: Room, message: &M, out: &mut Vec<u8>) -> Result<()> {
+    let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, KIND_CONTROL, room.code(), 0, 0, 0, 0]);
-    Encoding::Postcard.encode(message, &mut out)?;
-    let length = u32::try_from(out.len() - CONTROL_HEADER_LEN).map_err(|_| malformed("over 4 GiB"))?;
-    out[CONTROL_HEADER_LEN - 4..CONTROL_HEADER_LEN].copy_from_slice(&length.to_le_bytes());
-    Ok(out.into())
+    let body = out.len();
+    Encoding::Postcard.encode(message, out)?;
+    let length = u32::try_from(out.len() - body).map_err(|_| malformed("over 4 GiB"))?;
+    out[start + CONTROL_HEADER_LEN - 4..body].copy_from_slice(&length.to_le_bytes());
+    Ok(())
 }
 
 /// Decodes the body of a control frame. Bytes after the message are ignored: they are a later version's new fields.

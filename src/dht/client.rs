@@ -21,10 +21,10 @@ use crate::message::EntityId;
 use crate::pubsub::Discovery;
 use crate::qos::Requested;
 use crate::session::{Service, Session, SessionCore, lock};
-use crate::time::Mono;
+use crate::time::{Mono, earliest};
 use crate::topic::TopicFilter;
-use crate::transport::{Event, Locator, Outbound, Transport, TransportTx};
-use crate::wire::{self, Frame, Room};
+use crate::transport::{Event, Locator, Transport, TransportTx};
+use crate::wire::{Frame, Room};
 
 /// A session's access to a ring, through any of its nodes. Clones are one client.
 ///
@@ -145,7 +145,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     /// Asks something and waits for the answer. A cancelled call is still answered, to nobody.
     async fn ask(&self, ask: impl FnOnce(&mut ClientCore, Mono) -> RequestId) -> Result<Answer> {
         let (sender, receiver) = oneshot::channel();
-        {
+        let due = {
             let mut state = lock(&self.state);
             // Under the lock: a close that comes later finds this one waiting.
             self.session.check_open()?;
@@ -155,18 +155,20 @@ impl<Tx: TransportTx> ClientShell<Tx> {
             let request = ask(&mut state.core, self.session.clock.now());
             state.waiting.insert(request, sender);
             self.run_actions(&mut state);
-        }
-        self.session.wake();
+            state.core.poll_timeout()
+        };
+        self.session.wake_by(due);
         receiver.await.unwrap_or_else(|_| Err(ErrorKind::Closed { what: "ring client" }.into()))
     }
 
     fn run_actions(&self, state: &mut State) {
         while let Some(action) = state.core.poll_action() {
             match action {
-                ClientAction::Send { to, message } => match wire::encode_control(Room::DhtNode, &message) {
-                    Ok(payload) => self.session.post(Outbound::peer(to, payload)),
-                    Err(error) => tracing::warn!(%to, %error, "could not encode a message"),
-                },
+                ClientAction::Send { to, message } => {
+                    if let Err(error) = self.session.post_control(&to, Room::DhtNode, &message) {
+                        tracing::warn!(%to, %error, "could not encode a message");
+                    }
+                }
                 ClientAction::Complete { request, result } => {
                     if let Some(waiting) = state.waiting.remove(&request) {
                         drop(waiting.send(result));
@@ -241,7 +243,7 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         self.run_actions(&mut state);
         state.introductions.handle_timeout(now);
         self.connect(&mut state);
-        crate::time::earliest(state.core.poll_timeout(), state.introductions.poll_timeout())
+        earliest(state.core.poll_timeout(), state.introductions.poll_timeout())
     }
 
     fn on_close(&self, _now: Mono) {

@@ -195,9 +195,14 @@ impl Registry {
         filter: &TopicFilter,
         requested: Option<&Requested>,
     ) -> Vec<FoundOffer> {
+        let found = |record| matching::found(record, requested, &self.me);
+        if let Some(topic) = filter.as_topic() {
+            let own = view.is_owner(&self.me.name, topic.as_str());
+            return if own { self.table.offers(&topic).filter_map(found).collect() } else { Vec::new() };
+        }
         let mine = |topic: &&Topic| filter.matches(topic) && view.is_owner(&self.me.name, topic.as_str());
         let records = self.table.topics().filter(mine).flat_map(|topic| self.table.offers(topic));
-        records.filter_map(|record| matching::found(record, requested, &self.me)).collect()
+        records.filter_map(found).collect()
     }
 
     /// Whether nothing waits to be copied to another node.
