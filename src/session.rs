@@ -202,6 +202,9 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// A control message of this service's room, or a data frame, sent to this session alone.
     fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
 
+    /// All that was read in one go has been handed out.
+    fn on_read(&self) {}
+
     /// Anything else that the transport has to tell.
     fn on_event(&self, _now: Mono, _event: &Event) {}
 

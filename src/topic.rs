@@ -4,9 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::serde_as_text;
 
 /// The longest topic or filter, in bytes.
 pub const MAX_TOPIC_LEN: usize = 1024;
@@ -26,9 +25,10 @@ pub const RESERVED_LEVEL: &str = "@ringbus";
 /// assert!(Topic::new("weather/+").is_err());
 /// # Ok::<(), ringbus::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic(Arc<str>);
+
+serde_as_text!(Topic, "a topic");
 
 impl Topic {
     /// Checks and takes a topic name.
@@ -71,9 +71,10 @@ impl Topic {
 /// assert!(!filter.matches(&Topic::new("weather/98101/humidity")?));
 /// # Ok::<(), ringbus::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter(Arc<str>);
+
+serde_as_text!(TopicFilter, "a topic filter");
 
 impl TopicFilter {
     /// Checks and takes a filter.

@@ -5,7 +5,7 @@ mod one_hop;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -99,9 +99,13 @@ pub(super) struct ClientShell<Tx> {
     state: Mutex<State>,
 }
 
+/// Who waits for an answer, and the answer.
+type Answered = (oneshot::Sender<Result<Answer>>, Result<Answer>);
+
 struct State {
     core: ClientCore,
     waiting: HashMap<RequestId, oneshot::Sender<Result<Answer>>>,
+    answered: Vec<Answered>,
     introductions: Introductions,
     /// Makes and ends connections.
     connecting: Option<JoinHandle<()>>,
@@ -116,6 +120,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
             let state = State {
                 core: ClientCore::new(ClientConfig::default(), Vec::new()),
                 waiting: HashMap::new(),
+                answered: Vec::new(),
                 introductions: Introductions::default(),
                 connecting: None,
                 foreign: None,
@@ -155,7 +160,9 @@ impl<Tx: TransportTx> ClientShell<Tx> {
             let request = ask(&mut state.core, self.session.clock.now());
             state.waiting.insert(request, sender);
             self.run_actions(&mut state);
-            state.core.poll_timeout()
+            let due = state.core.poll_timeout();
+            answer(state);
+            due
         };
         self.session.wake_by(due);
         receiver.await.unwrap_or_else(|_| Err(ErrorKind::Closed { what: "ring client" }.into()))
@@ -170,9 +177,8 @@ impl<Tx: TransportTx> ClientShell<Tx> {
                     }
                 }
                 ClientAction::Complete { request, result } => {
-                    if let Some(waiting) = state.waiting.remove(&request) {
-                        drop(waiting.send(result));
-                    }
+                    let waiting = state.waiting.remove(&request);
+                    state.answered.extend(waiting.map(|waiting| (waiting, result)));
                 }
                 ClientAction::Event { registration, event } => self.introduce(state, registration, event),
             }
@@ -227,11 +233,16 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         }
     }
 
+    fn on_read(&self) {
+        answer(lock(&self.state));
+    }
+
     fn on_event(&self, now: Mono, event: &Event) {
         if let Event::PeerDown(peer) = event {
             let mut state = lock(&self.state);
             state.core.peer_down(now, peer);
             self.run_actions(&mut state);
+            answer(state);
         }
     }
 
@@ -243,12 +254,28 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         self.run_actions(&mut state);
         state.introductions.handle_timeout(now);
         self.connect(&mut state);
-        earliest(state.core.poll_timeout(), state.introductions.poll_timeout())
+        let due = earliest(state.core.poll_timeout(), state.introductions.poll_timeout());
+        answer(state);
+        due
     }
 
     fn on_close(&self, _now: Mono) {
+        let mut state = lock(&self.state);
         // Dropping the senders tells those who wait.
-        lock(&self.state).waiting.clear();
+        state.waiting.clear();
+        answer(state);
+    }
+}
+
+/// Wakes those who have an answer. Not under the lock: the first thing that they want may be to ask again.
+fn answer(mut state: MutexGuard<'_, State>) {
+    if state.answered.is_empty() {
+        return;
+    }
+    let answered = std::mem::take(&mut state.answered);
+    drop(state);
+    for (waiting, result) in answered {
+        drop(waiting.send(result));
     }
 }
 

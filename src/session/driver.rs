@@ -52,6 +52,9 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
                         let Ok(payload) = looped_back.try_recv() else { break };
                         self::directed(&core, core.tx.local(), payload);
                     }
+                    if directed > 0 {
+                        core.services().iter().for_each(|service| service.on_read());
+                    }
                     if directed > 1 {
                         // Answers go out; those who were answered may have something more to ask, all at once.
                         core.outbox.flush(&core.tx);
@@ -66,6 +69,7 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
             },
             Some(payload) = looped_back.recv() => {
                 directed(&core, core.tx.local(), payload);
+                core.services().iter().for_each(|service| service.on_read());
             }
             () = core.wake.notified() => {}
             () = timer.as_mut(), if alarm.is_some() => {}

@@ -4,9 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::serde_as_text;
 
 /// The longest locator, in bytes.
 pub const MAX_LOCATOR_LEN: usize = 255;
@@ -15,9 +14,10 @@ pub const MAX_LOCATOR_LEN: usize = 255;
 ///
 /// The part before the first colon is the scheme; what follows it is the transport's own affair, so that records
 /// about peers do not depend on the transport.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locator(Arc<str>);
+
+serde_as_text!(Locator, "a locator");
 
 impl Locator {
     /// Checks and takes a locator.
