@@ -39,7 +39,7 @@ impl Topic {
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
         let reason = check_length(name).err().or_else(|| {
-            name.contains(['+', '#']).then_some("'+' and '#' are wildcards, for filters only: name one topic")
+            has_wildcard(name).then_some("'+' and '#' are wildcards, for filters only: name one topic")
         });
         match reason {
             None => Ok(Self(name.into())),
@@ -97,7 +97,7 @@ impl TopicFilter {
 
     /// Whether the filter has no wildcard, so that it names one topic.
     pub fn is_exact(&self) -> bool {
-        !self.0.contains(['+', '#'])
+        !has_wildcard(&self.0)
     }
 
     /// The one topic that an exact filter names.
@@ -161,6 +161,11 @@ impl From<&Topic> for TopicFilter {
     fn from(topic: &Topic) -> Self {
         Self(topic.0.clone())
     }
+}
+
+/// Both wildcards are ASCII: looking at bytes finds them.
+fn has_wildcard(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
 fn is_reserved(name: &str) -> bool {

@@ -53,7 +53,7 @@ impl<T: Transport> Dht<T, OneHop> {
     /// # Errors
     /// [`ErrorKind::Timeout`] or [`ErrorKind::Unreachable`], naming the nodes that were asked.
     pub async fn members(&self) -> Result<Vec<Member>> {
-        match self.client.shell.ask(|core, now| core.members(now)).await? {
+        match self.client.shell.query(Query::Members).await? {
             Answer::Members(members) => Ok(members),
             _ => Err(unexpected()),
         }
@@ -65,7 +65,8 @@ impl<T: Transport> Dht<T, OneHop> {
     /// As for [`members`](Self::members). A filter with wildcards asks every member; those that did not answer are named in
     /// [`Offers::unanswered`].
     pub async fn lookup(&self, filter: &TopicFilter, requested: Option<&Requested>) -> Result<Offers> {
-        match self.client.shell.ask(|core, now| core.lookup(now, filter.clone(), requested.cloned())).await? {
+        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned().map(Box::new) };
+        match self.client.shell.query(query).await? {
             Answer::Offers(offers) => Ok(offers),
             _ => Err(unexpected()),
         }
@@ -97,6 +98,23 @@ impl<T: Transport, P: RingProtocol> fmt::Debug for Dht<T, P> {
 pub(super) struct ClientShell<Tx> {
     session: Arc<SessionCore<Tx>>,
     state: Mutex<State>,
+    /// What is asked when the driver has its turn. As many as there are callers that wait.
+    queries: Mutex<Vec<(Query, oneshot::Sender<Result<Answer>>)>>,
+}
+
+/// A question that changes nothing.
+enum Query {
+    Lookup { filter: TopicFilter, requested: Option<Box<Requested>> },
+    Members,
+}
+
+impl Query {
+    fn ask(self, core: &mut ClientCore, now: Mono) -> RequestId {
+        match self {
+            Self::Lookup { filter, requested } => core.lookup(now, filter, requested),
+            Self::Members => core.members(now),
+        }
+    }
 }
 
 /// Who waits for an answer, and the answer.
@@ -125,7 +143,8 @@ impl<Tx: TransportTx> ClientShell<Tx> {
                 connecting: None,
                 foreign: None,
             };
-            let shell = Arc::new(Self { session: session.clone(), state: Mutex::new(state) });
+            let (session, queries) = (session.clone(), Mutex::default());
+            let shell = Arc::new(Self { session, state: Mutex::new(state), queries });
             new = Some(shell.clone());
             shell
         };
@@ -150,22 +169,68 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     /// Asks something and waits for the answer. A cancelled call is still answered, to nobody.
     async fn ask(&self, ask: impl FnOnce(&mut ClientCore, Mono) -> RequestId) -> Result<Answer> {
         let (sender, receiver) = oneshot::channel();
-        let due = {
-            let mut state = lock(&self.state);
-            // Under the lock: a close that comes later finds this one waiting.
-            self.session.check_open()?;
-            if let Some(foreign) = &state.foreign {
-                return Err(self.session.foreign(foreign));
-            }
-            let request = ask(&mut state.core, self.session.clock.now());
-            state.waiting.insert(request, sender);
-            self.run_actions(&mut state);
-            let due = state.core.poll_timeout();
-            answer(state);
-            due
-        };
+        self.ask_now(lock(&self.state), ask, sender)?;
+        answer_of(receiver).await
+    }
+
+    /// As [`ask`](Self::ask), of a question that any node answers, and that changes nothing.
+    ///
+    /// A lone question is sent at once. One of many waits for the driver, whose next turn comes when those tasks have had
+    /// theirs that are ready by now: so their questions travel together, and they do not wait for each other.
+    async fn query(&self, query: Query) -> Result<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(query, sender)?;
+        answer_of(receiver).await
+    }
+
+    fn submit(&self, query: Query, sender: oneshot::Sender<Result<Answer>>) -> Result<()> {
+        if let Ok(state) = self.state.try_lock()
+            && state.waiting.is_empty()
+        {
+            return self.ask_now(state, |core, now| query.ask(core, now), sender);
+        }
+        let mut queries = lock(&self.queries);
+        self.session.check_open()?;
+        let first = queries.is_empty();
+        queries.push((query, sender));
+        drop(queries);
+        if first {
+            self.session.wake();
+        }
+        Ok(())
+    }
+
+    fn ask_now(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        ask: impl FnOnce(&mut ClientCore, Mono) -> RequestId,
+        sender: oneshot::Sender<Result<Answer>>,
+    ) -> Result<()> {
+        // Under the lock: a close that comes later finds this one waiting.
+        self.session.check_open()?;
+        if let Some(foreign) = &state.foreign {
+            return Err(self.session.foreign(foreign));
+        }
+        let request = ask(&mut state.core, self.session.clock.now());
+        state.waiting.insert(request, sender);
+        self.run_actions(&mut state);
+        let due = state.core.poll_timeout();
+        answer(state);
         self.session.wake_by(due);
-        receiver.await.unwrap_or_else(|_| Err(ErrorKind::Closed { what: "ring client" }.into()))
+        Ok(())
+    }
+
+    /// Asks what has been waiting for the driver.
+    fn ask_queries(&self, now: Mono, state: &mut State) {
+        let queries = std::mem::take(&mut *lock(&self.queries));
+        for (query, sender) in queries {
+            if let Some(foreign) = &state.foreign {
+                state.answered.push((sender, Err(self.session.foreign(foreign))));
+                continue;
+            }
+            let request = query.ask(&mut state.core, now);
+            state.waiting.insert(request, sender);
+        }
     }
 
     fn run_actions(&self, state: &mut State) {
@@ -248,6 +313,7 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
 
     fn on_timeout(&self, now: Mono) -> Option<Mono> {
         let mut state = lock(&self.state);
+        self.ask_queries(now, &mut state);
         if state.core.poll_timeout().is_some_and(|at| at <= now) {
             state.core.handle_timeout(now);
         }
@@ -263,8 +329,13 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         let mut state = lock(&self.state);
         // Dropping the senders tells those who wait.
         state.waiting.clear();
+        lock(&self.queries).clear();
         answer(state);
     }
+}
+
+async fn answer_of(receiver: oneshot::Receiver<Result<Answer>>) -> Result<Answer> {
+    receiver.await.unwrap_or_else(|_| Err(ErrorKind::Closed { what: "ring client" }.into()))
 }
 
 /// Wakes those who have an answer. Not under the lock: the first thing that they want may be to ask again.

@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -40,27 +39,23 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
             }
         }
         core.alarm.set(alarm);
+        core.outbox.release(&core.tx);
         tokio::select! {
             biased;
             () = async { drop(stopped.wait_for(|stop| *stop).await) } => break,
             received = rx.recv_batch(&mut events, BATCH) => match received {
                 Ok(_) => {
-                    core.outbox.hold();
-                    let directed: usize = events.drain(..).map(|event| dispatch(&core, event)).sum();
+                    if events.len() > 1 || events.first().is_some_and(is_bundle) {
+                        core.outbox.hold();
+                    }
+                    let now = core.clock.now();
+                    let mut messages = events.drain(..).map(|event| dispatch(&core, now, event)).sum();
                     // A transport that always has something must not starve what the session tells itself.
                     for _ in 0..BATCH {
                         let Ok(payload) = looped_back.try_recv() else { break };
-                        self::directed(&core, core.tx.local(), payload);
+                        messages += directed(&core, now, core.tx.local(), payload);
                     }
-                    if directed > 0 {
-                        core.services().iter().for_each(|service| service.on_read());
-                    }
-                    if directed > 1 {
-                        // Answers go out; those who were answered may have something more to ask, all at once.
-                        core.outbox.flush(&core.tx);
-                        others_first().await;
-                    }
-                    core.outbox.release(&core.tx);
+                    read(&core, messages).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, local = %core.tx.local(), "session ends");
@@ -68,10 +63,15 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
                 }
             },
             Some(payload) = looped_back.recv() => {
-                directed(&core, core.tx.local(), payload);
-                core.services().iter().for_each(|service| service.on_read());
+                core.outbox.hold();
+                let messages = directed(&core, core.clock.now(), core.tx.local(), payload);
+                read(&core, messages).await;
             }
-            () = core.wake.notified() => {}
+            () = core.wake.notified() => {
+                core.outbox.hold();
+                // Who has woken the driver may not be the only one who wants something of it.
+                tokio::task::yield_now().await;
+            }
             () = timer.as_mut(), if alarm.is_some() => {}
         }
     }
@@ -89,23 +89,20 @@ fn run_timers<Tx: TransportTx>(core: &SessionCore<Tx>) -> (Mono, Option<Mono>) {
     (now, deadlines.iter().fold(None, |deadline, service| earliest(deadline, service.on_timeout(now))))
 }
 
-/// Lets the tasks run that are ready by now.
-async fn others_first() {
-    let mut waited = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        // Not `yield_now`, which also waits for the reactor, on this worker alone.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+/// So many messages for this session alone have been handed out: lets those act to whom that matters.
+async fn read<Tx: TransportTx>(core: &SessionCore<Tx>, messages: usize) {
+    if messages > 0 {
+        core.services().iter().for_each(|service| service.on_read());
+    }
+    if messages > 1 {
+        // Answers go out at once; those who were answered may have something more to ask, all together.
+        core.outbox.flush(&core.tx);
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Hands an event out; how many messages for this session alone it was.
-fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, event: Event) -> usize {
-    let now = core.clock.now();
+fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, event: Event) -> usize {
     match event {
         Event::Message { from: Origin::Topic(topic), payload } => {
             if let Some(service) = core.service(Room::PubSub) {
@@ -115,7 +112,7 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, event: Event) -> usize {
                 listeners.iter().for_each(|(_, service)| service.on_topic(now, &topic, &payload));
             }
         }
-        Event::Message { from: Origin::Peer(peer), payload } => return directed(core, &peer, payload),
+        Event::Message { from: Origin::Peer(peer), payload } => return directed(core, now, &peer, payload),
         event => {
             if let Event::Lagged(messages) = &event {
                 metrics::counter!("ringbus_transport_lagged_total").increment(*messages);
@@ -130,13 +127,13 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, event: Event) -> usize {
 }
 
 /// A message for this session alone, or a bundle of them; how many.
-fn directed<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload: Bytes) -> usize {
+fn directed<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, peer: &Locator, payload: Bytes) -> usize {
     if !Bundle::is_bundle(&payload) {
-        single(core, peer, payload);
+        single(core, now, peer, payload);
         return 1;
     }
     match Bundle::parse(payload) {
-        Ok(bundle) => bundle.map(|payload| single(core, peer, payload)).count(),
+        Ok(bundle) => bundle.map(|payload| single(core, now, peer, payload)).count(),
         Err(error) => {
             tracing::debug!(%peer, %error, "dropped a bundle");
             drop_frame("malformed", peer);
@@ -145,7 +142,7 @@ fn directed<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload: By
     }
 }
 
-fn single<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload: Bytes) {
+fn single<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, peer: &Locator, payload: Bytes) {
     match Frame::parse(payload) {
         Ok(frame) => {
             let room = match &frame {
@@ -153,7 +150,7 @@ fn single<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload: Byte
                 Frame::Control { room, .. } => *room,
             };
             match core.service(room) {
-                Some(service) => service.on_directed(core.clock.now(), peer, frame),
+                Some(service) => service.on_directed(now, peer, frame),
                 None => drop_frame("no service", peer),
             }
         }
@@ -162,6 +159,10 @@ fn single<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload: Byte
             drop_frame("malformed", peer);
         }
     }
+}
+
+fn is_bundle(event: &Event) -> bool {
+    matches!(event, Event::Message { from: Origin::Peer(_), payload } if Bundle::is_bundle(payload))
 }
 
 fn drop_frame(cause: &'static str, peer: &Locator) {

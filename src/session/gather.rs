@@ -33,6 +33,8 @@ struct Held {
     bundles: Vec<(Locator, BundleBuilder)>,
     /// Whose bundle grew last.
     last: usize,
+    /// How long the last bundle was that was sent: the next may be as long.
+    length: usize,
 }
 
 impl Gather {
@@ -111,6 +113,7 @@ impl Gather {
 impl Held {
     fn flush(&mut self, mut send: impl FnMut(Outbound)) {
         for (peer, mut bundle) in self.bundles.drain(..) {
+            self.length = bundle.len();
             sent(&peer, &mut bundle, &mut send);
         }
     }
@@ -124,7 +127,8 @@ impl Held {
                     self.flush(send);
                 }
                 self.last = self.bundles.len();
-                self.bundles.push((peer.clone(), BundleBuilder::default()));
+                let room = self.length.max(256);
+                self.bundles.push((peer.clone(), BundleBuilder::with_capacity(room)));
             }
         }
         &mut self.bundles[self.last].1

@@ -66,11 +66,18 @@ fn check(text: &str) -> Result<(), &'static str> {
         Err("its scheme is not made of letters, digits, '+', '-' and '.'")
     } else if rest.is_empty() {
         Err("nothing follows its scheme")
-    } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    } else if has_blanks(text) {
         Err("it holds white space or a control character")
     } else {
         Ok(())
     }
+}
+
+fn has_blanks(text: &str) -> bool {
+    if text.is_ascii() {
+        return text.bytes().any(|byte| byte <= b' ' || byte == 0x7F);
+    }
+    text.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
 impl FromStr for Locator {

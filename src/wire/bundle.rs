@@ -11,7 +11,7 @@
 use bytes::{BufMut, Bytes};
 use serde::Serialize;
 
-use super::{CONTROL_HEADER_LEN, Cursor, Frame, MAGIC, PREFIX_LEN, Room, VERSION, append_control, malformed};
+use super::{Cursor, Frame, MAGIC, PREFIX_LEN, Room, VERSION, append_control, malformed};
 use crate::error::Result;
 
 const KIND_BUNDLE: u8 = 2;
@@ -93,6 +93,11 @@ pub struct BundleBuilder {
 }
 
 impl BundleBuilder {
+    /// An empty bundle with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { out: Vec::with_capacity(bytes.min(MAX_BUNDLE_LEN)), count: 0 }
+    }
+
     /// How many frames it holds.
     pub fn count(&self) -> usize {
         usize::from(self.count)
@@ -152,7 +157,6 @@ impl BundleBuilder {
         }
         if self.count == 0 {
             self.out.clear();
-            self.out.reserve(4 * CONTROL_HEADER_LEN.max(64));
             self.out.resize(HEADER_LEN, 0);
         }
         let start = self.out.len();
