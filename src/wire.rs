@@ -1,4 +1,4 @@
-//! The frame format: the only file that knows byte order.
+//! The frame format: with `bundle` below it, the only file that knows byte order.
 //!
 //! Every frame begins with `B5 52` (magic), a version byte and a kind byte. All integers are little-endian.
 //!

@@ -161,3 +161,96 @@ fn sent(peer: &Locator, bundle: &mut BundleBuilder, mut send: impl FnMut(Outboun
         send(Outbound::peer(peer.clone(), payload));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::wire::{Bundle, encode_control};
+
+    fn peer(number: usize) -> Locator {
+        Locator::new(format!("memory:{number}")).unwrap()
+    }
+
+    fn message(number: u16, filler: usize) -> Bytes {
+        encode_control(Room::DhtNode, &(number, vec![0u8; filler])).unwrap()
+    }
+
+    /// What was sent: to whom, and how many messages in one.
+    #[derive(Default)]
+    struct Sent(RefCell<Vec<(Locator, Vec<Bytes>)>>);
+
+    impl Sent {
+        fn take(&self, outbound: Outbound) {
+            let Destination::Peer(peer) = outbound.to else { panic!("to a topic") };
+            let messages = match Bundle::is_bundle(&outbound.payload) {
+                true => Bundle::parse(outbound.payload).unwrap().collect(),
+                false => vec![outbound.payload],
+            };
+            self.0.borrow_mut().push((peer, messages));
+        }
+
+        fn drain(&self) -> Vec<(Locator, Vec<Bytes>)> {
+            self.0.take()
+        }
+    }
+
+    #[test]
+    fn what_is_posted_alone_is_sent_at_once_and_what_is_held_travels_together() {
+        let (gather, sent) = (Gather::new(1 << 20), Sent::default());
+        let post = |number| gather.post(Outbound::peer(peer(1), message(number, 0)), |o| sent.take(o));
+        post(0);
+        assert_eq!(sent.drain(), [(peer(1), vec![message(0, 0)])]);
+        gather.hold();
+        post(1);
+        gather.post_control(&peer(1), Room::DhtNode, &(2u16, Vec::<u8>::new()), |o| sent.take(o)).unwrap();
+        gather.post(Outbound::peer(peer(2), message(3, 0)), |o| sent.take(o));
+        assert_eq!(sent.drain(), []);
+        gather.flush(|o| sent.take(o));
+        assert_eq!(
+            sent.drain(),
+            [(peer(1), vec![message(1, 0), message(2, 0)]), (peer(2), vec![message(3, 0)])]
+        );
+        post(4);
+        assert_eq!(sent.drain(), [], "still held");
+        gather.release(|o| sent.take(o));
+        post(5);
+        assert_eq!(sent.drain(), [(peer(1), vec![message(4, 0)]), (peer(1), vec![message(5, 0)])]);
+    }
+
+    #[test]
+    fn order_is_kept_whatever_the_sizes_and_bundles_are_bounded() {
+        let (limit, sent) = (20_000, Sent::default());
+        let gather = Gather::new(limit);
+        gather.hold();
+        let sizes = [0, 3000, LARGE, 10, 10, 15_000, 10, 4000, 4000, 4000, 4000, 4000, 4000, 0, 0];
+        let messages: Vec<Bytes> =
+            (0..300).map(|number| message(number, sizes[usize::from(number) % sizes.len()])).collect();
+        for message in &messages {
+            gather.post(Outbound::peer(peer(1), message.clone()), |o| {
+                assert!(o.payload.len() <= limit);
+                sent.take(o);
+            });
+        }
+        gather.release(|o| sent.take(o));
+        let sent = sent.drain();
+        assert!(sent.len() < messages.len() && sent.iter().all(|(_, messages)| messages.len() <= ENOUGH));
+        let received: Vec<Bytes> = sent.into_iter().flat_map(|(_, messages)| messages).collect();
+        assert_eq!(received, messages);
+    }
+
+    #[test]
+    fn no_more_peers_gather_than_are_remembered() {
+        let (gather, sent) = (Gather::new(1 << 20), Sent::default());
+        gather.hold();
+        for number in 0..=MAX_PEERS {
+            gather.post(Outbound::peer(peer(number), message(0, 0)), |o| sent.take(o));
+        }
+        assert_eq!(sent.drain().len(), MAX_PEERS);
+        gather.release(|o| sent.take(o));
+        assert_eq!(sent.drain(), [(peer(MAX_PEERS), vec![message(0, 0)])]);
+    }
+}
