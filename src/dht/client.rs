@@ -65,7 +65,7 @@ impl<T: Transport> Dht<T, OneHop> {
     /// As for [`members`](Self::members). A filter with wildcards asks every member; those that did not answer are named in
     /// [`Offers::unanswered`].
     pub async fn lookup(&self, filter: &TopicFilter, requested: Option<&Requested>) -> Result<Offers> {
-        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned().map(Box::new) };
+        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned() };
         match self.client.shell.query(query).await? {
             Answer::Offers(offers) => Ok(offers),
             _ => Err(unexpected()),
@@ -102,9 +102,18 @@ pub(super) struct ClientShell<Tx> {
     queries: Mutex<Vec<(Query, oneshot::Sender<Result<Answer>>)>>,
 }
 
+/// Wakes the driver when it is dropped.
+struct Wake<'a, Tx: TransportTx>(&'a SessionCore<Tx>);
+
+impl<Tx: TransportTx> Drop for Wake<'_, Tx> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
 /// A question that changes nothing.
 enum Query {
-    Lookup { filter: TopicFilter, requested: Option<Box<Requested>> },
+    Lookup { filter: TopicFilter, requested: Option<Requested> },
     Members,
 }
 
@@ -175,29 +184,29 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 
     /// As [`ask`](Self::ask), of a question that any node answers, and that changes nothing.
     ///
-    /// A lone question is sent at once. One of many waits for the driver, whose next turn comes when those tasks have had
-    /// theirs that are ready by now: so their questions travel together, and they do not wait for each other.
+    /// A lone question is sent at once. While others are unanswered it waits for the tasks that are ready by now, so that
+    /// what they ask travels together; the first of them sees to that.
     async fn query(&self, query: Query) -> Result<Answer> {
         let (sender, receiver) = oneshot::channel();
-        self.submit(query, sender)?;
+        if let Some(wake) = self.submit(query, sender)? {
+            // Cancelled or not, it wakes the driver for all.
+            tokio::task::yield_now().await;
+            drop(wake);
+        }
         answer_of(receiver).await
     }
 
-    fn submit(&self, query: Query, sender: oneshot::Sender<Result<Answer>>) -> Result<()> {
+    /// Asks at once, or leaves the question to the driver; then the first says when that is to have its turn.
+    fn submit(&self, query: Query, sender: oneshot::Sender<Result<Answer>>) -> Result<Option<Wake<'_, Tx>>> {
         if let Ok(state) = self.state.try_lock()
             && state.waiting.is_empty()
         {
-            return self.ask_now(state, |core, now| query.ask(core, now), sender);
+            return self.ask_now(state, |core, now| query.ask(core, now), sender).map(|()| None);
         }
         let mut queries = lock(&self.queries);
         self.session.check_open()?;
-        let first = queries.is_empty();
         queries.push((query, sender));
-        drop(queries);
-        if first {
-            self.session.wake();
-        }
-        Ok(())
+        Ok((queries.len() == 1).then_some(Wake(&self.session)))
     }
 
     fn ask_now(

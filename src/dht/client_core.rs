@@ -110,8 +110,8 @@ impl ClientCore {
     }
 
     /// Looks offers up; judges them against `requested` where one is given. Completes with [`Answer::Offers`].
-    pub fn lookup(&mut self, now: Mono, filter: TopicFilter, requested: Option<Box<Requested>>) -> RequestId {
-        self.ask(now, RequestBody::Lookup { filter, requested })
+    pub fn lookup(&mut self, now: Mono, filter: TopicFilter, requested: Option<Requested>) -> RequestId {
+        self.ask(now, RequestBody::Lookup { filter, requested: requested.map(Box::new) })
     }
 
     /// Asks who is on the ring. Completes with [`Answer::Members`].

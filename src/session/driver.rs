@@ -67,11 +67,8 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
                 let messages = directed(&core, core.clock.now(), core.tx.local(), payload);
                 read(&core, messages).await;
             }
-            () = core.wake.notified() => {
-                core.outbox.hold();
-                // Who has woken the driver may not be the only one who wants something of it.
-                tokio::task::yield_now().await;
-            }
+            // What the services do about it may be messages, many of them for one peer.
+            () = core.wake.notified() => core.outbox.hold(),
             () = timer.as_mut(), if alarm.is_some() => {}
         }
     }
