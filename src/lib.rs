@@ -66,6 +66,7 @@ pub mod message;
 pub mod pubsub;
 pub mod qos;
 pub mod session;
+mod text;
 pub mod time;
 pub mod topic;
 pub mod transport;

@@ -2,8 +2,10 @@
 //! as services.
 
 mod acquaintances;
+mod alarm;
 mod attachments;
 mod driver;
+mod gather;
 mod listeners;
 mod outbox;
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use crate::error::{ErrorKind, Result};
 use crate::message::{EntityId, SessionId};
@@ -25,9 +28,10 @@ use crate::topic::{Topic, TopicFilter};
 use crate::transport::{
     Capabilities, Destination, Event, Locator, OpenOptions, Outbound, Transport, TransportTx, Undelivered,
 };
-use crate::wire::Room;
+use crate::wire::{self, Room};
 
 pub(crate) use acquaintances::Acquaintances;
+use alarm::Alarm;
 use attachments::{Attachments, Holder};
 use listeners::Listeners;
 pub(crate) use listeners::Listening;
@@ -99,6 +103,7 @@ impl<T: Transport> Session<T> {
             entities: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             wake: Notify::new(),
+            alarm: Alarm::default(),
             sending: watch::channel(0).0,
         });
         tokio::spawn(outbox_task.run(stopped.clone()));
@@ -155,7 +160,7 @@ impl<T: Transport> Session<T> {
             tracing::debug!("closing with samples unsent");
         }
         let left = || deadline.saturating_sub(self.core.clock.now() - started);
-        self.core.outbox.drained(left()).await;
+        self.core.outbox.drained(&self.core.tx, left()).await;
         let left = left();
         let undelivered = self.core.tx.close(left).await;
         self.handle.stop.send_replace(true);
@@ -197,6 +202,9 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// A control message of this service's room, or a data frame, sent to this session alone.
     fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
 
+    /// All that was read in one go has been handed out.
+    fn on_read(&self) {}
+
     /// Anything else that the transport has to tell.
     fn on_event(&self, _now: Mono, _event: &Event) {}
 
@@ -228,6 +236,8 @@ pub(crate) struct SessionCore<Tx> {
     entities: AtomicU32,
     closed: AtomicBool,
     wake: Notify,
+    /// When the driver looks at the timers at the latest; see [`Alarm`].
+    alarm: Alarm,
     /// How many publishers wait for the transport with samples that they have taken, and nodes hand over.
     pub(crate) sending: watch::Sender<usize>,
 }
@@ -296,6 +306,13 @@ impl<Tx: TransportTx> SessionCore<Tx> {
         self.wake.notify_one();
     }
 
+    /// A service's next deadline is `at` now: the driver asks again if it would come too late.
+    pub(crate) fn wake_by(&self, at: Option<Mono>) {
+        if at.is_some_and(|at| self.alarm.is_after(at)) {
+            self.wake.notify_one();
+        }
+    }
+
     /// Hands a control message over: at once if the transport takes it, through the bounded outbox if it is busy. The
     /// protocols repeat what matters, so what does not fit is dropped and counted.
     pub(crate) fn post(&self, outbound: Outbound) {
@@ -303,6 +320,18 @@ impl<Tx: TransportTx> SessionCore<Tx> {
             Destination::Peer(peer) if peer == *self.tx.local() => self.post_to_self(outbound.payload),
             _ => self.outbox.post(&self.tx, outbound),
         }
+    }
+
+    /// As [`post`](Self::post), to one peer, of a message that is not encoded yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Encode`]; nothing is sent.
+    pub(crate) fn post_control<M: Serialize>(&self, to: &Locator, room: Room, message: &M) -> Result<()> {
+        if to == self.tx.local() {
+            self.post_to_self(wire::encode_control(room, message)?);
+            return Ok(());
+        }
+        self.outbox.post_control(&self.tx, to, room, message)
     }
 
     /// Attaches to a peer on behalf of a part of the library.

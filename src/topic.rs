@@ -4,9 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::serde_as_text;
 
 /// The longest topic or filter, in bytes.
 pub const MAX_TOPIC_LEN: usize = 1024;
@@ -26,9 +25,10 @@ pub const RESERVED_LEVEL: &str = "@ringbus";
 /// assert!(Topic::new("weather/+").is_err());
 /// # Ok::<(), ringbus::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic(Arc<str>);
+
+serde_as_text!(Topic, "a topic");
 
 impl Topic {
     /// Checks and takes a topic name.
@@ -39,7 +39,7 @@ impl Topic {
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
         let reason = check_length(name).err().or_else(|| {
-            name.contains(['+', '#']).then_some("'+' and '#' are wildcards, for filters only: name one topic")
+            has_wildcard(name).then_some("'+' and '#' are wildcards, for filters only: name one topic")
         });
         match reason {
             None => Ok(Self(name.into())),
@@ -71,9 +71,10 @@ impl Topic {
 /// assert!(!filter.matches(&Topic::new("weather/98101/humidity")?));
 /// # Ok::<(), ringbus::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter(Arc<str>);
+
+serde_as_text!(TopicFilter, "a topic filter");
 
 impl TopicFilter {
     /// Checks and takes a filter.
@@ -96,7 +97,7 @@ impl TopicFilter {
 
     /// Whether the filter has no wildcard, so that it names one topic.
     pub fn is_exact(&self) -> bool {
-        !self.0.contains(['+', '#'])
+        !has_wildcard(&self.0)
     }
 
     /// The one topic that an exact filter names.
@@ -160,6 +161,11 @@ impl From<&Topic> for TopicFilter {
     fn from(topic: &Topic) -> Self {
         Self(topic.0.clone())
     }
+}
+
+/// Both wildcards are ASCII: looking at bytes finds them.
+fn has_wildcard(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
 fn is_reserved(name: &str) -> bool {

@@ -1,4 +1,4 @@
-//! The frame format: the only file that knows byte order.
+//! The frame format: with `bundle` below it, the only file that knows byte order.
 //!
 //! Every frame begins with `B5 52` (magic), a version byte and a kind byte. All integers are little-endian.
 //!
@@ -15,6 +15,7 @@
 //! be iterated without failure, and parsing allocates nothing.
 
 mod builder;
+mod bundle;
 mod pool;
 
 use bytes::{BufMut, Bytes};
@@ -26,6 +27,7 @@ use crate::message::{Encoding, EntityId, SessionId};
 use crate::time::Timestamp;
 
 pub use builder::{FrameBuilder, Sealed};
+pub use bundle::{Bundle, BundleBuilder, MAX_BUNDLE_LEN, MAX_BUNDLED};
 pub use pool::FramePool;
 
 const MAGIC: [u8; 2] = [0xB5, 0x52];
@@ -113,12 +115,19 @@ impl Frame {
 /// [`ErrorKind::Encode`] if the message cannot be encoded; the library's own messages can.
 pub fn encode_control<M: Serialize>(room: Room, message: &M) -> Result<Bytes> {
     let mut out = Vec::with_capacity(128);
+    append_control(room, message, &mut out)?;
+    Ok(out.into())
+}
+
+fn append_control<M: Serialize>(room: Room, message: &M, out: &mut Vec<u8>) -> Result<()> {
+    let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, KIND_CONTROL, room.code(), 0, 0, 0, 0]);
-    Encoding::Postcard.encode(message, &mut out)?;
-    let length = u32::try_from(out.len() - CONTROL_HEADER_LEN).map_err(|_| malformed("over 4 GiB"))?;
-    out[CONTROL_HEADER_LEN - 4..CONTROL_HEADER_LEN].copy_from_slice(&length.to_le_bytes());
-    Ok(out.into())
+    let body = out.len();
+    Encoding::Postcard.encode(message, out)?;
+    let length = u32::try_from(out.len() - body).map_err(|_| malformed("over 4 GiB"))?;
+    out[start + CONTROL_HEADER_LEN - 4..body].copy_from_slice(&length.to_le_bytes());
+    Ok(())
 }
 
 /// Decodes the body of a control frame. Bytes after the message are ignored: they are a later version's new fields.

@@ -9,7 +9,10 @@ use std::cell::Cell;
 use bytes::Bytes;
 use proptest::prelude::*;
 use ringbus::qos::Offered;
-use ringbus::wire::{DataFrame, Frame, FrameBuilder, Room, decode_body, encode_control};
+use ringbus::wire::{
+    Bundle, BundleBuilder, DataFrame, Frame, FrameBuilder, MAX_BUNDLE_LEN, MAX_BUNDLED, Room, decode_body,
+    encode_control,
+};
 use ringbus::{Encoding, EntityId, ErrorKind, SessionId, Timestamp, TopicFilter};
 
 struct Counting;
@@ -87,9 +90,18 @@ fn golden() -> Vec<(&'static str, Bytes)> {
     ]
 }
 
+/// The golden bundle: the golden frames that are of one message each.
+fn golden_bundle() -> Bytes {
+    let mut bundle = BundleBuilder::default();
+    assert!(bundle.push(&golden()[2].1, MAX_BUNDLE_LEN));
+    assert!(bundle.push(&golden()[0].1, MAX_BUNDLE_LEN));
+    assert!(bundle.push_control(Room::DhtNode, &7u8, MAX_BUNDLE_LEN).unwrap());
+    bundle.take().unwrap()
+}
+
 #[test]
 fn frames_are_the_golden_ones() {
-    for (name, bytes) in golden() {
+    for (name, bytes) in golden().into_iter().chain([("bundle", golden_bundle())]) {
         let path = format!("{}/tests/vectors/frames/{name}.hex", env!("CARGO_MANIFEST_DIR"));
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         if std::env::var_os("RINGBUS_WRITE_VECTORS").is_some() {
@@ -127,6 +139,61 @@ fn every_cut_of_a_frame_is_refused() {
         let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
         assert!(Frame::parse(longer.into()).is_err(), "{name} with a byte too many");
     }
+}
+
+#[test]
+fn a_bundle_reads_back_and_a_bundle_within_a_bundle_does_not() {
+    let bundle = golden_bundle();
+    let frames: Vec<_> = Bundle::parse(bundle.clone()).unwrap().collect();
+    let last = encode_control(Room::DhtNode, &7u8).unwrap();
+    assert_eq!(frames, [golden()[2].1.clone(), golden()[0].1.clone(), last.clone()]);
+    assert!(Frame::parse(bundle.clone()).is_err(), "only where bundles are expected");
+
+    let mut nested = BundleBuilder::default();
+    assert!(!nested.push(&bundle, MAX_BUNDLE_LEN) && !nested.push(b"plain", MAX_BUNDLE_LEN));
+    assert!(nested.is_empty() && nested.take().is_none());
+    // By hand: it is taken apart, and what is in it is refused.
+    let length = u16::try_from(bundle.len()).unwrap().to_le_bytes();
+    let by_hand = [&[0xB5, 0x52, 1, 2, 1, 0][..], &length, &bundle].concat();
+    let inner: Vec<_> = Bundle::parse(by_hand.into()).unwrap().collect();
+    assert!(inner.len() == 1 && Frame::parse(inner[0].clone()).is_err());
+
+    // One alone needs no bundle.
+    let mut alone = BundleBuilder::default();
+    assert!(alone.push(&last, MAX_BUNDLE_LEN));
+    assert_eq!(alone.take().unwrap(), last);
+}
+
+#[test]
+fn every_cut_of_a_bundle_is_refused_and_so_is_too_much() {
+    let bundle = golden_bundle();
+    for length in 0..bundle.len() {
+        assert!(Bundle::parse(bundle.slice(..length)).is_err(), "cut to {length}");
+    }
+    assert!(Bundle::parse([&bundle[..], &[0]].concat().into()).is_err(), "a byte too many");
+    assert!(Bundle::parse(vec![0xB5, 0x52, 1, 2, 0, 0].into()).is_err(), "of none");
+    let empty = |count: usize| {
+        let head = [&[0xB5, 0x52, 1, 2][..], &u16::try_from(count).unwrap().to_le_bytes()].concat();
+        Bundle::parse([head, vec![0; 2 * count]].concat().into())
+    };
+    assert!(empty(MAX_BUNDLED).is_ok() && empty(MAX_BUNDLED + 1).is_err());
+    let filler = [&[0xB5, 0x52, 1, 2, 2, 0][..], &[0xFF, 0xFF], &[0; 0xFFFF], &[1, 0, 0]].concat();
+    assert!(Bundle::parse(filler.into()).is_err(), "over 64 KiB");
+}
+
+#[test]
+fn a_bundle_keeps_its_bounds() {
+    let frame = encode_control(Room::DhtNode, &vec![7u8; 100]).unwrap();
+    let mut bundle = BundleBuilder::default();
+    let limit = 1000;
+    while bundle.push(&frame, limit) {}
+    assert!(bundle.len() <= limit && bundle.len() + frame.len() + 2 > limit);
+    let count = bundle.count();
+    assert_eq!(Bundle::parse(bundle.take().unwrap()).unwrap().count(), count);
+
+    let small = encode_control(Room::DhtNode, &()).unwrap();
+    while bundle.push(&small, MAX_BUNDLE_LEN) {}
+    assert_eq!(bundle.count(), MAX_BUNDLED);
 }
 
 #[test]
@@ -201,6 +268,38 @@ proptest! {
             }
             Err(_) => {}
         }
+    }
+
+    #[test]
+    fn arbitrary_bundles_never_panic_and_parsing_allocates_next_to_nothing(
+        prefix in prop::sample::select(vec![vec![], vec![0xB5, 0x52, 1, 2], vec![0xB5, 0x52, 1, 2, 2, 0, 1, 0]]),
+        rest in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..300),
+    ) {
+        let bytes = Bytes::from([prefix, rest].concat());
+        let (parsed, allocated) = allocated_by(|| Bundle::parse(bytes));
+        prop_assert!(allocated <= 512, "{} bytes allocated", allocated);
+        for frame in parsed.into_iter().flatten() {
+            prop_assert!(frame.len() <= 300);
+            drop(Frame::parse(frame));
+        }
+    }
+
+    #[test]
+    fn whatever_is_bundled_reads_back(
+        messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 2..60),
+    ) {
+        let frames: Vec<_> = messages.iter().map(|m| encode_control(Room::PubSub, m).unwrap()).collect();
+        let mut bundle = BundleBuilder::default();
+        for (frame, message) in frames.iter().zip(&messages) {
+            let pushed = if message.len() % 2 == 0 {
+                bundle.push(frame, MAX_BUNDLE_LEN)
+            } else {
+                bundle.push_control(Room::PubSub, message, MAX_BUNDLE_LEN).unwrap()
+            };
+            prop_assert!(pushed);
+        }
+        let read: Vec<_> = Bundle::parse(bundle.take().unwrap()).unwrap().collect();
+        prop_assert_eq!(read, frames);
     }
 
     #[test]

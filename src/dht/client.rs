@@ -5,7 +5,7 @@ mod one_hop;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -21,10 +21,10 @@ use crate::message::EntityId;
 use crate::pubsub::Discovery;
 use crate::qos::Requested;
 use crate::session::{Service, Session, SessionCore, lock};
-use crate::time::Mono;
+use crate::time::{Mono, earliest};
 use crate::topic::TopicFilter;
-use crate::transport::{Event, Locator, Outbound, Transport, TransportTx};
-use crate::wire::{self, Frame, Room};
+use crate::transport::{Event, Locator, Transport, TransportTx};
+use crate::wire::{Frame, Room};
 
 /// A session's access to a ring, through any of its nodes. Clones are one client.
 ///
@@ -53,7 +53,7 @@ impl<T: Transport> Dht<T, OneHop> {
     /// # Errors
     /// [`ErrorKind::Timeout`] or [`ErrorKind::Unreachable`], naming the nodes that were asked.
     pub async fn members(&self) -> Result<Vec<Member>> {
-        match self.client.shell.ask(|core, now| core.members(now)).await? {
+        match self.client.shell.query(Query::Members).await? {
             Answer::Members(members) => Ok(members),
             _ => Err(unexpected()),
         }
@@ -65,7 +65,8 @@ impl<T: Transport> Dht<T, OneHop> {
     /// As for [`members`](Self::members). A filter with wildcards asks every member; those that did not answer are named in
     /// [`Offers::unanswered`].
     pub async fn lookup(&self, filter: &TopicFilter, requested: Option<&Requested>) -> Result<Offers> {
-        match self.client.shell.ask(|core, now| core.lookup(now, filter.clone(), requested.cloned())).await? {
+        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned() };
+        match self.client.shell.query(query).await? {
             Answer::Offers(offers) => Ok(offers),
             _ => Err(unexpected()),
         }
@@ -97,11 +98,41 @@ impl<T: Transport, P: RingProtocol> fmt::Debug for Dht<T, P> {
 pub(super) struct ClientShell<Tx> {
     session: Arc<SessionCore<Tx>>,
     state: Mutex<State>,
+    /// What is asked when the driver has its turn. As many as there are callers that wait.
+    queries: Mutex<Vec<(Query, oneshot::Sender<Result<Answer>>)>>,
 }
+
+/// Wakes the driver when it is dropped.
+struct Wake<'a, Tx: TransportTx>(&'a SessionCore<Tx>);
+
+impl<Tx: TransportTx> Drop for Wake<'_, Tx> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+/// A question that changes nothing.
+enum Query {
+    Lookup { filter: TopicFilter, requested: Option<Requested> },
+    Members,
+}
+
+impl Query {
+    fn ask(self, core: &mut ClientCore, now: Mono) -> RequestId {
+        match self {
+            Self::Lookup { filter, requested } => core.lookup(now, filter, requested),
+            Self::Members => core.members(now),
+        }
+    }
+}
+
+/// Who waits for an answer, and the answer.
+type Answered = (oneshot::Sender<Result<Answer>>, Result<Answer>);
 
 struct State {
     core: ClientCore,
     waiting: HashMap<RequestId, oneshot::Sender<Result<Answer>>>,
+    answered: Vec<Answered>,
     introductions: Introductions,
     /// Makes and ends connections.
     connecting: Option<JoinHandle<()>>,
@@ -116,11 +147,13 @@ impl<Tx: TransportTx> ClientShell<Tx> {
             let state = State {
                 core: ClientCore::new(ClientConfig::default(), Vec::new()),
                 waiting: HashMap::new(),
+                answered: Vec::new(),
                 introductions: Introductions::default(),
                 connecting: None,
                 foreign: None,
             };
-            let shell = Arc::new(Self { session: session.clone(), state: Mutex::new(state) });
+            let (session, queries) = (session.clone(), Mutex::default());
+            let shell = Arc::new(Self { session, state: Mutex::new(state), queries });
             new = Some(shell.clone());
             shell
         };
@@ -145,32 +178,81 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     /// Asks something and waits for the answer. A cancelled call is still answered, to nobody.
     async fn ask(&self, ask: impl FnOnce(&mut ClientCore, Mono) -> RequestId) -> Result<Answer> {
         let (sender, receiver) = oneshot::channel();
-        {
-            let mut state = lock(&self.state);
-            // Under the lock: a close that comes later finds this one waiting.
-            self.session.check_open()?;
-            if let Some(foreign) = &state.foreign {
-                return Err(self.session.foreign(foreign));
-            }
-            let request = ask(&mut state.core, self.session.clock.now());
-            state.waiting.insert(request, sender);
-            self.run_actions(&mut state);
+        self.ask_now(lock(&self.state), ask, sender)?;
+        answer_of(receiver).await
+    }
+
+    /// As [`ask`](Self::ask), of a question that any node answers, and that changes nothing.
+    ///
+    /// A lone question is sent at once. While others are unanswered it waits for the tasks that are ready by now, so that
+    /// what they ask travels together; the first of them sees to that.
+    async fn query(&self, query: Query) -> Result<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(wake) = self.submit(query, sender)? {
+            // Cancelled or not, it wakes the driver for all.
+            tokio::task::yield_now().await;
+            drop(wake);
         }
-        self.session.wake();
-        receiver.await.unwrap_or_else(|_| Err(ErrorKind::Closed { what: "ring client" }.into()))
+        answer_of(receiver).await
+    }
+
+    /// Asks at once, or leaves the question to the driver; then the first says when that is to have its turn.
+    fn submit(&self, query: Query, sender: oneshot::Sender<Result<Answer>>) -> Result<Option<Wake<'_, Tx>>> {
+        if let Ok(state) = self.state.try_lock()
+            && state.waiting.is_empty()
+        {
+            return self.ask_now(state, |core, now| query.ask(core, now), sender).map(|()| None);
+        }
+        let mut queries = lock(&self.queries);
+        self.session.check_open()?;
+        queries.push((query, sender));
+        Ok((queries.len() == 1).then_some(Wake(&self.session)))
+    }
+
+    fn ask_now(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        ask: impl FnOnce(&mut ClientCore, Mono) -> RequestId,
+        sender: oneshot::Sender<Result<Answer>>,
+    ) -> Result<()> {
+        // Under the lock: a close that comes later finds this one waiting.
+        self.session.check_open()?;
+        if let Some(foreign) = &state.foreign {
+            return Err(self.session.foreign(foreign));
+        }
+        let request = ask(&mut state.core, self.session.clock.now());
+        state.waiting.insert(request, sender);
+        self.run_actions(&mut state);
+        let due = state.core.poll_timeout();
+        answer(state);
+        self.session.wake_by(due);
+        Ok(())
+    }
+
+    /// Asks what has been waiting for the driver.
+    fn ask_queries(&self, now: Mono, state: &mut State) {
+        let queries = std::mem::take(&mut *lock(&self.queries));
+        for (query, sender) in queries {
+            if let Some(foreign) = &state.foreign {
+                state.answered.push((sender, Err(self.session.foreign(foreign))));
+                continue;
+            }
+            let request = query.ask(&mut state.core, now);
+            state.waiting.insert(request, sender);
+        }
     }
 
     fn run_actions(&self, state: &mut State) {
         while let Some(action) = state.core.poll_action() {
             match action {
-                ClientAction::Send { to, message } => match wire::encode_control(Room::DhtNode, &message) {
-                    Ok(payload) => self.session.post(Outbound::peer(to, payload)),
-                    Err(error) => tracing::warn!(%to, %error, "could not encode a message"),
-                },
-                ClientAction::Complete { request, result } => {
-                    if let Some(waiting) = state.waiting.remove(&request) {
-                        drop(waiting.send(result));
+                ClientAction::Send { to, message } => {
+                    if let Err(error) = self.session.post_control(&to, Room::DhtNode, &message) {
+                        tracing::warn!(%to, %error, "could not encode a message");
                     }
+                }
+                ClientAction::Complete { request, result } => {
+                    let waiting = state.waiting.remove(&request);
+                    state.answered.extend(waiting.map(|waiting| (waiting, result)));
                 }
                 ClientAction::Event { registration, event } => self.introduce(state, registration, event),
             }
@@ -225,28 +307,55 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         }
     }
 
+    fn on_read(&self) {
+        answer(lock(&self.state));
+    }
+
     fn on_event(&self, now: Mono, event: &Event) {
         if let Event::PeerDown(peer) = event {
             let mut state = lock(&self.state);
             state.core.peer_down(now, peer);
             self.run_actions(&mut state);
+            answer(state);
         }
     }
 
     fn on_timeout(&self, now: Mono) -> Option<Mono> {
         let mut state = lock(&self.state);
+        self.ask_queries(now, &mut state);
         if state.core.poll_timeout().is_some_and(|at| at <= now) {
             state.core.handle_timeout(now);
         }
         self.run_actions(&mut state);
         state.introductions.handle_timeout(now);
         self.connect(&mut state);
-        crate::time::earliest(state.core.poll_timeout(), state.introductions.poll_timeout())
+        let due = earliest(state.core.poll_timeout(), state.introductions.poll_timeout());
+        answer(state);
+        due
     }
 
     fn on_close(&self, _now: Mono) {
+        let mut state = lock(&self.state);
         // Dropping the senders tells those who wait.
-        lock(&self.state).waiting.clear();
+        state.waiting.clear();
+        lock(&self.queries).clear();
+        answer(state);
+    }
+}
+
+async fn answer_of(receiver: oneshot::Receiver<Result<Answer>>) -> Result<Answer> {
+    receiver.await.unwrap_or_else(|_| Err(ErrorKind::Closed { what: "ring client" }.into()))
+}
+
+/// Wakes those who have an answer. Not under the lock: the first thing that they want may be to ask again.
+fn answer(mut state: MutexGuard<'_, State>) {
+    if state.answered.is_empty() {
+        return;
+    }
+    let answered = std::mem::take(&mut state.answered);
+    drop(state);
+    for (waiting, result) in answered {
+        drop(waiting.send(result));
     }
 }
 

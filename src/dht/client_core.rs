@@ -263,10 +263,10 @@ impl ClientCore {
             match body {
                 ReplyBody::Stored(stored) => return self.handle_stored(now, from, reply.id, stored),
                 ReplyBody::Refused(refusal) => return self.handle_refusal(now, reply.id, refusal),
-                ReplyBody::Offers(part) => {
-                    let whole = offers.get_or_insert_with(|| Offers { found: Vec::new(), ..part.clone() });
-                    whole.found.extend(part.found);
-                }
+                ReplyBody::Offers(part) => match &mut offers {
+                    None => offers = Some(part),
+                    Some(Offers { found, .. }) => found.extend(part.found),
+                },
                 ReplyBody::Members(part) => members.get_or_insert_with(Vec::new).extend(part),
             }
         }

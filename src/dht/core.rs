@@ -174,7 +174,10 @@ impl NodeCore {
         match body {
             RequestBody::Put(record) => self.registry.put(now, &self.view, record, reply_to),
             RequestBody::Lookup { filter, requested } => {
-                let found = self.registry.offers(&self.view, &filter, requested.as_deref());
+                let found = match filter.as_topic() {
+                    Some(topic) => self.registry.offers_on(&topic, requested.as_deref()),
+                    None => self.registry.offers(&self.view, &filter, requested.as_deref()),
+                };
                 self.answer_lookup(&reply_to, found, Vec::new());
             }
             RequestBody::Members => self.answer_members(&reply_to),

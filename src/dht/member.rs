@@ -8,15 +8,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::serde_as_text;
 use crate::transport::Locator;
 
 /// The longest node name, in bytes.
 pub const MAX_NODE_NAME_LEN: usize = 255;
 
 /// The name of a ring node. Placement depends on the names of the members and on nothing else.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName(Arc<str>);
+
+serde_as_text!(NodeName, "a node's name");
 
 impl NodeName {
     /// Checks and takes a name.

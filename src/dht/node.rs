@@ -18,8 +18,8 @@ use super::protocol::{OneHop, RingProtocol};
 use crate::error::{ErrorKind, Result};
 use crate::session::{Service, Session, SessionCore, lock};
 use crate::time::{Mono, Timestamp};
-use crate::transport::{Event, Locator, Outbound, Transport, TransportTx};
-use crate::wire::{self, Frame, Room};
+use crate::transport::{Event, Locator, Transport, TransportTx};
+use crate::wire::{Frame, Room};
 
 /// The most events that a listener may fall behind.
 const EVENTS: usize = 1024;
@@ -234,7 +234,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
     fn run_actions(&self, core: &mut NodeCore) {
         while let Some(action) = core.poll_action() {
             match action {
-                Action::Send { to, message } => self.send(to, &message),
+                Action::Send { to, message } => self.send(&to, &message),
                 Action::Member(event) => {
                     tracing::info!(node = %core.me().name, ?event, "membership");
                     self.tell(NodeEvent::Member(event));
@@ -250,14 +250,13 @@ impl<Tx: TransportTx> NodeShell<Tx> {
         }
     }
 
-    fn send(&self, to: Locator, message: &Message) {
+    fn send(&self, to: &Locator, message: &Message) {
         let room = match message {
             Message::Reply(_) | Message::Matches(_) => Room::DhtClient,
             _ => Room::DhtNode,
         };
-        match wire::encode_control(room, message) {
-            Ok(payload) => self.session.post(Outbound::peer(to, payload)),
-            Err(error) => tracing::warn!(%to, %error, "could not encode a message"),
+        if let Err(error) = self.session.post_control(to, room, message) {
+            tracing::warn!(%to, %error, "could not encode a message");
         }
     }
 

@@ -195,9 +195,20 @@ impl Registry {
         filter: &TopicFilter,
         requested: Option<&Requested>,
     ) -> Vec<FoundOffer> {
+        if let Some(topic) = filter.as_topic() {
+            let mine = view.is_owner(&self.me.name, topic.as_str());
+            return if mine { self.offers_on(&topic, requested) } else { Vec::new() };
+        }
+        let found = |record| matching::found(record, requested, &self.me);
         let mine = |topic: &&Topic| filter.matches(topic) && view.is_owner(&self.me.name, topic.as_str());
         let records = self.table.topics().filter(mine).flat_map(|topic| self.table.offers(topic));
-        records.filter_map(|record| matching::found(record, requested, &self.me)).collect()
+        records.filter_map(found).collect()
+    }
+
+    /// The offers on a topic that this node is responsible for.
+    pub(crate) fn offers_on(&self, topic: &Topic, requested: Option<&Requested>) -> Vec<FoundOffer> {
+        let offers = self.table.offers(topic);
+        offers.filter_map(|record| matching::found(record, requested, &self.me)).collect()
     }
 
     /// Whether nothing waits to be copied to another node.

@@ -69,7 +69,7 @@ impl Encoding {
     pub fn encode<M: Serialize + ?Sized>(self, value: &M, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
         let outcome: Result<(), Box<dyn std::error::Error + Send + Sync>> = match self {
-            Self::Postcard => postcard::to_io(value, &mut *out).map(drop).map_err(Into::into),
+            Self::Postcard => postcard::serialize_with_flavor(value, Append(out)).map_err(Into::into),
             Self::Json => serde_json::to_writer(&mut *out, value).map_err(Into::into),
             Self::Raw => value.serialize(raw::RawSerializer::new(out)).map_err(Into::into),
         };
@@ -105,5 +105,26 @@ impl Encoding {
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Lets postcard append in whole slices; its own adapters go byte by byte.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }

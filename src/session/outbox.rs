@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
+use super::gather::Gather;
+use crate::error::Result;
 use crate::transport::{Destination, Locator, Outbound, TransportTx, TrySendError};
+use crate::wire::Room;
 
 /// The most messages that wait; the protocols above repeat what matters.
 const OUTBOX: usize = 8192;
@@ -24,6 +28,7 @@ const MAX_SLOW: usize = 1024;
 
 /// The producer side.
 pub(super) struct Outbox {
+    gather: Gather,
     queue: mpsc::Sender<Outbound>,
     waiting: Arc<Waiting>,
 }
@@ -48,13 +53,47 @@ pub(super) fn new<Tx: TransportTx>(tx: Tx) -> (Outbox, OutboxTask<Tx>) {
     let (sender, receiver) = mpsc::channel(OUTBOX);
     let waiting = Arc::new(Waiting::default());
     (
-        Outbox { queue: sender, waiting: waiting.clone() },
+        Outbox {
+            gather: Gather::new(tx.capabilities().max_payload),
+            queue: sender,
+            waiting: waiting.clone(),
+        },
         OutboxTask { tx, queue: receiver, waiting, slow: HashMap::new() },
     )
 }
 
 impl Outbox {
+    /// What is posted to one peer from now on may be gathered.
+    pub(super) fn hold(&self) {
+        self.gather.hold();
+    }
+
+    /// Sends what was gathered.
+    pub(super) fn flush<Tx: TransportTx>(&self, tx: &Tx) {
+        self.gather.flush(|outbound| self.send(tx, outbound));
+    }
+
+    /// Ends [`hold`](Self::hold).
+    pub(super) fn release<Tx: TransportTx>(&self, tx: &Tx) {
+        self.gather.release(|outbound| self.send(tx, outbound));
+    }
+
     pub(super) fn post<Tx: TransportTx>(&self, tx: &Tx, outbound: Outbound) {
+        self.gather.post(outbound, |outbound| self.send(tx, outbound));
+    }
+
+    /// As [`post`](Self::post), of a message that is not encoded yet.
+    pub(super) fn post_control<Tx: TransportTx, M: Serialize>(
+        &self,
+        tx: &Tx,
+        to: &Locator,
+        room: Room,
+        message: &M,
+    ) -> Result<()> {
+        self.gather.post_control(to, room, message, |outbound| self.send(tx, outbound))
+    }
+
+    fn send<Tx: TransportTx>(&self, tx: &Tx, outbound: Outbound) {
         // While something waits, what follows waits behind it: order is kept.
         let busy = if self.waiting.messages.load(Ordering::Acquire) == 0 {
             match tx.try_send(outbound) {
@@ -80,7 +119,8 @@ impl Outbox {
     }
 
     /// Waits until nothing waits, at most this long.
-    pub(super) async fn drained(&self, deadline: Duration) {
+    pub(super) async fn drained<Tx: TransportTx>(&self, tx: &Tx, deadline: Duration) {
+        self.flush(tx);
         let drained = async {
             loop {
                 let empty = self.waiting.empty.notified();

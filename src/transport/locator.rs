@@ -4,9 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::serde_as_text;
 
 /// The longest locator, in bytes.
 pub const MAX_LOCATOR_LEN: usize = 255;
@@ -15,9 +14,10 @@ pub const MAX_LOCATOR_LEN: usize = 255;
 ///
 /// The part before the first colon is the scheme; what follows it is the transport's own affair, so that records
 /// about peers do not depend on the transport.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locator(Arc<str>);
+
+serde_as_text!(Locator, "a locator");
 
 impl Locator {
     /// Checks and takes a locator.
@@ -66,11 +66,18 @@ fn check(text: &str) -> Result<(), &'static str> {
         Err("its scheme is not made of letters, digits, '+', '-' and '.'")
     } else if rest.is_empty() {
         Err("nothing follows its scheme")
-    } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    } else if has_blanks(text) {
         Err("it holds white space or a control character")
     } else {
         Ok(())
     }
+}
+
+fn has_blanks(text: &str) -> bool {
+    if text.is_ascii() {
+        return text.bytes().any(|byte| byte <= b' ' || byte == 0x7F);
+    }
+    text.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
 impl FromStr for Locator {

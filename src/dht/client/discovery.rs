@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::{ClientShell, Dht};
+use super::{ClientShell, Dht, answer};
 use crate::dht::client_core::{Answer, ClientCore, MatchEvent as RegistryEvent};
 use crate::dht::record::{Interest, Registration, Route};
 use crate::error::Result;
@@ -109,7 +109,7 @@ impl<Tx: TransportTx> Drop for Announced<Tx> {
         if tokio::runtime::Handle::try_current().is_ok() {
             shell.connect(&mut state);
         }
-        drop(state);
+        answer(state);
         shell.session.wake();
     }
 }

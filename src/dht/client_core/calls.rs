@@ -1,11 +1,10 @@
 //! Requests on their way: to one node after another until one answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::dht::message::{ReplyBody, RequestBody, RequestId};
 use crate::dht::parts::Assembly;
-use crate::dht::schedule::Schedule;
 use crate::error::{Error, ErrorKind};
 use crate::message::EntityId;
 use crate::time::Mono;
@@ -42,6 +41,8 @@ pub(super) struct Call {
     pub(super) refused: bool,
     rounds: u32,
     assembly: Assembly<ReplyBody>,
+    /// Its entry in the schedule.
+    scheduled: Option<Mono>,
 }
 
 impl Call {
@@ -57,6 +58,7 @@ impl Call {
             refused: false,
             rounds: 0,
             assembly: Assembly::default(),
+            scheduled: None,
         }
     }
 
@@ -121,18 +123,19 @@ impl Call {
     }
 }
 
-/// All calls by number.
+/// All calls by number. Lookups come by the hundred thousand a second, so that each is scheduled once and kept in no more
+/// maps than it takes.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     by_id: BTreeMap<RequestId, Call>,
-    schedule: Schedule<RequestId>,
+    by_time: BTreeSet<(Mono, RequestId)>,
     count: RequestId,
 }
 
 impl Calls {
+    /// Takes a new call. It is in nobody's way until it is [rescheduled](Self::reschedule).
     pub(super) fn insert(&mut self, call: Call) -> RequestId {
         self.count += 1;
-        self.schedule.set(self.count, call.due_at());
         self.by_id.insert(self.count, call);
         self.count
     }
@@ -147,14 +150,18 @@ impl Calls {
     }
 
     pub(super) fn remove(&mut self, id: RequestId) -> Option<Call> {
-        self.schedule.clear(id);
-        self.by_id.remove(&id)
+        let call = self.by_id.remove(&id)?;
+        if let Some(at) = call.scheduled {
+            self.by_time.remove(&(at, id));
+        }
+        Some(call)
     }
 
     /// The times of a call have changed.
     pub(super) fn reschedule(&mut self, id: RequestId) {
-        if let Some(call) = self.by_id.get(&id) {
-            self.schedule.set(id, call.due_at());
+        if let Some(call) = self.by_id.get_mut(&id) {
+            let at = call.due_at();
+            schedule(&mut self.by_time, id, call, at);
         }
     }
 
@@ -163,17 +170,35 @@ impl Calls {
         for (id, call) in &mut self.by_id {
             if call.at.as_ref() == Some(node) {
                 call.next_attempt = now;
-                self.schedule.set(*id, now);
+                schedule(&mut self.by_time, *id, call, now);
             }
         }
     }
 
     /// Takes the calls that have to be looked at out of the schedule.
     pub(super) fn due(&mut self, now: Mono) -> Vec<RequestId> {
-        self.schedule.take_due(now)
+        let mut due = Vec::new();
+        while let Some((at, id)) = self.by_time.first().copied().filter(|(at, _)| *at <= now) {
+            self.by_time.remove(&(at, id));
+            if let Some(call) = self.by_id.get_mut(&id) {
+                call.scheduled = None;
+                due.push(id);
+            }
+        }
+        due
     }
 
     pub(super) fn next(&self) -> Option<Mono> {
-        self.schedule.next()
+        self.by_time.first().map(|(at, _)| *at)
     }
+}
+
+fn schedule(by_time: &mut BTreeSet<(Mono, RequestId)>, id: RequestId, call: &mut Call, at: Mono) {
+    if let Some(before) = call.scheduled.replace(at) {
+        if before == at {
+            return;
+        }
+        by_time.remove(&(before, id));
+    }
+    by_time.insert((at, id));
 }

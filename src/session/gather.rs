@@ -1,0 +1,256 @@
+//! Messages for one peer that travel together, while there is more to do than to send them.
+//!
+//! The driver [holds](Gather::hold) what is posted while it hands out what it has read, and while those whom that has woken
+//! have their turn; then it lets go. No clock is involved, and what is posted at any other time is sent at once.
+
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use super::lock;
+use crate::error::Result;
+use crate::transport::{Destination, Locator, Outbound};
+use crate::wire::{self, BundleBuilder, MAX_BUNDLE_LEN, Room};
+
+/// A bundle of so many messages is not held any longer: the peer can begin with them while others gather.
+const ENOUGH: usize = 32;
+/// Messages over so many bytes travel alone: they gain nothing.
+const LARGE: usize = 4096;
+/// Bundles for so many peers gather at a time.
+const MAX_PEERS: usize = 64;
+
+/// What gathers now.
+#[derive(Debug)]
+pub(super) struct Gather {
+    /// The most bytes of a bundle.
+    limit: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    holding: bool,
+    bundles: Vec<(Locator, BundleBuilder)>,
+    /// Whose bundle grew last.
+    last: usize,
+    /// How long the last bundle was that was sent: the next may be as long.
+    length: usize,
+}
+
+impl Gather {
+    /// For a transport that takes payloads of up to `max_payload` bytes.
+    pub(super) fn new(max_payload: usize) -> Self {
+        Self { limit: max_payload.min(MAX_BUNDLE_LEN), held: Mutex::default() }
+    }
+
+    /// What is posted from now on is gathered.
+    pub(super) fn hold(&self) {
+        lock(&self.held).holding = true;
+    }
+
+    /// Hands what was gathered to `send`, and goes on gathering if it was.
+    pub(super) fn flush(&self, send: impl FnMut(Outbound)) {
+        lock(&self.held).flush(send);
+    }
+
+    /// Ends [`hold`](Self::hold), and hands what was gathered to `send`.
+    pub(super) fn release(&self, send: impl FnMut(Outbound)) {
+        // Under the lock: what is posted from now on comes after what was gathered.
+        let mut held = lock(&self.held);
+        held.flush(send);
+        held.holding = false;
+    }
+
+    /// Hands a message to `send`, now or later, after those for the same peer that went before.
+    pub(super) fn post(&self, outbound: Outbound, mut send: impl FnMut(Outbound)) {
+        let Destination::Peer(peer) = &outbound.to else { return send(outbound) };
+        let mut held = lock(&self.held);
+        if !held.holding {
+            drop(held);
+            return send(outbound);
+        }
+        if outbound.payload.len() <= LARGE && outbound.reliable {
+            let bundle = held.bundle(peer, &mut send);
+            if bundle.push(&outbound.payload, self.limit) {
+                return sent_if_enough(peer, bundle, send);
+            }
+            sent(peer, bundle, &mut send);
+            if bundle.push(&outbound.payload, self.limit) {
+                return;
+            }
+        } else if let Some(bundle) = held.find(peer) {
+            sent(peer, bundle, &mut send);
+        }
+        send(outbound);
+    }
+
+    /// As [`post`](Self::post), of a control message that is encoded where it is going to be sent from.
+    ///
+    /// # Errors
+    /// As [`wire::encode_control`]. Nothing is sent.
+    pub(super) fn post_control<M: Serialize>(
+        &self,
+        peer: &Locator,
+        room: Room,
+        message: &M,
+        mut send: impl FnMut(Outbound),
+    ) -> Result<()> {
+        let mut held = lock(&self.held);
+        if held.holding {
+            let bundle = held.bundle(peer, &mut send);
+            if bundle.push_control(room, message, self.limit)? {
+                sent_if_enough(peer, bundle, send);
+                return Ok(());
+            }
+            sent(peer, bundle, &mut send);
+        }
+        drop(held);
+        send(Outbound::peer(peer.clone(), wire::encode_control(room, message)?));
+        Ok(())
+    }
+}
+
+impl Held {
+    fn flush(&mut self, mut send: impl FnMut(Outbound)) {
+        for (peer, mut bundle) in self.bundles.drain(..) {
+            self.length = bundle.len();
+            sent(&peer, &mut bundle, &mut send);
+        }
+    }
+
+    /// A peer's bundle, a new one if there is none.
+    fn bundle(&mut self, peer: &Locator, send: impl FnMut(Outbound)) -> &mut BundleBuilder {
+        match self.position(peer) {
+            Some(at) => self.last = at,
+            None => {
+                if self.bundles.len() >= MAX_PEERS {
+                    self.flush(send);
+                }
+                self.last = self.bundles.len();
+                let room = self.length.max(256);
+                self.bundles.push((peer.clone(), BundleBuilder::with_capacity(room)));
+            }
+        }
+        &mut self.bundles[self.last].1
+    }
+
+    fn find(&mut self, peer: &Locator) -> Option<&mut BundleBuilder> {
+        let at = self.position(peer)?;
+        Some(&mut self.bundles[at].1)
+    }
+
+    fn position(&self, peer: &Locator) -> Option<usize> {
+        let is_last = self.bundles.get(self.last).is_some_and(|(other, _)| other == peer);
+        if is_last { Some(self.last) } else { self.bundles.iter().position(|(other, _)| other == peer) }
+    }
+}
+
+fn sent_if_enough(peer: &Locator, bundle: &mut BundleBuilder, send: impl FnMut(Outbound)) {
+    if bundle.count() >= ENOUGH {
+        sent(peer, bundle, send);
+    }
+}
+
+fn sent(peer: &Locator, bundle: &mut BundleBuilder, mut send: impl FnMut(Outbound)) {
+    let count = bundle.count();
+    if let Some(payload) = bundle.take() {
+        if count > 1 {
+            metrics::counter!("ringbus_bundles_sent_total").increment(1);
+            metrics::counter!("ringbus_bundled_messages_total").increment(count as u64);
+        }
+        send(Outbound::peer(peer.clone(), payload));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::wire::{Bundle, encode_control};
+
+    fn peer(number: usize) -> Locator {
+        Locator::new(format!("memory:{number}")).unwrap()
+    }
+
+    fn message(number: u16, filler: usize) -> Bytes {
+        encode_control(Room::DhtNode, &(number, vec![0u8; filler])).unwrap()
+    }
+
+    /// What was sent: to whom, and how many messages in one.
+    #[derive(Default)]
+    struct Sent(RefCell<Vec<(Locator, Vec<Bytes>)>>);
+
+    impl Sent {
+        fn take(&self, outbound: Outbound) {
+            let Destination::Peer(peer) = outbound.to else { panic!("to a topic") };
+            let messages = match Bundle::is_bundle(&outbound.payload) {
+                true => Bundle::parse(outbound.payload).unwrap().collect(),
+                false => vec![outbound.payload],
+            };
+            self.0.borrow_mut().push((peer, messages));
+        }
+
+        fn drain(&self) -> Vec<(Locator, Vec<Bytes>)> {
+            self.0.take()
+        }
+    }
+
+    #[test]
+    fn what_is_posted_alone_is_sent_at_once_and_what_is_held_travels_together() {
+        let (gather, sent) = (Gather::new(1 << 20), Sent::default());
+        let post = |number| gather.post(Outbound::peer(peer(1), message(number, 0)), |o| sent.take(o));
+        post(0);
+        assert_eq!(sent.drain(), [(peer(1), vec![message(0, 0)])]);
+        gather.hold();
+        post(1);
+        gather.post_control(&peer(1), Room::DhtNode, &(2u16, Vec::<u8>::new()), |o| sent.take(o)).unwrap();
+        gather.post(Outbound::peer(peer(2), message(3, 0)), |o| sent.take(o));
+        assert_eq!(sent.drain(), []);
+        gather.flush(|o| sent.take(o));
+        assert_eq!(
+            sent.drain(),
+            [(peer(1), vec![message(1, 0), message(2, 0)]), (peer(2), vec![message(3, 0)])]
+        );
+        post(4);
+        assert_eq!(sent.drain(), [], "still held");
+        gather.release(|o| sent.take(o));
+        post(5);
+        assert_eq!(sent.drain(), [(peer(1), vec![message(4, 0)]), (peer(1), vec![message(5, 0)])]);
+    }
+
+    #[test]
+    fn order_is_kept_whatever_the_sizes_and_bundles_are_bounded() {
+        let (limit, sent) = (20_000, Sent::default());
+        let gather = Gather::new(limit);
+        gather.hold();
+        let sizes = [0, 3000, LARGE, 10, 10, 15_000, 10, 4000, 4000, 4000, 4000, 4000, 4000, 0, 0];
+        let messages: Vec<Bytes> =
+            (0..300).map(|number| message(number, sizes[usize::from(number) % sizes.len()])).collect();
+        for message in &messages {
+            gather.post(Outbound::peer(peer(1), message.clone()), |o| {
+                assert!(o.payload.len() <= limit);
+                sent.take(o);
+            });
+        }
+        gather.release(|o| sent.take(o));
+        let sent = sent.drain();
+        assert!(sent.len() < messages.len() && sent.iter().all(|(_, messages)| messages.len() <= ENOUGH));
+        let received: Vec<Bytes> = sent.into_iter().flat_map(|(_, messages)| messages).collect();
+        assert_eq!(received, messages);
+    }
+
+    #[test]
+    fn no_more_peers_gather_than_are_remembered() {
+        let (gather, sent) = (Gather::new(1 << 20), Sent::default());
+        gather.hold();
+        for number in 0..=MAX_PEERS {
+            gather.post(Outbound::peer(peer(number), message(0, 0)), |o| sent.take(o));
+        }
+        assert_eq!(sent.drain().len(), MAX_PEERS);
+        gather.release(|o| sent.take(o));
+        assert_eq!(sent.drain(), [(peer(MAX_PEERS), vec![message(0, 0)])]);
+    }
+}
