@@ -35,6 +35,9 @@ const MAX_READERS: usize = 65_536;
 const MAX_REPAIR_FRAMES: usize = 1024;
 const MAX_REPAIR_BYTES: usize = 4 << 20;
 
+/// A batch of so many bytes costs little more to send than one that is full.
+const GROWN: usize = 16 << 10;
+
 /// What the shell is to do.
 #[derive(Debug)]
 pub(super) enum WriterAction {
@@ -184,6 +187,12 @@ impl WriterCore {
         self.passed = sealed.frame.header().end();
         self.remember(now, sealed.frame.clone(), sealed.newest);
         Some(sealed)
+    }
+
+    /// Whether the open batch is worth a frame even while more samples are coming.
+    #[inline]
+    pub(super) fn batch_has_grown(&self) -> bool {
+        self.open.len() >= GROWN || !self.batch_has_room()
     }
 
     /// Whether the open batch holds nothing.

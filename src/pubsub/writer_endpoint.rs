@@ -176,7 +176,12 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
         // A full batch has nothing to wait for but room; one that is not goes when all before it is gone.
         let most = if state.core.batch_has_room() { 1 } else { DEPTH };
-        if state.line == Line::Full || (state.line == Line::Busy && self.tx.backlog() >= most) {
+        let left_to_flusher = match state.line {
+            Line::Idle => false,
+            Line::Busy => !state.core.batch_has_grown() || self.tx.backlog() >= most,
+            Line::Full => true,
+        };
+        if left_to_flusher {
             return Ok(());
         }
         self.send_open(hub, state, most).map(drop).map_err(Refused::Failed)
