@@ -16,11 +16,22 @@ pub struct FrameBuilder {
     newest: Timestamp,
     /// What the transport wants before the frame in the same piece of memory.
     lead: Bytes,
+    /// The frame, but for what is staged.
     out: Vec<u8>,
+    /// Its end. Small samples are written here, where the processor has the memory at hand, and moved in one go: the frame's
+    /// buffer was last used by whoever sent it, on another core, and waiting for it line by line takes longer than the copy.
+    stage: Vec<u8>,
     pool: FramePool,
     /// How many bytes the last length took: the next one is likely to take as many.
     length_width: usize,
+    /// Whether the last sample was large: the next is likely to be, and has no use for the stage.
+    large: bool,
 }
+
+/// What is staged is moved when it is as long as this, in bytes.
+const STAGE: usize = 4096;
+/// Samples from this size on, in bytes, are not staged.
+const LARGE: usize = 1024;
 
 /// A finished frame.
 #[derive(Debug, Clone)]
@@ -49,7 +60,8 @@ impl FrameBuilder {
         pool: FramePool,
     ) -> Self {
         let header = DataHeader { encoding, writer, epoch, first, sent: Timestamp::from_nanos(0), count: 0 };
-        Self { header, newest: Timestamp::MIN, lead, out: Vec::new(), pool, length_width: 1 }
+        let (out, stage) = (Vec::new(), Vec::new());
+        Self { header, newest: Timestamp::MIN, lead, out, stage, pool, length_width: 1, large: false }
     }
 
     /// How many samples it holds.
@@ -61,7 +73,7 @@ impl FrameBuilder {
     /// Its present size in bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.out.len().saturating_sub(self.lead.len())
+        (self.out.len() + self.stage.len()).saturating_sub(self.lead.len())
     }
 
     /// Whether it holds no sample.
@@ -93,10 +105,15 @@ impl FrameBuilder {
         if self.is_empty() {
             self.begin(now);
         }
-        let start = self.out.len();
-        let payload_start = self.put_sample_head(source);
-        let written = write(&mut self.out).and_then(|()| {
-            let size = self.out.len() - payload_start;
+        if self.large || self.stage.len() >= STAGE {
+            self.unstage();
+        }
+        let sent = self.header.sent;
+        let into = if self.large { &mut self.out } else { &mut self.stage };
+        let start = into.len();
+        let payload_start = put_sample_head(into, self.length_width, sent, source);
+        let written = write(into).and_then(|()| {
+            let size = into.len() - payload_start;
             match u32::try_from(size) {
                 Ok(length) if size <= limit => Ok((size, length)),
                 _ => Err(ErrorKind::PayloadTooLarge { size, limit }.into()),
@@ -104,13 +121,14 @@ impl FrameBuilder {
         });
         match written {
             Ok((size, length)) => {
-                self.fill_length(start, length);
+                self.length_width = fill_length(into, start, self.length_width, length);
                 self.header.count += 1;
                 self.newest = self.newest.max(source);
+                self.large = size >= LARGE;
                 Ok(size)
             }
             Err(error) => {
-                self.out.truncate(start);
+                into.truncate(start);
                 Err(error)
             }
         }
@@ -128,10 +146,21 @@ impl FrameBuilder {
             return None;
         }
         let (header, lead) = (self.header, self.lead.len());
-        header.write(&mut self.out[lead..]);
+        // A frame that never left the stage is copied out of it.
+        let whole = if self.out.is_empty() { &mut self.stage } else { &mut self.out };
+        header.write(&mut whole[lead..]);
         self.header.first = header.end();
         self.header.count = 0;
-        let framed = self.pool.freeze(&mut self.out);
+        let framed = if self.out.is_empty() {
+            Bytes::copy_from_slice(&self.stage)
+        } else {
+            self.out.extend_from_slice(&self.stage);
+            self.pool.freeze(&mut self.out)
+        };
+        self.stage.clear();
+        if self.stage.capacity() > 2 * STAGE {
+            self.stage = Vec::new();
+        }
         let frame = DataFrame { header, bytes: framed.slice(lead..) };
         Some(Sealed { frame, framed, newest: self.newest })
     }
@@ -139,49 +168,59 @@ impl FrameBuilder {
     fn begin(&mut self, now: Timestamp) {
         self.header.sent = now;
         self.newest = Timestamp::MIN;
+        self.out.clear();
+        self.stage.clear();
+        self.stage.extend_from_slice(&self.lead);
+        self.stage.resize(self.lead.len() + DATA_HEADER_LEN, 0);
+    }
+
+    fn unstage(&mut self) {
         if self.out.capacity() == 0 {
             self.out = self.pool.buffer();
         }
-        self.out.clear();
-        self.out.extend_from_slice(&self.lead);
-        self.out.resize(self.lead.len() + DATA_HEADER_LEN, 0);
+        self.out.extend_from_slice(&self.stage);
+        self.stage.clear();
     }
+}
 
-    /// Everything before the payload, with room for its length; returns where the payload begins.
-    #[inline]
-    fn put_sample_head(&mut self, source: Timestamp) -> usize {
-        let mut head = [0; SAMPLE_OVERHEAD];
-        let mut at = self.length_width + 1;
-        let mut delta = zigzag(source.as_nanos().wrapping_sub(self.header.sent.as_nanos()));
-        while delta >= 0x80 {
-            head[at] = (delta & 0x7F) as u8 | 0x80;
-            delta >>= 7;
-            at += 1;
-        }
-        head[at] = delta as u8;
-        self.out.extend_from_slice(&head[..=at]);
-        self.out.len()
+/// Everything before the payload, with room for its length; returns where the payload begins.
+#[inline]
+fn put_sample_head(into: &mut Vec<u8>, length_width: usize, sent: Timestamp, source: Timestamp) -> usize {
+    let start = into.len();
+    let mut head = [0; SAMPLE_OVERHEAD];
+    let mut at = length_width + 1;
+    let mut delta = zigzag(source.as_nanos().wrapping_sub(sent.as_nanos()));
+    while delta >= 0x80 {
+        head[at] = (delta & 0x7F) as u8 | 0x80;
+        delta >>= 7;
+        at += 1;
     }
+    head[at] = delta as u8;
+    // All of it and then less is one store; a copy of unknown length would be a call.
+    into.extend_from_slice(&head);
+    into.truncate(start + at + 1);
+    into.len()
+}
 
-    /// Writes a length into the space that was left for it, shifting the payload only if the guess was too small.
-    #[inline]
-    fn fill_length(&mut self, start: usize, length: u32) {
-        let needed = varint_len(length);
-        if needed > self.length_width {
-            let extra = needed - self.length_width;
-            let end = self.out.len();
-            self.out.resize(end + extra, 0);
-            self.out.copy_within(start + self.length_width..end, start + needed);
-        }
-        let width = needed.max(self.length_width);
-        let mut rest = length;
-        for (index, byte) in self.out[start..start + width].iter_mut().enumerate() {
-            let more = if index + 1 < width { 0x80 } else { 0 };
-            *byte = (rest & 0x7F) as u8 | more;
-            rest >>= 7;
-        }
-        self.length_width = needed;
+/// Writes a length into the space that was left for it, shifting the payload only if the guess was too small. Returns how
+/// many bytes it needs.
+#[inline]
+fn fill_length(into: &mut Vec<u8>, start: usize, space: usize, length: u32) -> usize {
+    let needed = varint_len(length);
+    if needed > space {
+        let extra = needed - space;
+        let end = into.len();
+        into.resize(end + extra, 0);
+        into.copy_within(start + space..end, start + needed);
     }
+    let width = needed.max(space);
+    let mut rest = length;
+    for (index, byte) in into[start..start + width].iter_mut().enumerate() {
+        let more = if index + 1 < width { 0x80 } else { 0 };
+        *byte = (rest & 0x7F) as u8 | more;
+        rest >>= 7;
+    }
+    needed
 }
 
 fn zigzag(value: i64) -> u64 {
