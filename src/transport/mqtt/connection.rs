@@ -20,6 +20,10 @@ use crate::transport::under_way::Counted;
 /// Above this many bytes waiting to be written no more messages are encoded.
 const WRITE_HIGH_WATER: usize = 256 * 1024;
 
+/// A read of fewer bytes is acknowledged to the broker's system at once. A larger one fills segments, which nobody holds
+/// back.
+const SMALL_READ: usize = 4096;
+
 /// Why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
@@ -52,6 +56,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     decoder: Decoder,
     out: Outgoing,
+    /// A small read whose acknowledgement nothing that was written has carried.
+    unanswered: bool,
     /// How many bytes were ever written to the socket.
     written: u64,
     /// The messages in `out` of which it matters when they went out.
@@ -81,6 +87,7 @@ impl Connection {
             stream,
             decoder: Decoder::new(max_packet),
             out: Outgoing::default(),
+            unanswered: false,
             written: 0,
             unwritten: VecDeque::new(),
         };
@@ -114,12 +121,18 @@ impl Connection {
     /// Waits until something was read, if `read` is asked for, or until what waits to be written can be. `true` if
     /// something was read: one buffer at most. Cancel-safe.
     pub(super) async fn progress(&mut self, read: bool) -> Result<bool, ConnectionError> {
+        if std::mem::take(&mut self.unanswered) {
+            acknowledge(&self.stream);
+        }
         // Reading itself, rather than waiting until it is possible, saves the system call that would find nothing left.
         poll_fn(|context| {
             if read {
                 match pin!(self.stream.read_buf(self.decoder.buffer())).poll(context) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(ConnectionError::Ended)),
-                    Poll::Ready(count) => return Poll::Ready(count.map(|_| true).map_err(Into::into)),
+                    Poll::Ready(count) => {
+                        self.unanswered = count.as_ref().is_ok_and(|count| *count < SMALL_READ);
+                        return Poll::Ready(count.map(|_| true).map_err(Into::into));
+                    }
                     Poll::Pending => {}
                 }
             }
@@ -170,7 +183,10 @@ impl Connection {
     pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
         while !self.out.is_empty() {
             match self.out.write_with(|slices| self.stream.try_write_vectored(slices)) {
-                Ok(count) => self.written += count as u64,
+                Ok(count) => {
+                    self.written += count as u64;
+                    self.unanswered = false;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
@@ -194,4 +210,15 @@ impl Connection {
         while self.stream.read(&mut rest).await? > 0 {}
         Ok(())
     }
+}
+
+/// Tells the broker's system now that its bytes have come, not in up to 40 ms: a broker without TCP_NODELAY, as
+/// Mosquitto is by default, keeps its next small packet until then. The system forgets it with the next answer.
+fn acknowledge(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::net::sockopt::set_tcp_quickack(stream, true) {
+        tracing::trace!(%error, "acknowledgements stay delayed");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
