@@ -222,3 +222,49 @@ fn acknowledge(stream: &TcpStream) {
     #[cfg(not(target_os = "linux"))]
     let _ = stream;
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A broker with Nagle's algorithm that answers each ping twice, by two writes.
+    async fn echo(listener: TcpListener) -> io::Result<()> {
+        let (mut stream, _) = listener.accept().await?;
+        let (mut greeting, mut ping) = ([0; 256], [0; 2]);
+        assert!(stream.read(&mut greeting).await? > 0);
+        stream.write_all(&[0x20, 2, 0, 0]).await?;
+        while stream.read_exact(&mut ping).await.is_ok() {
+            stream.write_all(&[0xd0, 0]).await?;
+            stream.write_all(&[0xd0, 0]).await?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_small_packet_does_not_wait_for_a_delayed_acknowledgement() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = BrokerAddress { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+        let broker = tokio::spawn(echo(listener));
+        let (mut connection, _) = Connection::open(&address, &Connect::new("small"), 1024).await.unwrap();
+        let mut times = Vec::new();
+        for _ in 0..41 {
+            let asked = Instant::now();
+            connection.send(&Packet::PingReq).unwrap();
+            connection.flush().unwrap();
+            for _ in 0..2 {
+                while connection.next().unwrap().is_none() {
+                    connection.progress(true).await.unwrap();
+                }
+            }
+            times.push(asked.elapsed());
+        }
+        times.sort_unstable();
+        assert!(times[20] < Duration::from_millis(20), "{times:?}");
+        drop(connection);
+        broker.await.unwrap().unwrap();
+    }
+}
