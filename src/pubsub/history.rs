@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::FRAME_OVERHEAD;
 use crate::qos::History;
 use crate::time::Timestamp;
 use crate::wire::DataFrame;
@@ -25,7 +26,7 @@ impl HistoryCache {
     /// Appends a frame that follows all others, and whose newest source timestamp is `newest`.
     pub(super) fn push(&mut self, frame: DataFrame, newest: Timestamp) {
         self.samples += usize::from(frame.header().count);
-        self.bytes += frame.bytes().len();
+        self.bytes += bytes(&frame);
         self.frames.push_back(Kept { frame, newest });
     }
 
@@ -34,7 +35,7 @@ impl HistoryCache {
         self.samples
     }
 
-    /// Frame bytes kept.
+    /// What they take in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -66,10 +67,14 @@ impl HistoryCache {
                 break;
             }
             self.samples -= usize::from(kept.frame.header().count);
-            self.bytes -= kept.frame.bytes().len();
+            self.bytes -= bytes(&kept.frame);
             self.frames.pop_front();
         }
     }
+}
+
+fn bytes(frame: &DataFrame) -> usize {
+    FRAME_OVERHEAD + frame.bytes().len()
 }
 
 #[cfg(test)]
@@ -132,5 +137,16 @@ mod tests {
         frames(&[2, 3, 1]).into_iter().for_each(|frame| cache.push(frame.clone(), frame.newest()));
         cache.evict_while(|_, samples, _| samples > 4);
         assert_eq!((cache.samples(), cache.first(History::KeepAll)), (4, Some(3)));
+    }
+
+    #[test]
+    fn a_frame_counts_for_more_than_its_bytes() {
+        let mut cache = HistoryCache::default();
+        let frames = frames(&[1; 10]);
+        let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
+        frames.into_iter().for_each(|frame| cache.push(frame.clone(), frame.newest()));
+        assert_eq!(cache.bytes(), bytes + 10 * FRAME_OVERHEAD);
+        cache.evict_while(|_, _, _| true);
+        assert_eq!((cache.samples(), cache.bytes()), (0, 0));
     }
 }

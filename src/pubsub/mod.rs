@@ -38,6 +38,10 @@ use serde::Serialize;
 use crate::session::Session;
 use crate::transport::Transport;
 
+/// What a frame that is kept counts for besides its bytes, where bytes are bounded: about what managing it takes. Else
+/// many frames of one small sample each would take several times the bound.
+const FRAME_OVERHEAD: usize = 256;
+
 impl<T: Transport> Session<T> {
     /// Begins to describe a publisher of values of type `M` on a topic.
     pub fn publisher<M: Serialize>(&self, topic: impl AsRef<str>) -> PublisherBuilder<M, T> {

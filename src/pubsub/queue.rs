@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::FRAME_OVERHEAD;
 use crate::error::Result;
 use crate::message::{Encoding, Sample, SampleInfo};
 use crate::qos::{History, Overflow, ResourceLimits};
@@ -38,10 +39,11 @@ impl Chunk {
 
     /// What it keeps in memory: one unread sample keeps its whole frame.
     fn bytes(&self) -> usize {
-        match &self.content {
-            Content::Frame(samples) => samples.frame().bytes().len(),
-            Content::Plain(payload) => payload.as_ref().map_or(0, Bytes::len),
-        }
+        FRAME_OVERHEAD
+            + match &self.content {
+                Content::Frame(samples) => samples.frame().bytes().len(),
+                Content::Plain(payload) => payload.as_ref().map_or(0, Bytes::len),
+            }
     }
 
     /// Lets go of the frame once half of it or more is read or dropped: what is left gets a smaller one.
@@ -310,7 +312,8 @@ mod tests {
             assert_eq!(gave_way, GaveWay { replaced: COUNT as u64 - 1, over_limits: 0 });
         }
         assert_eq!((queue.samples, queue.bytes), (100, kept(&queue)));
-        assert!(queue.bytes < 100 * 128, "{} bytes for a hundred samples of sixteen", queue.bytes);
+        let most = 100 * (FRAME_OVERHEAD + 128);
+        assert!(queue.bytes < most, "{} bytes for a hundred samples of sixteen", queue.bytes);
         assert_eq!(numbers(&mut queue), [(COUNT as u64, COUNT as u64 - 1); 100]);
         assert_eq!((queue.samples, queue.bytes, queue.instances.len()), (0, 0, 0));
     }

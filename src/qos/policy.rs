@@ -166,13 +166,13 @@ pub enum DestinationOrder {
 pub struct ResourceLimits {
     /// The most samples kept.
     pub max_samples: usize,
-    /// The most payload bytes kept.
+    /// The most bytes kept: frames with their headers, and 256 bytes more for each of them, about what managing one takes.
     pub max_bytes: usize,
 }
 
 impl Default for ResourceLimits {
-    /// 65,536 samples, 256 MiB. DDS's own default is "unlimited"; every queue here is bounded.
+    /// 1,048,576 samples, 256 MiB. DDS's own default is "unlimited"; every queue here is bounded.
     fn default() -> Self {
-        Self { max_samples: 65_536, max_bytes: 256 << 20 }
+        Self { max_samples: 1 << 20, max_bytes: 256 << 20 }
     }
 }

@@ -199,7 +199,7 @@ mod tests {
         for requested in [
             Requested::default(),
             Requested::reliable().transient_local().exclusive().lease(SECOND).match_history(),
-            Requested::best_effort().keep_last(65_536),
+            Requested::best_effort().keep_last(1 << 20),
         ] {
             assert!(requested.validate().is_ok() && requested.supported().is_ok(), "{requested:?}");
         }
@@ -216,7 +216,7 @@ mod tests {
                 Offered::default().keep_last(9).resource_limits(limits(8, 1)),
                 vec!["resource-limits 8 samples", "history keep-last 9"],
             ),
-            (Offered::default().keep_last(u32::MAX), vec!["65536 samples", "keep-last 4294967295"]),
+            (Offered::default().keep_last(u32::MAX), vec!["1048576 samples", "keep-last 4294967295"]),
             (Offered::default().lease(Duration::ZERO), vec!["liveliness automatic with lease 0ns"]),
             (
                 Offered { partition: Partition(vec![String::new(); 33]), ..Offered::default() },

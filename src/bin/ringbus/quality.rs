@@ -23,7 +23,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "N")]
     keep_last: Option<u32>,
 
-    /// Keep all values, up to 65536 [default]
+    /// Keep all values, up to 1048576 [default]
     #[arg(long, conflicts_with = "keep_last")]
     keep_all: bool,
 

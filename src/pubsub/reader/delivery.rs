@@ -2,6 +2,7 @@
 
 use super::ReaderCore;
 use crate::message::EntityId;
+use crate::pubsub::FRAME_OVERHEAD;
 use crate::pubsub::proxy::WriterProxy;
 use crate::pubsub::queue::{Chunk, Content};
 use crate::qos::{Durability, Ownership, Reliability};
@@ -139,7 +140,7 @@ impl ReaderCore {
         }
         proxy.skip_until = None;
         proxy.unacknowledged += samples.remaining() as u64;
-        proxy.unacknowledged_bytes += samples.remaining_bytes();
+        proxy.unacknowledged_bytes += FRAME_OVERHEAD + samples.remaining_bytes();
         if self.requested.ownership == Ownership::Exclusive {
             let newest = samples.newest();
             let instance = self.instances.entry(topic.clone()).or_default();

@@ -20,6 +20,10 @@ use crate::transport::under_way::Counted;
 /// Above this many bytes waiting to be written no more messages are encoded.
 const WRITE_HIGH_WATER: usize = 256 * 1024;
 
+/// A read of fewer bytes is acknowledged to the broker's system at once. A larger one fills segments, which nobody holds
+/// back.
+const SMALL_READ: usize = 4096;
+
 /// Why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
@@ -52,6 +56,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     decoder: Decoder,
     out: Outgoing,
+    /// A small read whose acknowledgement nothing that was written has carried.
+    unanswered: bool,
     /// How many bytes were ever written to the socket.
     written: u64,
     /// The messages in `out` of which it matters when they went out.
@@ -81,6 +87,7 @@ impl Connection {
             stream,
             decoder: Decoder::new(max_packet),
             out: Outgoing::default(),
+            unanswered: false,
             written: 0,
             unwritten: VecDeque::new(),
         };
@@ -114,12 +121,18 @@ impl Connection {
     /// Waits until something was read, if `read` is asked for, or until what waits to be written can be. `true` if
     /// something was read: one buffer at most. Cancel-safe.
     pub(super) async fn progress(&mut self, read: bool) -> Result<bool, ConnectionError> {
+        if std::mem::take(&mut self.unanswered) {
+            acknowledge(&self.stream);
+        }
         // Reading itself, rather than waiting until it is possible, saves the system call that would find nothing left.
         poll_fn(|context| {
             if read {
                 match pin!(self.stream.read_buf(self.decoder.buffer())).poll(context) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(ConnectionError::Ended)),
-                    Poll::Ready(count) => return Poll::Ready(count.map(|_| true).map_err(Into::into)),
+                    Poll::Ready(count) => {
+                        self.unanswered = count.as_ref().is_ok_and(|count| *count < SMALL_READ);
+                        return Poll::Ready(count.map(|_| true).map_err(Into::into));
+                    }
                     Poll::Pending => {}
                 }
             }
@@ -170,7 +183,10 @@ impl Connection {
     pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
         while !self.out.is_empty() {
             match self.out.write_with(|slices| self.stream.try_write_vectored(slices)) {
-                Ok(count) => self.written += count as u64,
+                Ok(count) => {
+                    self.written += count as u64;
+                    self.unanswered = false;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
@@ -193,5 +209,62 @@ impl Connection {
         let mut rest = [0; 4096];
         while self.stream.read(&mut rest).await? > 0 {}
         Ok(())
+    }
+}
+
+/// Tells the broker's system now that its bytes have come, not in up to 40 ms: a broker without TCP_NODELAY, as
+/// Mosquitto is by default, keeps its next small packet until then. The system forgets it with the next answer.
+fn acknowledge(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::net::sockopt::set_tcp_quickack(stream, true) {
+        tracing::trace!(%error, "acknowledgements stay delayed");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A broker with Nagle's algorithm that answers each ping twice, by two writes.
+    async fn echo(listener: TcpListener) -> io::Result<()> {
+        let (mut stream, _) = listener.accept().await?;
+        let (mut greeting, mut ping) = ([0; 256], [0; 2]);
+        assert!(stream.read(&mut greeting).await? > 0);
+        stream.write_all(&[0x20, 2, 0, 0]).await?;
+        while stream.read_exact(&mut ping).await.is_ok() {
+            stream.write_all(&[0xd0, 0]).await?;
+            stream.write_all(&[0xd0, 0]).await?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_small_packet_does_not_wait_for_a_delayed_acknowledgement() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = BrokerAddress { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+        let broker = tokio::spawn(echo(listener));
+        let (mut connection, _) = Connection::open(&address, &Connect::new("small"), 1024).await.unwrap();
+        let mut times = Vec::new();
+        for _ in 0..41 {
+            let asked = Instant::now();
+            connection.send(&Packet::PingReq).unwrap();
+            connection.flush().unwrap();
+            for _ in 0..2 {
+                while connection.next().unwrap().is_none() {
+                    connection.progress(true).await.unwrap();
+                }
+            }
+            times.push(asked.elapsed());
+        }
+        times.sort_unstable();
+        assert!(times[20] < Duration::from_millis(20), "{times:?}");
+        drop(connection);
+        broker.await.unwrap().unwrap();
     }
 }
