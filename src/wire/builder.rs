@@ -17,6 +17,8 @@ pub struct FrameBuilder {
     /// What the transport wants before the frame in the same piece of memory.
     lead: Bytes,
     out: Vec<u8>,
+    /// Where the last whole sample ends: what lies behind was left by a value whose serialisation panicked.
+    end: usize,
     pool: FramePool,
     /// How many bytes the last length took: the next one is likely to take as many.
     length_width: usize,
@@ -49,7 +51,7 @@ impl FrameBuilder {
         pool: FramePool,
     ) -> Self {
         let header = DataHeader { encoding, writer, epoch, first, sent: Timestamp::from_nanos(0), count: 0 };
-        Self { header, newest: Timestamp::MIN, lead, out: Vec::new(), pool, length_width: 1 }
+        Self { header, newest: Timestamp::MIN, lead, out: Vec::new(), end: 0, pool, length_width: 1 }
     }
 
     /// How many samples it holds.
@@ -61,7 +63,7 @@ impl FrameBuilder {
     /// Its present size in bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.out.len().saturating_sub(self.lead.len())
+        self.end.saturating_sub(self.lead.len())
     }
 
     /// Whether it holds no sample.
@@ -93,7 +95,8 @@ impl FrameBuilder {
         if self.is_empty() {
             self.begin(now);
         }
-        let start = self.out.len();
+        self.out.truncate(self.end);
+        let start = self.end;
         let payload_start = self.put_sample_head(source);
         let written = write(&mut self.out).and_then(|()| {
             let size = self.out.len() - payload_start;
@@ -105,6 +108,7 @@ impl FrameBuilder {
         match written {
             Ok((size, length)) => {
                 self.fill_length(start, length);
+                self.end = self.out.len();
                 self.header.count += 1;
                 self.newest = self.newest.max(source);
                 Ok(size)
@@ -128,6 +132,8 @@ impl FrameBuilder {
             return None;
         }
         let (header, lead) = (self.header, self.lead.len());
+        self.out.truncate(self.end);
+        self.end = 0;
         header.write(&mut self.out[lead..]);
         self.header.first = header.end();
         self.header.count = 0;
@@ -145,6 +151,7 @@ impl FrameBuilder {
         self.out.clear();
         self.out.extend_from_slice(&self.lead);
         self.out.resize(self.lead.len() + DATA_HEADER_LEN, 0);
+        self.end = self.out.len();
     }
 
     /// Everything before the payload, with room for its length; returns where the payload begins.
