@@ -1,6 +1,6 @@
 //! A writer in its session: the state machine behind a lock, and the way of its frames into the transport.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -240,7 +240,11 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// Sends what has gathered as soon as the transport takes it, rather than when the link is idle.
     pub(super) fn hurry(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) -> Result<()> {
-        self.send_open(hub, lock(&self.state), usize::MAX).map(drop)
+        let state = lock(&self.state);
+        if state.closed {
+            return Err(closed());
+        }
+        self.send_open(hub, state, usize::MAX).map(drop)
     }
 
     /// Waits until a full batch can be sent.
@@ -414,9 +418,22 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             _ => {}
         }
         if !std::mem::replace(&mut state.has_flusher, true) {
-            tokio::spawn(self.clone().flush_on(hub.clone()));
+            let flusher = hub.core.runtime.spawn(self.clone().flush_while_open(hub.clone()));
+            // It cannot end before it gets the lock that is held here, unless the session's runtime is gone.
+            if flusher.is_finished() {
+                return give_up(hub, state);
+            }
         }
         self.work.notify_one();
+    }
+
+    /// Looks after the link as long as there is one. However that ends, nobody is left waiting.
+    async fn flush_while_open(self: Arc<Self>, hub: Arc<Hub<Tx>>) {
+        let _ends = Flusher { writer: &self, hub: &hub };
+        tokio::select! {
+            () = self.clone().flush_on(hub.clone()) => {}
+            () = hub.core.stopped() => {}
+        }
     }
 
     /// Waits for the link in the publisher's stead, and sends what has gathered meanwhile. It lives as long as the writer: one that comes
@@ -447,13 +464,12 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                     }
                 }
                 Line::Full => {
-                    hub.queueing.fetch_add(1, Ordering::AcqRel);
+                    let queueing = Queueing::begin(&hub.queueing);
                     let turn = hub.turn.lock().await;
                     if let Err(error) = self.send_patiently(&mut batch).await {
                         tracing::debug!(topic = %self.topic, %error, "could not send");
                     }
-                    drop(turn);
-                    hub.queueing.fetch_sub(1, Ordering::AcqRel);
+                    drop((turn, queueing));
                     batch.clear();
                     self.has_room(&hub);
                 }
@@ -532,6 +548,43 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         drop(state);
         events.into_iter().for_each(|event| self.events.push(event));
         lock(&self.state)
+    }
+}
+
+/// The flusher's task. It may be cancelled anywhere: with the session, or with the runtime.
+struct Flusher<'a, Tx: TransportTx> {
+    writer: &'a WriterEndpoint<Tx>,
+    hub: &'a Hub<Tx>,
+}
+
+impl<Tx: TransportTx> Drop for Flusher<'_, Tx> {
+    fn drop(&mut self) {
+        give_up(self.hub, &mut lock(&self.writer.state));
+        self.writer.end();
+    }
+}
+
+/// Counts a publisher among those that wait for room.
+struct Queueing<'a>(&'a AtomicUsize);
+
+impl<'a> Queueing<'a> {
+    fn begin(queueing: &'a AtomicUsize) -> Self {
+        queueing.fetch_add(1, Ordering::AcqRel);
+        Self(queueing)
+    }
+}
+
+impl Drop for Queueing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Nobody looks after the link any more: what was not sent is lost, and nothing is taken.
+fn give_up<Tx: TransportTx>(hub: &Hub<Tx>, state: &mut State) {
+    (state.closed, state.silent, state.refused) = (true, true, None);
+    if std::mem::replace(&mut state.line, Line::Idle) != Line::Idle {
+        hub.core.sending.send_modify(|sending| *sending -= 1);
     }
 }
 
