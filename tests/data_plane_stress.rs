@@ -1,9 +1,8 @@
 //! Many publishers and subscribers at once, with sizes, pauses and ways to publish drawn at random.
 //!
 //! A failing seed is printed; `RINGBUS_SEED=n cargo test --all-features --test data_plane_stress` runs that one alone. What
-//! is drawn replays, the timing of two sockets does not.
+//! is drawn replays, the timing of sockets does not.
 
-#![cfg(feature = "zmq")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +11,7 @@
     reason = "that is how tests fail, their helpers included"
 )]
 
+#[macro_use]
 mod support;
 
 use std::collections::HashMap;
@@ -23,12 +23,13 @@ use futures::FutureExt;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use ringbus::qos::{Offered, Requested, ResourceLimits};
-use ringbus::transport::ZmqTransport;
-use ringbus::{Encoding, ErrorKind, Publisher, Session, Subscriber};
-use support::{Zmq, connect, open, soon};
+use ringbus::transport::conformance::Harness;
+use ringbus::transport::{OpenOptions, Transport};
+use ringbus::{Encoding, ErrorKind, Publisher, Session, SessionOptions, Subscriber};
+use support::{connect, soon};
 
-type Writer = Publisher<Bytes, ZmqTransport>;
-type Reader = Subscriber<Bytes, ZmqTransport>;
+type Writer<T> = Publisher<Bytes, T>;
+type Reader<T> = Subscriber<Bytes, T>;
 
 const PUBLISHERS: usize = 8;
 const SUBSCRIBERS: usize = 8;
@@ -39,7 +40,7 @@ const LARGEST: usize = 100_000;
 async fn for_each_seed(name: &str, scenario: impl AsyncFn(u64)) {
     let seeds = match std::env::var("RINGBUS_SEED") {
         Ok(seed) => vec![seed.parse().expect("RINGBUS_SEED is a number")],
-        Err(_) => vec![1, 2, 3],
+        Err(_) => vec![1, 2, 3, 4],
     };
     for seed in seeds {
         if let Err(panic) = AssertUnwindSafe(scenario(seed)).catch_unwind().await {
@@ -77,7 +78,7 @@ async fn pause(draws: &mut SmallRng) {
 }
 
 /// Publishes one way or the other.
-async fn publish(publisher: &Writer, draws: &mut SmallRng, payload: &Bytes) {
+async fn publish<T: Transport>(publisher: &Writer<T>, draws: &mut SmallRng, payload: &Bytes) {
     if draws.random_bool(0.5) {
         match publisher.try_publish(payload) {
             Ok(()) => return,
@@ -87,12 +88,19 @@ async fn publish(publisher: &Writer, draws: &mut SmallRng, payload: &Bytes) {
     soon("room", publisher.publish(payload)).await.unwrap();
 }
 
+/// Two sessions that know each other, every other time with queues so short that the link is full all the time.
+async fn pair<H: Harness>(seed: u64, harness: &H) -> (Session<H::Transport>, Session<H::Transport>) {
+    support::log();
+    let queue = if seed.is_multiple_of(2) { OpenOptions::default().queue } else { 2 };
+    let options = SessionOptions { transport: OpenOptions { queue, ..OpenOptions::default() } };
+    let open = |name| Session::open_with(harness.endpoint(name), options.clone());
+    let (a, b) = (open("alpha").await.unwrap(), open("beta").await.unwrap());
+    connect(&a, &b).await;
+    (a, b)
+}
+
 /// Half of the publishers and subscribers in the one session, half in the other; every subscriber reads all.
-async fn crowd(
-    seed: u64,
-    a: &Session<ZmqTransport>,
-    b: &Session<ZmqTransport>,
-) -> (Vec<Writer>, Vec<Reader>) {
+async fn crowd<T: Transport>(seed: u64, a: &Session<T>, b: &Session<T>) -> (Vec<Writer<T>>, Vec<Reader<T>>) {
     let side = |who| if who % 2 == 0 { a } else { b };
     let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
     let mut draws = draws(seed, 0xBEE);
@@ -110,7 +118,7 @@ async fn crowd(
     for who in 0..PUBLISHERS {
         let offered = Offered::reliable().keep_all();
         let publisher = side(who).publisher(&format!("crowd/{who}")).encoding(Encoding::Raw).qos(offered);
-        let publisher: Writer = publisher.batch_bytes(draws.random_range(1..=100_000)).build().await.unwrap();
+        let publisher = publisher.batch_bytes(draws.random_range(1..=100_000)).build().await.unwrap();
         soon("matches", publisher.matched(SUBSCRIBERS)).await.unwrap();
         publishers.push(publisher);
     }
@@ -143,7 +151,13 @@ impl Seen {
 }
 
 /// Reads one way or the other; `false` if nothing is at hand or the session has ended.
-async fn read(subscriber: &mut Reader, seen: &mut Seen, seed: u64, batch: bool, wait: bool) -> bool {
+async fn read<T: Transport>(
+    subscriber: &mut Reader<T>,
+    seen: &mut Seen,
+    seed: u64,
+    batch: bool,
+    wait: bool,
+) -> bool {
     if batch {
         let batch = match wait {
             true => soon("a batch", subscriber.recv_batch()).await.unwrap(),
@@ -164,11 +178,9 @@ async fn read(subscriber: &mut Reader, seen: &mut Seen, seed: u64, batch: bool, 
     true
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_sample_arrives_once_and_in_order() {
+async fn every_sample_arrives_once_and_in_order<H: Harness>(harness: H) {
     for_each_seed("every_sample", async |seed| {
-        let (a, b) = (open(&Zmq, "alpha").await, open(&Zmq, "beta").await);
-        connect(&a, &b).await;
+        let (a, b) = pair(seed, &harness).await;
         let (publishers, subscribers) = crowd(seed, &a, &b).await;
         let mut tasks = Vec::new();
         for (who, mut subscriber) in subscribers.into_iter().enumerate() {
@@ -199,16 +211,16 @@ async fn every_sample_arrives_once_and_in_order() {
         for task in tasks {
             task.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         }
-        soon("the end", a.close(Duration::from_secs(5))).await.unwrap();
+        for session in [a, b] {
+            soon("the end", session.close(Duration::from_secs(5))).await.unwrap();
+        }
     })
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_a_flush_confirmed_is_missing() {
+async fn nothing_that_a_flush_confirmed_is_missing<H: Harness>(harness: H) {
     for_each_seed("nothing_that", async |seed| {
-        let (a, b) = (open(&Zmq, "alpha").await, open(&Zmq, "beta").await);
-        connect(&a, &b).await;
+        let (a, b) = pair(seed, &harness).await;
         let (publishers, subscribers) = crowd(seed, &a, &b).await;
         let (done, over) = tokio::sync::watch::channel(false);
         let mut writing = Vec::new();
@@ -275,6 +287,11 @@ async fn nothing_that_a_flush_confirmed_is_missing() {
             }
         }
         assert!(confirmed.iter().any(|count| *count > 0), "nothing was confirmed");
+        for session in [a, b] {
+            soon("the end", session.close(Duration::from_secs(5))).await.unwrap();
+        }
     })
     .await;
 }
+
+over_every_transport!(every_sample_arrives_once_and_in_order, nothing_that_a_flush_confirmed_is_missing);
