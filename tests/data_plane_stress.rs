@@ -117,7 +117,7 @@ async fn crowd<T: Transport>(seed: u64, a: &Session<T>, b: &Session<T>) -> (Vec<
     }
     for who in 0..PUBLISHERS {
         let offered = Offered::reliable().keep_all();
-        let publisher = side(who).publisher(&format!("crowd/{who}")).encoding(Encoding::Raw).qos(offered);
+        let publisher = side(who).publisher(format!("crowd/{who}")).encoding(Encoding::Raw).qos(offered);
         let publisher = publisher.batch_bytes(draws.random_range(1..=100_000)).build().await.unwrap();
         soon("matches", publisher.matched(SUBSCRIBERS)).await.unwrap();
         publishers.push(publisher);

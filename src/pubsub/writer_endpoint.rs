@@ -1,6 +1,8 @@
 //! A writer in its session: the state machine behind a lock, and the way of its frames into the transport.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod flusher;
+
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::time::{Mono, Stamper, Timestamp};
 use crate::topic::Topic;
 use crate::transport::{Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::DataFrame;
+use flusher::{Flusher, Queueing, give_up};
 
 /// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
 const DEPTH: usize = 8;
@@ -429,7 +432,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// Looks after the link as long as there is one. However that ends, nobody is left waiting.
     async fn flush_while_open(self: Arc<Self>, hub: Arc<Hub<Tx>>) {
-        let _ends = Flusher { writer: &self, hub: &hub };
+        let _ends = Flusher::new(&self, &hub);
         tokio::select! {
             () = self.clone().flush_on(hub.clone()) => {}
             () = hub.core.stopped() => {}
@@ -548,43 +551,6 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         drop(state);
         events.into_iter().for_each(|event| self.events.push(event));
         lock(&self.state)
-    }
-}
-
-/// The flusher's task. It may be cancelled anywhere: with the session, or with the runtime.
-struct Flusher<'a, Tx: TransportTx> {
-    writer: &'a WriterEndpoint<Tx>,
-    hub: &'a Hub<Tx>,
-}
-
-impl<Tx: TransportTx> Drop for Flusher<'_, Tx> {
-    fn drop(&mut self) {
-        give_up(self.hub, &mut lock(&self.writer.state));
-        self.writer.end();
-    }
-}
-
-/// Counts a publisher among those that wait for room.
-struct Queueing<'a>(&'a AtomicUsize);
-
-impl<'a> Queueing<'a> {
-    fn begin(queueing: &'a AtomicUsize) -> Self {
-        queueing.fetch_add(1, Ordering::AcqRel);
-        Self(queueing)
-    }
-}
-
-impl Drop for Queueing<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Nobody looks after the link any more: what was not sent is lost, and nothing is taken.
-fn give_up<Tx: TransportTx>(hub: &Hub<Tx>, state: &mut State) {
-    (state.closed, state.silent, state.refused) = (true, true, None);
-    if std::mem::replace(&mut state.line, Line::Idle) != Line::Idle {
-        hub.core.sending.send_modify(|sending| *sending -= 1);
     }
 }
 
