@@ -12,7 +12,7 @@ pub(crate) use stamper::Stamper;
 /// A point in wall-clock time: nanoseconds since the Unix epoch, UTC; 1677 to 2262.
 ///
 /// Samples carry one as their source timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -66,41 +66,63 @@ impl Encoding {
     /// # Errors
     /// [`ErrorKind::Encode`] if the encoding cannot express the value (raw bytes of a struct, for instance); `out` is
     /// as it was.
+    #[inline]
     pub fn encode<M: Serialize + ?Sized>(self, value: &M, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
-        let outcome: Result<(), Box<dyn std::error::Error + Send + Sync>> = match self {
-            Self::Postcard => postcard::serialize_with_flavor(value, Append(out)).map_err(Into::into),
-            Self::Json => serde_json::to_writer(&mut *out, value).map_err(Into::into),
-            Self::Raw => value.serialize(raw::RawSerializer::new(out)).map_err(Into::into),
+        let refused = match self {
+            Self::Postcard => match postcard::serialize_with_flavor(value, Append(out)) {
+                Ok(()) => return Ok(()),
+                Err(error) => error.into(),
+            },
+            Self::Json => match serde_json::to_writer(&mut *out, value) {
+                Ok(()) => return Ok(()),
+                Err(error) => error.into(),
+            },
+            Self::Raw => match value.serialize(raw::RawSerializer::new(out)) {
+                Ok(()) => return Ok(()),
+                Err(error) => error.into(),
+            },
         };
-        outcome.map_err(|source| {
-            out.truncate(start);
-            Error::with_source(
-                ErrorKind::Encode { type_name: type_name::<M>(), encoding: self.name() },
-                source,
-            )
-        })
+        out.truncate(start);
+        Err(self.cannot_encode(type_name::<M>(), refused))
     }
 
     /// Decodes a payload; the value may borrow from it. Never panics.
     ///
     /// # Errors
     /// [`ErrorKind::Decode`] if the payload is not an `M`.
+    #[inline]
     pub fn decode<'a, M: Deserialize<'a>>(self, payload: &'a [u8]) -> Result<M> {
-        let outcome: Result<M, Box<dyn std::error::Error + Send + Sync>> = match self {
-            Self::Postcard => postcard::from_bytes(payload).map_err(Into::into),
-            Self::Json => serde_json::from_slice(payload).map_err(Into::into),
-            Self::Raw => {
-                M::deserialize(BorrowedBytesDeserializer::<raw::RawError>::new(payload)).map_err(Into::into)
-            }
+        let refused = match self {
+            Self::Postcard => match postcard::from_bytes(payload) {
+                Ok(value) => return Ok(value),
+                Err(error) => error.into(),
+            },
+            Self::Json => match serde_json::from_slice(payload) {
+                Ok(value) => return Ok(value),
+                Err(error) => error.into(),
+            },
+            Self::Raw => match M::deserialize(BorrowedBytesDeserializer::<raw::RawError>::new(payload)) {
+                Ok(value) => return Ok(value),
+                Err(error) => error.into(),
+            },
         };
-        outcome.map_err(|source| {
-            let kind =
-                ErrorKind::Decode { type_name: type_name::<M>(), encoding: self.name(), size: payload.len() };
-            Error::with_source(kind, source)
-        })
+        Err(self.cannot_decode(type_name::<M>(), payload.len(), refused))
+    }
+
+    // Apart, so that what is copied into every caller is short.
+    #[cold]
+    fn cannot_encode(self, type_name: &'static str, source: Source) -> Error {
+        Error::with_source(ErrorKind::Encode { type_name, encoding: self.name() }, source)
+    }
+
+    #[cold]
+    fn cannot_decode(self, type_name: &'static str, size: usize, source: Source) -> Error {
+        Error::with_source(ErrorKind::Decode { type_name, encoding: self.name(), size }, source)
     }
 }
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
 
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,11 +136,13 @@ struct Append<'a>(&'a mut Vec<u8>);
 impl postcard::ser_flavors::Flavor for Append<'_> {
     type Output = ();
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
         Ok(())
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         self.0.extend_from_slice(bytes);
         Ok(())

@@ -33,6 +33,7 @@ pub(super) struct RawSerializer<'a> {
 }
 
 impl<'a> RawSerializer<'a> {
+    #[inline]
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out, in_sequence: false }
     }
@@ -55,6 +56,7 @@ impl<'a> Serializer for RawSerializer<'a> {
     type SerializeStruct = Impossible<(), RawError>;
     type SerializeStructVariant = Impossible<(), RawError>;
 
+    #[inline]
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), RawError> {
         self.out.extend_from_slice(bytes);
         Ok(())

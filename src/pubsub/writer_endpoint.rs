@@ -497,6 +497,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     /// All that was sent has left: the open batch is next.
     fn gathered(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
         let mut state = lock(&self.state);
+        state.stamper.forget();
         if state.line != Line::Busy {
             return;
         }
@@ -558,7 +559,8 @@ impl State {
     /// The time for a sample: exact, unless samples come faster than they can be sent.
     #[inline]
     fn stamp(&mut self) -> Timestamp {
-        if self.line == Line::Idle { self.stamper.precise() } else { self.stamper.shared() }
+        // Only while the link is busy somebody comes by, the flusher, who ends the sharing.
+        if self.line == Line::Busy { self.stamper.shared() } else { self.stamper.precise() }
     }
 }
 
