@@ -246,7 +246,11 @@ async fn nothing_that_a_flush_confirmed_is_missing<H: Harness>(harness: H) {
                         }
                     }
                 }
-                let deadline = Duration::from_millis(draws.random_range(0..2_000));
+                // Whoever reads slowly holds this up: one publisher waits for that.
+                let deadline = match who {
+                    0 => support::PATIENCE,
+                    _ => Duration::from_millis(draws.random_range(0..2_000)),
+                };
                 match soon("the close", publisher.close(deadline)).await {
                     Ok(()) => confirmed = published,
                     Err(error) => assert!(matches!(error.kind(), ErrorKind::Timeout { .. }), "{error}"),
@@ -286,7 +290,7 @@ async fn nothing_that_a_flush_confirmed_is_missing<H: Harness>(harness: H) {
                 assert!(count >= *confirmed, "{count} of {confirmed} confirmed of publisher {publisher}");
             }
         }
-        assert!(confirmed.iter().any(|count| *count > 0), "nothing was confirmed");
+        assert_eq!(confirmed[0], SAMPLES);
         for session in [a, b] {
             soon("the end", session.close(Duration::from_secs(5))).await.unwrap();
         }
