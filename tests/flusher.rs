@@ -110,6 +110,28 @@ async fn a_session_is_gone_when_dropped_although_the_link_takes_nothing() {
     drop::<(_, _)>((deaf, unread));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_one_topic_is_stuck_on_carries_the_others() {
+    let network = Network::new();
+    let options = OpenOptions { queue: 2, ..OpenOptions::default() };
+    let (deaf, unread) = MemoryTransport::new(&network, "deaf").open(options).await.unwrap();
+    deaf.subscribe(&"stuck".parse().unwrap()).await.unwrap();
+    let (a, b) = (narrow(&network, "a").await, narrow(&network, "b").await);
+    let mut subscriber = subscriber(&b, "free").await;
+    let (stuck, free) = (publisher(&a, "stuck").await, publisher(&a, "free").await);
+    soon("a match", free.matched(1)).await.unwrap();
+    while stuck.try_publish(&7).is_ok() {}
+    let publishing = tokio::spawn(async move {
+        for number in 0..20_000 {
+            free.publish(&number).await.unwrap();
+        }
+        free
+    });
+    expect(&mut subscriber, 0..20_000).await;
+    soon("the flush", publishing.await.unwrap().flush()).await.unwrap();
+    drop((deaf, unread, stuck));
+}
+
 /// Panics half way through being serialised, if told to.
 struct Bomb(bool);
 

@@ -451,6 +451,9 @@ async fn a_small_queue_is_filled_again_as_it_is_read() {
         assert_eq!(sample.value().unwrap(), number);
     }
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?} were waited", begun.elapsed());
+    let read = tokio::time::Instant::now();
+    soon("the flush", publisher.flush()).await.unwrap();
+    assert!(read.elapsed() < Duration::from_millis(100), "{:?} for the acknowledgement", read.elapsed());
     let repaired = publisher.stats().repaired;
     assert!(repaired < 3 * 5_000, "{repaired} samples were sent again");
 }

@@ -27,6 +27,8 @@ use flusher::{Flusher, Queueing, give_up};
 
 /// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
 const DEPTH: usize = 8;
+/// So long a publisher that waits for room lets no other pass. A link that works has room sooner.
+const TURN: Duration = Duration::from_millis(50);
 /// A link that takes nothing for so long is spoken of.
 const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -467,18 +469,26 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                     }
                 }
                 Line::Full => {
-                    let queueing = Queueing::begin(&hub.queueing);
-                    let turn = hub.turn.lock().await;
-                    if let Err(error) = self.send_patiently(&mut batch).await {
+                    if let Err(error) = self.send_in_turn(&hub, &mut batch).await {
                         tracing::debug!(topic = %self.topic, %error, "could not send");
                     }
-                    drop((turn, queueing));
                     batch.clear();
                     self.has_room(&hub);
                 }
             }
             self.progress.notify_waiters();
         }
+    }
+
+    /// Sends when it is this publisher's turn. A turn ends: what holds this topic up need not hold up the others.
+    async fn send_in_turn(&self, hub: &Hub<Tx>, batch: &mut Vec<Outbound>) -> Result<()> {
+        let queueing = Queueing::begin(&hub.queueing);
+        let turn = hub.turn.lock().await;
+        let Ok(sent) = tokio::time::timeout(TURN, self.tx.send_batch(batch)).await else {
+            drop((turn, queueing));
+            return self.send_patiently(batch).await;
+        };
+        sent
     }
 
     /// Sends, however long it takes. That it takes long is not kept quiet: a transport does not say who holds it up.
