@@ -95,7 +95,7 @@ impl<M> Sample<M> {
     /// Decodes the payload.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] if the payload is not an `M` in its encoding. The sample is unchanged.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the payload is not an `M` in its encoding. The sample is unchanged.
     pub fn value<'a>(&'a self) -> Result<M>
     where
         M: Deserialize<'a>,
@@ -106,7 +106,7 @@ impl<M> Sample<M> {
     /// Decodes the payload as another type, one that borrows from it for instance (`&str`, `&[u8]`).
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] if the payload is not a `U` in its encoding. The sample is unchanged.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the payload is not a `U` in its encoding. The sample is unchanged.
     pub fn decode<'a, U: Deserialize<'a>>(&'a self) -> Result<U> {
         self.encoding.decode(&self.payload)
     }

@@ -105,6 +105,8 @@ impl<T: Transport> Session<T> {
             wake: Notify::new(),
             alarm: Alarm::default(),
             sending: watch::channel(0).0,
+            runtime: tokio::runtime::Handle::current(),
+            stopped: stopped.clone(),
         });
         tokio::spawn(outbox_task.run(stopped.clone()));
         tokio::spawn(driver::run(core.clone(), rx, looped_back, stopped));
@@ -240,6 +242,9 @@ pub(crate) struct SessionCore<Tx> {
     alarm: Alarm,
     /// How many publishers wait for the transport with samples that they have taken, and nodes hand over.
     pub(crate) sending: watch::Sender<usize>,
+    /// Where the session's own tasks run: publishers may live on other runtimes, or on a thread that has none.
+    pub(crate) runtime: tokio::runtime::Handle,
+    stopped: watch::Receiver<bool>,
 }
 
 impl<Tx: TransportTx> SessionCore<Tx> {
@@ -299,6 +304,12 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// Ends [`listen`](Self::listen).
     fn unlisten(&self, id: u64) {
         self.listeners.remove(id);
+    }
+
+    /// Waits until the session has closed or its last handle was dropped.
+    pub(crate) async fn stopped(&self) {
+        // An error says that the handle is gone.
+        drop(self.stopped.clone().wait_for(|stopped| *stopped).await);
     }
 
     /// A service's next deadline may have come closer: the driver asks again.

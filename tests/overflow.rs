@@ -430,3 +430,30 @@ async fn a_busy_link_drops_the_oldest_of_a_keep_last_history() {
     let (sent, received) = over_a_slow_link(offered, Requested::reliable()).await;
     assert_eq!((sent.published, sent.link_busy), (FLOOD + 1, received.lost));
 }
+
+/// Time is the runtime's own: it passes only where somebody waits for a timer.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_small_queue_is_filled_again_as_it_is_read() {
+    let network = Network::new();
+    let open = |name| Session::open(MemoryTransport::new(&network, name));
+    let (a, b) = (open("a").await.unwrap(), open("b").await.unwrap());
+    let requested = Requested::reliable().keep_all().resource_limits(FEW);
+    let mut subscriber = b.subscriber::<u64>("flow").qos(requested).build().await.unwrap();
+    let offered = Offered::reliable().keep_all();
+    let publisher = a.publisher::<u64>("flow").qos(offered).batch_samples(10).build().await.unwrap();
+    publisher.matched(1).await.unwrap();
+    for number in 0..5_000 {
+        publisher.publish(&number).await.unwrap();
+    }
+    let begun = tokio::time::Instant::now();
+    for number in 0..5_000 {
+        let sample = soon("a sample", subscriber.recv()).await.unwrap().unwrap();
+        assert_eq!(sample.value().unwrap(), number);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?} were waited", begun.elapsed());
+    let read = tokio::time::Instant::now();
+    soon("the flush", publisher.flush()).await.unwrap();
+    assert!(read.elapsed() < Duration::from_millis(100), "{:?} for the acknowledgement", read.elapsed());
+    let repaired = publisher.stats().repaired;
+    assert!(repaired < 3 * 5_000, "{repaired} samples were sent again");
+}

@@ -35,7 +35,7 @@ pub(crate) struct Hub<Tx> {
     /// The memory of the frames of all publishers.
     pub(super) pool: FramePool,
     /// How many publishers have a frame that the transport refused, and whose turn it is to wait for room. While there are any,
-    /// no other publisher passes them.
+    /// no other publisher passes them. A turn ends after a while, and then others do.
     pub(super) queueing: AtomicUsize,
     pub(super) turn: tokio::sync::Mutex<()>,
 }

@@ -159,7 +159,13 @@ impl WriterCore {
         !self.keeps_all()
             || (self.history.samples() + self.open.count() < limits.max_samples
                 && self.history.bytes() + self.open.len() < limits.max_bytes)
-            || self.evictable()
+            || (self.batch_is_within_limits() && self.evictable())
+    }
+
+    /// Whether the open batch alone leaves room in the history.
+    fn batch_is_within_limits(&self) -> bool {
+        let limits = &self.config.offered.resource_limits;
+        self.open.count() < limits.max_samples && self.open.len() < limits.max_bytes
     }
 
     /// Appends a sample to the open batch.

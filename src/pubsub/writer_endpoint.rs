@@ -1,5 +1,7 @@
 //! A writer in its session: the state machine behind a lock, and the way of its frames into the transport.
 
+mod flusher;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -21,9 +23,12 @@ use crate::time::{Mono, Stamper, Timestamp};
 use crate::topic::Topic;
 use crate::transport::{Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::DataFrame;
+use flusher::{Flusher, Queueing, give_up};
 
 /// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
 const DEPTH: usize = 8;
+/// So long a publisher that waits for room lets no other pass. A link that works has room sooner.
+const TURN: Duration = Duration::from_millis(50);
 /// A link that takes nothing for so long is spoken of.
 const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -240,7 +245,11 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// Sends what has gathered as soon as the transport takes it, rather than when the link is idle.
     pub(super) fn hurry(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) -> Result<()> {
-        self.send_open(hub, lock(&self.state), usize::MAX).map(drop)
+        let state = lock(&self.state);
+        if state.closed {
+            return Err(closed());
+        }
+        self.send_open(hub, state, usize::MAX).map(drop)
     }
 
     /// Waits until a full batch can be sent.
@@ -414,9 +423,22 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             _ => {}
         }
         if !std::mem::replace(&mut state.has_flusher, true) {
-            tokio::spawn(self.clone().flush_on(hub.clone()));
+            let flusher = hub.core.runtime.spawn(self.clone().flush_while_open(hub.clone()));
+            // It cannot end before it gets the lock that is held here, unless the session's runtime is gone.
+            if flusher.is_finished() {
+                return give_up(hub, state);
+            }
         }
         self.work.notify_one();
+    }
+
+    /// Looks after the link as long as there is one. However that ends, nobody is left waiting.
+    async fn flush_while_open(self: Arc<Self>, hub: Arc<Hub<Tx>>) {
+        let _ends = Flusher::new(&self, &hub);
+        tokio::select! {
+            () = self.clone().flush_on(hub.clone()) => {}
+            () = hub.core.stopped() => {}
+        }
     }
 
     /// Waits for the link in the publisher's stead, and sends what has gathered meanwhile. It lives as long as the writer: one that comes
@@ -447,19 +469,26 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                     }
                 }
                 Line::Full => {
-                    hub.queueing.fetch_add(1, Ordering::AcqRel);
-                    let turn = hub.turn.lock().await;
-                    if let Err(error) = self.send_patiently(&mut batch).await {
+                    if let Err(error) = self.send_in_turn(&hub, &mut batch).await {
                         tracing::debug!(topic = %self.topic, %error, "could not send");
                     }
-                    drop(turn);
-                    hub.queueing.fetch_sub(1, Ordering::AcqRel);
                     batch.clear();
                     self.has_room(&hub);
                 }
             }
             self.progress.notify_waiters();
         }
+    }
+
+    /// Sends when it is this publisher's turn. A turn ends: what holds this topic up need not hold up the others.
+    async fn send_in_turn(&self, hub: &Hub<Tx>, batch: &mut Vec<Outbound>) -> Result<()> {
+        let queueing = Queueing::begin(&hub.queueing);
+        let turn = hub.turn.lock().await;
+        let Ok(sent) = tokio::time::timeout(TURN, self.tx.send_batch(batch)).await else {
+            drop((turn, queueing));
+            return self.send_patiently(batch).await;
+        };
+        sent
     }
 
     /// Sends, however long it takes. That it takes long is not kept quiet: a transport does not say who holds it up.

@@ -21,6 +21,9 @@ pub struct FrameBuilder {
     /// Its end. Small samples are written here, where the processor has the memory at hand, and moved in one go: the frame's
     /// buffer was last used by whoever sent it, on another core, and waiting for it line by line takes longer than the copy.
     stage: Vec<u8>,
+    /// How long the two are together, up to the last whole sample: what lies behind was left by a value whose serialisation
+    /// panicked.
+    end: usize,
     pool: FramePool,
     /// How many bytes the last length took: the next one is likely to take as many.
     length_width: usize,
@@ -61,7 +64,7 @@ impl FrameBuilder {
     ) -> Self {
         let header = DataHeader { encoding, writer, epoch, first, sent: Timestamp::from_nanos(0), count: 0 };
         let (out, stage) = (Vec::new(), Vec::new());
-        Self { header, newest: Timestamp::MIN, lead, out, stage, pool, length_width: 1, large: false }
+        Self { header, newest: Timestamp::MIN, lead, out, stage, end: 0, pool, length_width: 1, large: false }
     }
 
     /// How many samples it holds.
@@ -73,7 +76,7 @@ impl FrameBuilder {
     /// Its present size in bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        (self.out.len() + self.stage.len()).saturating_sub(self.lead.len())
+        self.end.saturating_sub(self.lead.len())
     }
 
     /// Whether it holds no sample.
@@ -105,6 +108,7 @@ impl FrameBuilder {
         if self.is_empty() {
             self.begin(now);
         }
+        self.cut();
         if self.large || self.stage.len() >= STAGE {
             self.unstage();
         }
@@ -122,6 +126,7 @@ impl FrameBuilder {
         match written {
             Ok((size, length)) => {
                 self.length_width = fill_length(into, start, self.length_width, length);
+                self.end = self.out.len() + self.stage.len();
                 self.header.count += 1;
                 self.newest = self.newest.max(source);
                 self.large = size >= LARGE;
@@ -146,6 +151,8 @@ impl FrameBuilder {
             return None;
         }
         let (header, lead) = (self.header, self.lead.len());
+        self.cut();
+        self.end = 0;
         // A frame that never left the stage is copied out of it.
         let whole = if self.out.is_empty() { &mut self.stage } else { &mut self.out };
         header.write(&mut whole[lead..]);
@@ -172,6 +179,18 @@ impl FrameBuilder {
         self.stage.clear();
         self.stage.extend_from_slice(&self.lead);
         self.stage.resize(self.lead.len() + DATA_HEADER_LEN, 0);
+        self.end = self.stage.len();
+    }
+
+    /// Lets go of what is no whole sample.
+    #[inline]
+    fn cut(&mut self) {
+        let excess = (self.out.len() + self.stage.len()).saturating_sub(self.end);
+        if excess > 0 {
+            // It was written at the very end.
+            let into = if self.stage.is_empty() { &mut self.out } else { &mut self.stage };
+            into.truncate(into.len().saturating_sub(excess));
+        }
     }
 
     fn unstage(&mut self) {

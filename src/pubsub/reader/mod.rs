@@ -299,6 +299,8 @@ impl ReaderCore {
         for writer in blocked {
             if let Some(proxy) = self.writers.get_mut(&writer) {
                 proxy.blocked = false;
+                // What was refused will not come by itself: waiting for the timer would be waiting for nothing.
+                proxy.nack_now(now);
             }
             self.follow(now, writer);
             self.acknowledge(now, writer);
