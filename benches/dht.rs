@@ -67,11 +67,7 @@ fn plan() -> Plan {
     if arguments.iter().any(|argument| argument == "--quick") {
         Plan { rounds: rounds.unwrap_or(5), lone: 500, busy: Duration::from_millis(200) }
     } else {
-        Plan {
-            rounds: rounds.unwrap_or(15),
-            lone: std::env::var("LONE").ok().and_then(|v| v.parse().ok()).unwrap_or(3_000),
-            busy: Duration::from_secs(1),
-        }
+        Plan { rounds: rounds.unwrap_or(15), lone: 3_000, busy: Duration::from_secs(1) }
     }
 }
 
