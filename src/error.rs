@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::qos::Mismatch;
+use crate::qos::{Mismatch, ResourceLimits};
 
 /// A `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -185,6 +185,18 @@ pub enum ErrorKind {
         what: &'static str,
         /// Its bound.
         limit: usize,
+    },
+    /// A subscriber whose overflow policy is disconnect did not keep up: it has left its publishers.
+    #[error(
+        "the subscriber to {filter} left its publishers: {missed} samples found its queue full at {limits}: read faster or raise its resource limits, then subscribe anew"
+    )]
+    TooSlow {
+        /// What it was subscribed to.
+        filter: String,
+        /// How many samples came when the queue was full; what came after it had left is not counted.
+        missed: u64,
+        /// The queue's bounds.
+        limits: ResourceLimits,
     },
     /// An operation that did not end in time. Unless the operation's own text says otherwise it may still
     /// take effect.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use encoding::Encoding;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::time::Timestamp;
 use crate::topic::Topic;
 
@@ -118,15 +118,8 @@ impl<M> Sample<M> {
 
     /// Fails unless the sample has the encoding that the subscriber expects.
     pub(crate) fn expect_encoding(self, expected: Encoding) -> Result<Self> {
-        if self.encoding == expected {
-            return Ok(self);
-        }
-        Err(ErrorKind::EncodingMismatch {
-            topic: self.info.topic.to_string(),
-            expected: expected.name(),
-            found: self.encoding.name(),
-        }
-        .into())
+        expected.expect(self.encoding, &self.info.topic)?;
+        Ok(self)
     }
 }
 

@@ -1,9 +1,13 @@
 //! Clock newtypes. Pure cores take `now` as an argument; only the shells read a clock.
 
+mod stamper;
+
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use stamper::Stamper;
 
 /// A point in wall-clock time: nanoseconds since the Unix epoch, UTC; 1677 to 2262.
 ///

@@ -14,7 +14,9 @@
 //! the low half is ignored. Frames are walked once, before anything is decoded: what [`DataFrame::parse`] accepts can
 //! be iterated without failure, and parsing allocates nothing.
 
+mod builder;
 mod bundle;
+mod pool;
 
 use bytes::{BufMut, Bytes};
 use serde::Serialize;
@@ -24,7 +26,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Encoding, EntityId, SessionId};
 use crate::time::Timestamp;
 
+pub use builder::{FrameBuilder, Sealed};
 pub use bundle::{Bundle, BundleBuilder, MAX_BUNDLE_LEN, MAX_BUNDLED};
+pub use pool::FramePool;
 
 const MAGIC: [u8; 2] = [0xB5, 0x52];
 const VERSION: u8 = 1;
@@ -99,8 +103,9 @@ impl Frame {
         match prefix[3] {
             KIND_DATA => DataFrame::parse_after_prefix(bytes).map(Self::Data),
             KIND_CONTROL => parse_control(bytes),
-            _ => Err(malformed("unknown kind")),
+            _ => Err("unknown kind"),
         }
+        .map_err(malformed)
     }
 }
 
@@ -133,12 +138,12 @@ pub fn decode_body<M: DeserializeOwned>(body: &[u8]) -> Result<M> {
     Encoding::Postcard.decode(body)
 }
 
-fn parse_control(bytes: Bytes) -> Result<Frame> {
+fn parse_control(bytes: Bytes) -> Result<Frame, Reason> {
     let mut cursor = Cursor { bytes: &bytes, at: PREFIX_LEN };
-    let room = Room::from_code(cursor.u8()?).ok_or_else(|| malformed("unknown room"))?;
+    let room = Room::from_code(cursor.u8()?).ok_or("unknown room")?;
     let length = cursor.u32()? as usize;
     if length != bytes.len() - CONTROL_HEADER_LEN {
-        return Err(malformed("stated length differs from the frame's"));
+        return Err("stated length differs from the frame's");
     }
     Ok(Frame::Control { room, body: bytes.slice(CONTROL_HEADER_LEN..) })
 }
@@ -165,6 +170,19 @@ impl DataHeader {
     pub fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.count))
     }
+
+    /// Writes it over the first bytes of a frame.
+    fn write(&self, frame: &mut [u8]) {
+        let mut head = &mut frame[..DATA_HEADER_LEN];
+        head.put_slice(&MAGIC);
+        head.put_slice(&[VERSION, KIND_DATA, self.encoding.code(), 0]);
+        head.put_u64_le(self.writer.session.0);
+        head.put_u32_le(self.writer.entity);
+        head.put_u32_le(self.epoch);
+        head.put_u64_le(self.first);
+        head.put_i64_le(self.sent.as_nanos());
+        head.put_u16_le(self.count);
+    }
 }
 
 /// A batch of samples of one writer on one topic, checked and still encoded. Cheap to clone.
@@ -186,9 +204,9 @@ impl DataFrame {
         }
     }
 
-    fn parse_after_prefix(bytes: Bytes) -> Result<Self> {
+    fn parse_after_prefix(bytes: Bytes) -> Result<Self, Reason> {
         let mut cursor = Cursor { bytes: &bytes, at: PREFIX_LEN };
-        let encoding = Encoding::from_code(cursor.u8()?).ok_or_else(|| malformed("unknown encoding"))?;
+        let encoding = Encoding::from_code(cursor.u8()?).ok_or("unknown encoding")?;
         check_flags(cursor.u8()?)?;
         let header = DataHeader {
             encoding,
@@ -199,16 +217,16 @@ impl DataFrame {
             count: cursor.u16()?,
         };
         if header.count == 0 {
-            return Err(malformed("no samples"));
+            return Err("no samples");
         }
         if header.first == 0 || header.first.checked_add(u64::from(header.count)).is_none() {
-            return Err(malformed("sequence numbers out of range"));
+            return Err("sequence numbers out of range");
         }
         for _ in 0..header.count {
             cursor.sample(header.sent)?;
         }
         if cursor.at != bytes.len() {
-            return Err(malformed("bytes after the last sample"));
+            return Err("bytes after the last sample");
         }
         Ok(Self { header, bytes })
     }
@@ -221,6 +239,12 @@ impl DataFrame {
     /// The frame as it travels.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The newest source timestamp in it.
+    pub fn newest(&self) -> Timestamp {
+        // A frame holds at least one sample.
+        self.samples().newest().unwrap_or(Timestamp::MIN)
     }
 
     /// The samples, in order.
@@ -275,6 +299,33 @@ impl Samples {
         cursor.sample(self.frame.header.sent).ok().map(|(source, _)| source)
     }
 
+    /// Lets go of the frame: those that are left get one of their own, which is no larger than it must be.
+    pub fn compact(&mut self) {
+        let remaining = u16::try_from(self.remaining()).unwrap_or(0);
+        let header = DataHeader { first: self.next, count: remaining, ..self.frame.header };
+        let mut out = vec![0; DATA_HEADER_LEN];
+        header.write(&mut out);
+        out.extend_from_slice(&self.frame.bytes[self.at..]);
+        (self.frame, self.at) = (DataFrame { header, bytes: out.into() }, DATA_HEADER_LEN);
+    }
+
+    /// The samples that are left, borrowed.
+    pub fn borrowed(&self) -> BorrowedSamples<'_> {
+        let header = &self.frame.header;
+        BorrowedSamples {
+            bytes: &self.frame.bytes,
+            at: self.at,
+            sent: header.sent,
+            next: self.next,
+            end: header.end(),
+        }
+    }
+
+    /// The newest source timestamp of the samples that are left.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.borrowed().map(|sample| sample.source).max()
+    }
+
     /// Passes over a sample without touching its payload.
     pub fn skip_one(&mut self) -> bool {
         let mut cursor = Cursor { bytes: &self.frame.bytes, at: self.at };
@@ -286,140 +337,66 @@ impl Samples {
     }
 }
 
+/// One sample within a frame, borrowed from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BorrowedSample<'a> {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// Its source timestamp.
+    pub source: Timestamp,
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+/// The samples of a frame, in order, borrowed from it: nothing is counted and nothing allocated.
+#[derive(Debug, Clone)]
+pub struct BorrowedSamples<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    sent: Timestamp,
+    next: u64,
+    end: u64,
+}
+
+impl<'a> Iterator for BorrowedSamples<'a> {
+    type Item = BorrowedSample<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<BorrowedSample<'a>> {
+        let mut cursor = Cursor { bytes: self.bytes, at: self.at };
+        let (source, payload) = cursor.sample(self.sent).ok()?;
+        let sequence = self.next;
+        (self.at, self.next) = (cursor.at, self.next + 1);
+        Some(BorrowedSample { sequence, source, payload })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for BorrowedSamples<'_> {}
+
 impl Iterator for Samples {
     type Item = RawSample;
 
     fn next(&mut self) -> Option<RawSample> {
         let mut cursor = Cursor { bytes: &self.frame.bytes, at: self.at };
         // The frame was walked when it was parsed; the end of the bytes is the end of the samples.
-        let (source, length) = cursor.sample(self.frame.header.sent).ok()?;
+        let (source, payload) = cursor.sample(self.frame.header.sent).ok()?;
         let sample = RawSample {
             sequence: self.next,
             source,
-            payload: self.frame.bytes.slice(cursor.at - length..cursor.at),
+            payload: self.frame.bytes.slice(cursor.at - payload.len()..cursor.at),
         };
         (self.at, self.next) = (cursor.at, self.next + 1);
         Some(sample)
     }
 }
 
-/// A data frame under construction: samples are serialised straight into it.
-#[derive(Debug)]
-pub struct FrameBuilder {
-    header: DataHeader,
-    out: Vec<u8>,
-    /// How many bytes the last length took: the next one is likely to take as many.
-    length_width: usize,
-}
-
-impl FrameBuilder {
-    /// An empty frame; `header.count` and `header.sent` are set as samples come.
-    pub fn new(encoding: Encoding, writer: EntityId, epoch: u32, first: u64) -> Self {
-        let header = DataHeader { encoding, writer, epoch, first, sent: Timestamp::from_nanos(0), count: 0 };
-        Self { header, out: Vec::new(), length_width: 1 }
-    }
-
-    /// How many samples it holds.
-    pub fn count(&self) -> usize {
-        usize::from(self.header.count)
-    }
-
-    /// Its present size in bytes.
-    pub fn len(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Whether it holds no sample.
-    pub fn is_empty(&self) -> bool {
-        self.header.count == 0
-    }
-
-    /// The sequence number that the next sample gets.
-    pub fn next_sequence(&self) -> u64 {
-        self.header.end()
-    }
-
-    /// Appends a sample whose payload `write` appends to the vector that it is given. Returns the payload's size.
-    ///
-    /// # Errors
-    /// `write`'s, [`ErrorKind::PayloadTooLarge`] over `limit` bytes, [`ErrorKind::Full`] after [`MAX_SAMPLES`]; the frame is as it was.
-    pub fn push(
-        &mut self,
-        now: Timestamp,
-        source: Timestamp,
-        limit: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
-    ) -> Result<usize> {
-        if self.count() == MAX_SAMPLES {
-            return Err(ErrorKind::Full { what: "frame", limit: MAX_SAMPLES }.into());
-        }
-        if self.is_empty() {
-            self.header.sent = now;
-            self.out.clear();
-            self.out.resize(DATA_HEADER_LEN, 0);
-        }
-        let start = self.out.len();
-        self.out.resize(start + self.length_width, 0);
-        self.out.push(0);
-        put_varint(&mut self.out, zigzag(source.as_nanos().wrapping_sub(self.header.sent.as_nanos())));
-        let payload_start = self.out.len();
-        let written = write(&mut self.out).and_then(|()| {
-            let size = self.out.len() - payload_start;
-            if size > limit { Err(ErrorKind::PayloadTooLarge { size, limit }.into()) } else { Ok(size) }
-        });
-        match written.and_then(|size| Ok((size, u32::try_from(size).map_err(|_| malformed("over 4 GiB"))?))) {
-            Ok((size, length)) => {
-                self.fill_length(start, length);
-                self.header.count += 1;
-                Ok(size)
-            }
-            Err(error) => {
-                self.out.truncate(start);
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes the finished frame and goes on with an empty one, whose first sample follows the last of this.
-    /// Nothing if there is no sample.
-    pub fn take(&mut self) -> Option<DataFrame> {
-        if self.is_empty() {
-            return None;
-        }
-        let header = self.header;
-        let mut head = &mut self.out[..DATA_HEADER_LEN];
-        head.put_slice(&MAGIC);
-        head.put_slice(&[VERSION, KIND_DATA, header.encoding.code(), 0]);
-        head.put_u64_le(header.writer.session.0);
-        head.put_u32_le(header.writer.entity);
-        head.put_u32_le(header.epoch);
-        head.put_u64_le(header.first);
-        head.put_i64_le(header.sent.as_nanos());
-        head.put_u16_le(header.count);
-        self.header.first = header.end();
-        self.header.count = 0;
-        Some(DataFrame { header, bytes: std::mem::take(&mut self.out).into() })
-    }
-
-    /// Writes a length into the space that was left for it, shifting the payload only if the guess was too small.
-    fn fill_length(&mut self, start: usize, length: u32) {
-        let needed = varint_len(u64::from(length));
-        if needed > self.length_width {
-            let extra = needed - self.length_width;
-            let end = self.out.len();
-            self.out.resize(end + extra, 0);
-            self.out.copy_within(start + self.length_width..end, start + needed);
-        }
-        let width = needed.max(self.length_width);
-        let mut rest = length;
-        for (index, byte) in self.out[start..start + width].iter_mut().enumerate() {
-            let more = if index + 1 < width { 0x80 } else { 0 };
-            *byte = (rest & 0x7F) as u8 | more;
-            rest >>= 7;
-        }
-        self.length_width = needed;
-    }
-}
+/// Why bytes are no frame.
+type Reason = &'static str;
 
 /// Reads little-endian numbers; every read is checked against the end.
 struct Cursor<'a> {
@@ -427,84 +404,76 @@ struct Cursor<'a> {
     at: usize,
 }
 
-impl Cursor<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+impl<'a> Cursor<'a> {
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Reason> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let array = *rest.first_chunk::<N>().ok_or_else(|| malformed("cut short"))?;
+        let array = *rest.first_chunk::<N>().ok_or("cut short")?;
         self.at += N;
         Ok(array)
     }
 
-    fn u8(&mut self) -> Result<u8> {
+    #[inline]
+    fn u8(&mut self) -> Result<u8, Reason> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn u16(&mut self) -> Result<u16> {
+    fn u16(&mut self) -> Result<u16, Reason> {
         self.array().map(u16::from_le_bytes)
     }
 
-    fn u32(&mut self) -> Result<u32> {
+    fn u32(&mut self) -> Result<u32, Reason> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64> {
+    fn u64(&mut self) -> Result<u64, Reason> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn varint(&mut self, max_bytes: u32) -> Result<u64> {
-        let mut value = 0;
-        for index in 0..max_bytes {
+    #[inline]
+    fn varint(&mut self, max_bytes: u32) -> Result<u64, Reason> {
+        let first = self.u8()?;
+        if first < 0x80 { Ok(u64::from(first)) } else { self.long_varint(first, max_bytes) }
+    }
+
+    fn long_varint(&mut self, first: u8, max_bytes: u32) -> Result<u64, Reason> {
+        let mut value = u64::from(first & 0x7F);
+        for index in 1..max_bytes {
             let byte = self.u8()?;
             let bits = u64::from(byte & 0x7F);
             if index == 9 && bits > 1 {
-                return Err(malformed("a number over 64 bits"));
+                return Err("a number over 64 bits");
             }
             value |= bits << (7 * index);
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
         }
-        Err(malformed("a number that does not end"))
+        Err("a number that does not end")
     }
 
-    /// Passes over one sample: its source time and its payload's length; the cursor is after the payload.
-    fn sample(&mut self, sent: Timestamp) -> Result<(Timestamp, usize)> {
-        let length =
-            usize::try_from(self.varint(5)?).map_err(|_| malformed("a payload over the address space"))?;
+    /// Passes over one sample: its source time and its payload; the cursor is after the payload.
+    #[inline]
+    fn sample(&mut self, sent: Timestamp) -> Result<(Timestamp, &'a [u8]), Reason> {
+        let length = usize::try_from(self.varint(5)?).map_err(|_| "a payload over the address space")?;
         check_flags(self.u8()?)?;
         let delta = unzigzag(self.varint(10)?);
-        if length > self.bytes.len() - self.at {
-            return Err(malformed("a payload longer than the frame"));
-        }
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let payload = rest.get(..length).ok_or("a payload longer than the frame")?;
         self.at += length;
-        Ok((Timestamp::from_nanos(sent.as_nanos().wrapping_add(delta)), length))
+        Ok((Timestamp::from_nanos(sent.as_nanos().wrapping_add(delta)), payload))
     }
 }
 
-fn check_flags(flags: u8) -> Result<()> {
-    if flags & CRITICAL_FLAGS == 0 { Ok(()) } else { Err(malformed("a flag of a later version")) }
+#[inline]
+fn check_flags(flags: u8) -> Result<(), Reason> {
+    if flags & CRITICAL_FLAGS == 0 { Ok(()) } else { Err("a flag of a later version") }
 }
 
-fn malformed(reason: &'static str) -> Error {
+fn malformed(reason: Reason) -> Error {
     ErrorKind::Malformed { what: "frame", reason }.into()
-}
-
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
-}
-
-fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

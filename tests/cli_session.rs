@@ -362,6 +362,10 @@ fn wrong_usage_ends_with_2_in_one_line_that_names_it() {
         (&["pub", "t", "x"], "give --node of a ring, --peer HOST:PORT, or --listen HOST:PORT"),
         (&["pub", "--peer", "127.0.0.1:1", "--keep-last=0", "t", "x"], "keep-last 0"),
         (
+            &["pub", "--peer", "127.0.0.1:1", "--best-effort", "--overflow=disconnect", "t", "x"],
+            "overflow disconnect with best-effort keep-all",
+        ),
+        (
             &["pub", "--peer", "127.0.0.1:1", "--durability=transient", "t", "x"],
             "transient is not supported yet",
         ),

@@ -7,13 +7,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 use ringbus::qos::{
-    Access, DestinationOrder, Durability, History, Liveliness, LivelinessKind, Offered, Ownership, Partition,
-    Period, Policy, Presentation, Reliability, Requested, ResourceLimits, check,
+    Access, DestinationOrder, Durability, History, Liveliness, LivelinessKind, Offered, Overflow, Ownership,
+    Partition, Period, Policy, Presentation, Reliability, Requested, ResourceLimits, check,
 };
 
 const DURABILITIES: [Durability; 4] =
     [Durability::Volatile, Durability::TransientLocal, Durability::Transient, Durability::Persistent];
 const ACCESSES: [Access; 3] = [Access::Instance, Access::Topic, Access::Group];
+const OVERFLOWS: [Overflow; 4] =
+    [Overflow::Wait, Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect];
 const OWNERSHIPS: [Ownership; 2] = [Ownership::Shared, Ownership::Exclusive];
 const KINDS: [LivelinessKind; 3] =
     [LivelinessKind::Automatic, LivelinessKind::ManualByParticipant, LivelinessKind::ManualByTopic];
@@ -218,12 +220,13 @@ prop_compose! {
             (select(&OWNERSHIPS[..]), any::<i32>(), select(livelinesses()), select(&RELIABILITIES[..])),
         (destination_order, history, lifespan, partition) in
             (select(&ORDERS[..]), select(&HISTORIES[..]), select(periods()), any_partition()),
-        (max_samples, max_bytes, transport_priority) in (any::<usize>(), any::<usize>(), any::<i32>()),
+        (max_samples, max_bytes, transport_priority, overflow) in
+            (any::<usize>(), any::<usize>(), any::<i32>(), select(&OVERFLOWS[..])),
     ) -> Offered {
         let resource_limits = ResourceLimits { max_samples, max_bytes };
         Offered {
             durability, presentation, deadline, latency_budget, ownership, strength, liveliness, reliability,
-            destination_order, history, lifespan, partition, resource_limits, transport_priority,
+            destination_order, history, lifespan, partition, resource_limits, transport_priority, overflow,
         }
     }
 }
@@ -236,12 +239,12 @@ prop_compose! {
             (select(&OWNERSHIPS[..]), select(livelinesses()), select(&RELIABILITIES[..]), select(&ORDERS[..])),
         (history, match_history, time_based_filter, partition) in
             (select(&HISTORIES[..]), any::<bool>(), select(&DURATIONS[..]), any_partition()),
-        (max_samples, max_bytes) in (any::<usize>(), any::<usize>()),
+        (max_samples, max_bytes, overflow) in (any::<usize>(), any::<usize>(), select(&OVERFLOWS[..])),
     ) -> Requested {
         let resource_limits = ResourceLimits { max_samples, max_bytes };
         Requested {
             durability, presentation, deadline, latency_budget, ownership, liveliness, reliability,
-            destination_order, history, match_history, time_based_filter, partition, resource_limits,
+            destination_order, history, match_history, time_based_filter, partition, resource_limits, overflow,
         }
     }
 }
@@ -258,7 +261,7 @@ proptest! {
         agrees(&o, &r)?;
     }
 
-    /// Strength, lifespan, filter, limits, priority and partition take no part in matching.
+    /// Strength, lifespan, filter, limits, priority, partition and overflow take no part in matching.
     #[test]
     fn what_is_not_matched_changes_nothing(o in any_offered(), r in any_requested()) {
         let plain_offer = Offered {
@@ -267,12 +270,14 @@ proptest! {
             partition: Partition::default(),
             resource_limits: ResourceLimits::default(),
             transport_priority: 0,
+            overflow: Overflow::Wait,
             ..o
         };
         let plain_request = Requested {
             time_based_filter: Duration::ZERO,
             partition: Partition::default(),
             resource_limits: ResourceLimits::default(),
+            overflow: Overflow::Wait,
             ..r
         };
         prop_assert_eq!(check(&o, &r), check(&plain_offer, &plain_request));
@@ -294,8 +299,14 @@ proptest! {
         }
     }
 
+    /// All but overflow, which each side keeps to itself.
     #[test]
     fn policies_and_mismatches_survive_the_wire(o in any_offered(), r in any_requested()) {
+        let (o, r) = (o.overflow(Overflow::Wait), r.overflow(Overflow::Wait));
+        let plain = postcard::to_stdvec(&(&o, &r)).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let (kept_o, kept_r) = (o.clone().overflow(Overflow::DropOldest), r.clone().overflow(Overflow::DropNewest));
+        let kept = postcard::to_stdvec(&(kept_o, kept_r)).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(kept, plain);
         let bytes = postcard::to_stdvec(&(&o, &r, check(&o, &r).err())).map_err(|e| TestCaseError::fail(e.to_string()))?;
         let back = postcard::from_bytes(&bytes).map_err(|e| TestCaseError::fail(e.to_string()))?;
         prop_assert_eq!((o.clone(), r.clone(), check(&o, &r).err()), back);
@@ -430,4 +441,17 @@ fn a_mismatch_over_its_bounds_is_refused() {
     assert!(decodes(&Mismatch(vec![entry("x".repeat(128)); 32])));
     assert!(!decodes(&Mismatch(vec![entry(String::new()); 33])));
     assert!(!decodes(&Mismatch(vec![entry("x".repeat(129))])));
+}
+
+#[test]
+fn disconnect_is_for_publishers_that_wait() {
+    let disconnect = |offered: Offered| offered.overflow(Overflow::Disconnect).validate();
+    assert!(disconnect(Offered::reliable()).is_ok());
+    for offered in [Offered::default(), Offered::best_effort(), Offered::best_effort().keep_all()] {
+        let error = disconnect(offered).map_err(|error| error.to_string());
+        assert!(error.as_ref().is_err_and(|text| text.contains("overflow disconnect with")), "{error:?}");
+    }
+    for requested in [Requested::default(), Requested::reliable(), Requested::best_effort().keep_all()] {
+        assert!(requested.overflow(Overflow::Disconnect).validate().is_ok());
+    }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::raw;
 use crate::error::{Error, ErrorKind, Result};
+use crate::topic::Topic;
 
 /// How a value becomes payload bytes. Each frame states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -39,6 +40,15 @@ impl Encoding {
             Self::Json => 1,
             Self::Raw => 2,
         }
+    }
+
+    /// Fails unless `found` is this one.
+    pub(crate) fn expect(self, found: Self, topic: &Topic) -> Result<()> {
+        if self == found {
+            return Ok(());
+        }
+        let (expected, found) = (self.name(), found.name());
+        Err(ErrorKind::EncodingMismatch { topic: topic.to_string(), expected, found }.into())
     }
 
     /// The encoding with this number.

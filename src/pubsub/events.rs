@@ -65,6 +65,16 @@ pub enum MatchEvent {
         /// The node that is responsible now, by name.
         to: String,
     },
+    /// A subscriber holds this publisher up: for a second the history was full of what it has not acknowledged, and it
+    /// acknowledged little. Told once, until the history was half empty again.
+    Slow {
+        /// The topic that both share.
+        topic: Topic,
+        /// The subscriber.
+        peer: EntityId,
+        /// How many samples it has not acknowledged.
+        behind: u64,
+    },
     /// So many samples of a writer cannot be had any more.
     Lost {
         /// The topic.
@@ -78,11 +88,15 @@ pub enum MatchEvent {
 
 /// How a peer went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Departure {
     /// It said goodbye.
     Left,
     /// It was silent for longer than its lease.
     LeaseExpired,
+    /// It held the publisher up, whose [`Overflow`](crate::qos::Overflow) is disconnect. When it has caught up, it is
+    /// matched anew; what it missed meanwhile it counts as lost.
+    TooSlow,
 }
 
 /// The events of one publisher or subscriber. Clones share one queue: each event is read once.

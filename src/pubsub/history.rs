@@ -22,11 +22,10 @@ struct Kept {
 }
 
 impl HistoryCache {
-    /// Appends a frame that follows all others.
-    pub(super) fn push(&mut self, frame: DataFrame) {
+    /// Appends a frame that follows all others, and whose newest source timestamp is `newest`.
+    pub(super) fn push(&mut self, frame: DataFrame, newest: Timestamp) {
         self.samples += usize::from(frame.header().count);
         self.bytes += frame.bytes().len();
-        let newest = frame.samples().map(|sample| sample.source).max().unwrap_or(Timestamp::MIN);
         self.frames.push_back(Kept { frame, newest });
     }
 
@@ -101,7 +100,7 @@ mod tests {
     #[test]
     fn ranges_cover_whole_frames_and_nothing_more() {
         let mut cache = HistoryCache::default();
-        frames(&[2, 3, 1]).into_iter().for_each(|frame| cache.push(frame));
+        frames(&[2, 3, 1]).into_iter().for_each(|frame| cache.push(frame.clone(), frame.newest()));
         let firsts = |from, to| cache.range(from, to).map(|f| f.header().first).collect::<Vec<_>>();
         assert_eq!(firsts(1, 6), [1, 3, 6]);
         assert_eq!(firsts(2, 2), [1]);
@@ -112,7 +111,7 @@ mod tests {
     #[test]
     fn keep_last_hides_the_rest_of_a_frame() {
         let mut cache = HistoryCache::default();
-        frames(&[2, 3]).into_iter().for_each(|frame| cache.push(frame));
+        frames(&[2, 3]).into_iter().for_each(|frame| cache.push(frame.clone(), frame.newest()));
         assert_eq!(cache.first(History::KeepAll), Some(1));
         assert_eq!(cache.first(History::KeepLast(2)), Some(4));
         assert_eq!(cache.first(History::KeepLast(9)), Some(1));
@@ -121,7 +120,7 @@ mod tests {
     #[test]
     fn finds_the_first_sample_after_a_time() {
         let mut cache = HistoryCache::default();
-        frames(&[2, 3]).into_iter().for_each(|frame| cache.push(frame));
+        frames(&[2, 3]).into_iter().for_each(|frame| cache.push(frame.clone(), frame.newest()));
         assert_eq!(cache.first_after(Timestamp::MIN), Some(1));
         assert_eq!(cache.first_after(Timestamp::from_secs(30)), Some(4));
         assert_eq!(cache.first_after(Timestamp::from_secs(50)), None);
@@ -130,7 +129,7 @@ mod tests {
     #[test]
     fn evicts_from_the_old_end() {
         let mut cache = HistoryCache::default();
-        frames(&[2, 3, 1]).into_iter().for_each(|frame| cache.push(frame));
+        frames(&[2, 3, 1]).into_iter().for_each(|frame| cache.push(frame.clone(), frame.newest()));
         cache.evict_while(|_, samples, _| samples > 4);
         assert_eq!((cache.samples(), cache.first(History::KeepAll)), (4, Some(3)));
     }

@@ -1,7 +1,8 @@
 //! A session's publishers and subscribers: routes what the driver brings to them, and runs their timers.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
@@ -16,19 +17,27 @@ use crate::session::{Service, SessionCore, lock};
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Event, Locator, Outbound, TransportTx};
-use crate::wire::{self, DataFrame, Frame, Room};
+use crate::wire::{self, DataFrame, Frame, FramePool, Room};
 
 /// The most topics whose routes are remembered; beyond it the memory starts anew.
 const MAX_ROUTES: usize = 65_536;
 
 /// The publish/subscribe service of one session.
 pub(crate) struct Hub<Tx> {
+    /// Itself, for the tasks that it starts.
+    me: Weak<Self>,
     pub(super) core: Arc<SessionCore<Tx>>,
     readers: RwLock<HashMap<Key, Arc<ReaderEndpoint>>>,
     writers: RwLock<HashMap<Key, Arc<WriterEndpoint<Tx>>>>,
     routes: Mutex<HashMap<Topic, Arc<Route>>>,
     timers: Mutex<Timers>,
     hears_queries: OnceCell<()>,
+    /// The memory of the frames of all publishers.
+    pub(super) pool: FramePool,
+    /// How many publishers have a frame that the transport refused, and whose turn it is to wait for room. While there are any,
+    /// no other publisher passes them.
+    pub(super) queueing: AtomicUsize,
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 /// Who gets the messages of one topic.
@@ -60,13 +69,17 @@ impl<Tx: TransportTx> Hub<Tx> {
         core.check_open()?;
         let mut new = None;
         let hub = core.shared(|| {
-            let hub = Arc::new(Self {
+            let hub = Arc::new_cyclic(|me| Self {
+                me: me.clone(),
                 core: core.clone(),
                 readers: RwLock::default(),
                 writers: RwLock::default(),
                 routes: Mutex::default(),
                 timers: Mutex::default(),
                 hears_queries: OnceCell::new(),
+                pool: FramePool::default(),
+                queueing: AtomicUsize::new(0),
+                turn: tokio::sync::Mutex::default(),
             });
             new = Some(hub.clone());
             hub
@@ -114,14 +127,14 @@ impl<Tx: TransportTx> Hub<Tx> {
     }
 
     /// Removes a reader; its subscription is taken back in the background.
-    pub(super) fn remove_reader(self: &Arc<Self>, reader: &ReaderEndpoint) {
+    pub(super) fn remove_reader(&self, reader: &ReaderEndpoint) {
         // A subscription that was cancelled half way is not this reader's to take back.
         if self.forget_reader(reader.key()) && reader.set_subscribed(false) {
-            let (hub, filter) = (self.clone(), reader.wire_filter().clone());
+            let (core, filter) = (self.core.clone(), reader.wire_filter().clone());
             // A subscriber may be dropped where no runtime is left; then there is no session to tidy either.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move {
-                    if let Err(error) = hub.core.unsubscribe(&filter).await {
+                    if let Err(error) = core.unsubscribe(&filter).await {
                         tracing::debug!(%filter, %error, "could not unsubscribe");
                     }
                 });
@@ -257,7 +270,7 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
         let wall = Timestamp::now();
         if !Frame::is_frame(payload) {
             let route = self.route(topic);
-            route.readers.iter().for_each(|reader| reader.on_plain(wall, &route.topic, payload));
+            route.readers.iter().for_each(|reader| reader.on_plain(self, wall, &route.topic, payload));
             return;
         }
         match Frame::parse(payload.clone()) {
@@ -333,7 +346,10 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
 
     fn on_close(&self, _now: Mono) {
         let writers: Vec<_> = write(&self.writers).drain().map(|(_, writer)| writer).collect();
-        writers.iter().for_each(|writer| writer.close(self));
+        // A service is called through its `Arc`, so it is there.
+        if let Some(me) = self.me.upgrade() {
+            writers.iter().for_each(|writer| writer.close(&me));
+        }
         let readers: Vec<_> = write(&self.readers).drain().map(|(_, reader)| reader).collect();
         readers.iter().for_each(|reader| reader.close(self));
     }

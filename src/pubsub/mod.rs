@@ -5,6 +5,7 @@
 //! heartbeats *on its topic*: a reader that hears one is proven to receive the samples too, and answers to the writer's
 //! session. `docs/wire.md` has the messages.
 
+mod batch;
 mod control;
 mod discovery;
 mod events;
@@ -12,6 +13,7 @@ mod history;
 mod hub;
 mod proxy;
 mod publisher;
+mod publisher_stats;
 mod queue;
 mod reader;
 mod reader_endpoint;
@@ -21,9 +23,11 @@ mod via;
 mod writer;
 mod writer_endpoint;
 
+pub use batch::{Batch, BatchIter, OwnedSamples, SampleRef};
 pub use discovery::{Announcement, BoxFuture, Discovery, Offer, Request};
 pub use events::{Departure, EVENT_QUEUE, Events, MatchEvent};
 pub use publisher::{Publisher, PublisherBuilder};
+pub use publisher_stats::PublisherStats;
 pub use reader::SubscriberStats;
 pub(crate) use relay::Relay;
 pub use subscriber::{Subscriber, SubscriberBuilder};

@@ -52,6 +52,8 @@ pub(super) struct WriterProxy {
     pub(super) blocked: bool,
     /// Samples taken since the last acknowledgement.
     pub(super) unacknowledged: u64,
+    /// And their bytes.
+    pub(super) unacknowledged_bytes: usize,
     /// For a relay's reader: how many subscribers get this writer's samples through the node.
     pub(super) stands_for: Option<u32>,
     nack_at: Option<Mono>,
@@ -89,6 +91,7 @@ impl WriterProxy {
             passed_over: false,
             blocked: false,
             unacknowledged: 0,
+            unacknowledged_bytes: 0,
             stands_for: None,
             nack_at: None,
             nack_wait: FIRST_NACK,
@@ -107,11 +110,11 @@ impl WriterProxy {
         self.last_heard + self.offered.liveliness.lease.finite().unwrap_or(default)
     }
 
-    /// Holds a frame back behind a gap, if there is room.
-    pub(super) fn hold(&mut self, frame: DataFrame) {
+    /// Holds a frame back behind a gap, if there is room: all proxies together hold at most `max_bytes`.
+    pub(super) fn hold(&mut self, frame: DataFrame, max_bytes: usize) {
         let size = frame.bytes().len();
         if self.held.len() < MAX_HELD_FRAMES
-            && self.held_bytes.load(Ordering::Relaxed).saturating_add(size) <= MAX_HELD_BYTES
+            && self.held_bytes.load(Ordering::Relaxed).saturating_add(size) <= MAX_HELD_BYTES.min(max_bytes)
         {
             let replaced = self.held.insert(frame.header().first, frame);
             self.note_held(size);

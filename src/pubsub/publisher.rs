@@ -10,19 +10,22 @@ use serde::Serialize;
 use super::discovery::{Announcement, Discovery, Offer};
 use super::events::Events;
 use super::hub::Hub;
-use super::writer::{WriterConfig, WriterCore};
-use super::writer_endpoint::{Refused, WriterEndpoint, closed};
+use super::publisher_stats::PublisherStats;
+use super::writer::{Lack, WriterConfig, WriterCore};
+use super::writer_endpoint::{Refused, Until, WriterEndpoint, closed};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
-use crate::qos::Offered;
+use crate::qos::{Offered, Overflow};
 use crate::session::Session;
 use crate::time::Timestamp;
 use crate::topic::Topic;
 use crate::transport::{Outbound, Transport, TransportTx};
-use crate::wire::{DATA_HEADER_LEN, SAMPLE_OVERHEAD};
+use crate::wire::{DATA_HEADER_LEN, MAX_SAMPLES, SAMPLE_OVERHEAD};
 
 /// The frame size at which an open batch is full, in bytes.
 const BATCH_BYTES: usize = 64 << 10;
+/// A batch is not made larger than this: what is asked for beyond is a mistake in the unit.
+const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// Publishes values of one type on one topic. Built by [`Session::publisher`].
 ///
@@ -40,7 +43,8 @@ pub struct Publisher<M, T: Transport> {
 
 impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// Publishes a value, true as of now. Waits while the link is busy and the open batch full, and under keep-all also
-    /// while the history is full of samples that reliable subscribers have not acknowledged.
+    /// while the history is full of samples that reliable subscribers have not acknowledged. With an [`Overflow`] of
+    /// drop-oldest or drop-newest it does not wait: samples give way, and [`stats`](Self::stats) counts them.
     ///
     /// `Ok` means that the publisher has taken it and sends it without being asked again; [`flush`](Self::flush) tells
     /// when it has arrived. Cancel-safe: a cancelled call has either published the value or not.
@@ -65,23 +69,52 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// # Errors
     /// [`ErrorKind::Full`] if [`publish`](Self::publish) would have to wait; and as there. The value was not published.
     pub fn try_publish(&self, value: &M) -> Result<()> {
-        self.push(value, None).map_err(|refused| match refused {
-            Refused::Full { what, limit } => ErrorKind::Full { what, limit }.into(),
-            Refused::Failed(error) => error,
-        })
+        loop {
+            match self.push(value, None) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Again) => {}
+                Err(Refused::Full { what, limit, .. }) => return Err(ErrorKind::Full { what, limit }.into()),
+                Err(Refused::Failed(error)) => return Err(error),
+            }
+        }
     }
 
     async fn publish_inner(&self, value: &M, source: Option<Timestamp>) -> Result<()> {
-        if self.plain {
+        let drops = match self.writer.overflow() {
+            Overflow::DropNewest => true,
+            // Of plain values none waits here that could give way.
+            Overflow::DropOldest => self.plain,
+            Overflow::Wait | Overflow::Disconnect => false,
+        };
+        if self.plain && !drops {
             return self.send_plain(value).await;
         }
+        match self.push(value, source) {
+            Ok(()) => Ok(()),
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::Full { .. } | Refused::Again) => self.publish_later(value, source, drops).await,
+        }
+    }
+
+    async fn publish_later(&self, value: &M, source: Option<Timestamp>, drops: bool) -> Result<()> {
         loop {
             // Registered before looking, so that no progress in between is missed.
             let progress = self.writer.progress();
             match self.push(value, source) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Failed(error)) => return Err(error),
-                Err(Refused::Full { .. }) => progress.await,
+                // Whoever publishes without a pause must let those run who make room.
+                Err(Refused::Again) => tokio::task::yield_now().await,
+                Err(Refused::Full { lack, .. }) if drops => {
+                    self.writer.count_dropped(lack);
+                    tokio::task::yield_now().await;
+                    return Ok(());
+                }
+                Err(Refused::Full { until: Until::Progress, .. }) => progress.await,
+                Err(Refused::Full { until: Until::Link, .. }) => tokio::select! {
+                    () = progress => {}
+                    () = self.writer.link_has_room() => {}
+                },
             }
         }
     }
@@ -89,9 +122,11 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     fn push(&self, value: &M, source: Option<Timestamp>) -> Result<(), Refused> {
         if self.plain {
             let outbound = self.plain_message(value).map_err(Refused::Failed)?;
-            return self.session.core().tx.try_send(outbound).map_err(|error| match error {
+            let sent = self.session.core().tx.try_send(outbound).map(|()| self.writer.count_plain());
+            return sent.map_err(|error| match error {
                 crate::transport::TrySendError::Full(_) => {
-                    Refused::Full { what: "transport queue", limit: 1 }
+                    let (lack, until) = (Lack::Link, Until::Progress);
+                    Refused::Full { lack, what: "transport queue", limit: 1, until }
                 }
                 crate::transport::TrySendError::Failed(error) => Refused::Failed(error),
             });
@@ -101,7 +136,7 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
 
     async fn send_plain(&self, value: &M) -> Result<()> {
         let mut batch = vec![self.plain_message(value)?];
-        self.session.core().tx.send_batch(&mut batch).await
+        self.session.core().tx.send_batch(&mut batch).await.map(|()| self.writer.count_plain())
     }
 
     fn plain_message(&self, value: &M) -> Result<Outbound> {
@@ -126,9 +161,14 @@ impl<M, T: Transport> Publisher<M, T> {
         self.writer.topic()
     }
 
-    /// Matches, mismatches, departures, takeovers.
+    /// Matches, mismatches, departures, and subscribers that hold this publisher up.
     pub fn events(&self) -> Events {
         self.writer.events().clone()
+    }
+
+    /// What was published, dropped and repaired, by cause.
+    pub fn stats(&self) -> PublisherStats {
+        self.writer.stats()
     }
 
     /// The ring node that is responsible for the topic, by name, if the publisher is registered with a ring.
@@ -173,6 +213,7 @@ impl<M, T: Transport> Publisher<M, T> {
     pub async fn flush(&self) -> Result<()> {
         loop {
             let progress = self.writer.progress();
+            self.writer.hurry(&self.hub)?;
             if self.writer.is_closed() {
                 return Err(closed());
             }
@@ -221,6 +262,8 @@ pub struct PublisherBuilder<M, T: Transport> {
     offered: Offered,
     encoding: Encoding,
     plain: bool,
+    batch_bytes: usize,
+    batch_samples: usize,
     discovery: Option<Arc<dyn Discovery>>,
     message: PhantomData<fn(M)>,
 }
@@ -233,6 +276,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             offered: Offered::default(),
             encoding: Encoding::default(),
             plain: false,
+            batch_bytes: BATCH_BYTES,
+            batch_samples: MAX_SAMPLES,
             discovery: None,
             message: PhantomData,
         }
@@ -257,6 +302,20 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         self
     }
 
+    /// The frame size, in bytes, at which a batch is full; 64 KiB if not called. A batch grows only while earlier frames are on
+    /// their way: a sample on an idle link goes alone and at once, whatever this says. A larger sample has a frame of its
+    /// own; the transport's largest payload bounds all.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// How many samples a batch holds at most; 65,535 if not called. With 1 every sample has its own frame.
+    pub fn batch_samples(mut self, samples: usize) -> Self {
+        self.batch_samples = samples;
+        self
+    }
+
     /// Registers the publisher, with a ring for instance, for as long as it lives.
     pub fn discovery(mut self, discovery: Arc<dyn Discovery>) -> Self {
         self.discovery = Some(discovery);
@@ -267,6 +326,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTopic`], also for topics that belong to the library;
+    /// [`ErrorKind::InvalidArgument`] for a batch of no size or over 16 MiB;
     /// [`ErrorKind::InconsistentPolicy`], [`ErrorKind::UnsupportedPolicy`];
     /// [`ErrorKind::Closed`]; the discovery's. Nothing is left behind.
     pub async fn build(self) -> Result<Publisher<M, T>> {
@@ -275,6 +335,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             let reason = "it is reserved: begin with another first level";
             return Err(ErrorKind::InvalidTopic { topic: topic.to_string(), reason }.into());
         }
+        check_bound("batch_bytes", self.batch_bytes, MAX_BATCH_BYTES)?;
+        check_bound("batch_samples", self.batch_samples, MAX_SAMPLES)?;
         self.offered.validate()?;
         self.offered.supported()?;
         let core = self.session.core();
@@ -289,7 +351,10 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             encoding: self.encoding,
             locator: core.tx.local().clone(),
             max_payload,
-            batch_bytes: BATCH_BYTES.min(max_payload),
+            batch_bytes: self.batch_bytes.min(max_payload),
+            batch_samples: self.batch_samples,
+            lead: core.tx.lead(&topic),
+            pool: hub.pool.clone(),
         };
         let id = config.id;
         let writer =
@@ -314,6 +379,14 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         }
         Ok(publisher)
     }
+}
+
+fn check_bound(what: &'static str, value: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    let (value, reason) = (value.to_string(), format!("use 1 to {most}"));
+    Err(ErrorKind::InvalidArgument { what, value, reason }.into())
 }
 
 impl<M, T: Transport> fmt::Debug for PublisherBuilder<M, T> {

@@ -13,6 +13,7 @@ use super::events::Events;
 use super::hub::{Hub, Key};
 use super::queue::Chunk;
 use super::reader::{ReaderAction, ReaderCore, SubscriberStats};
+use crate::error::{Error, ErrorKind};
 use crate::message::{EntityId, Sample};
 use crate::session::lock;
 use crate::time::{Mono, Timestamp};
@@ -28,6 +29,8 @@ pub(super) struct ReaderEndpoint {
     core: Mutex<ReaderCore>,
     ready: AtomicWaker,
     closed: AtomicBool,
+    /// Whether the subscriber was told why it has ended.
+    failure_told: AtomicBool,
     /// Whether the session counts a subscription for it.
     subscribed: AtomicBool,
     matched: watch::Sender<usize>,
@@ -43,6 +46,7 @@ impl ReaderEndpoint {
             core: Mutex::new(core),
             ready: AtomicWaker::new(),
             closed: AtomicBool::new(false),
+            failure_told: AtomicBool::new(false),
             subscribed: AtomicBool::new(false),
             matched: watch::channel(0).0,
             events: Events::default(),
@@ -77,6 +81,17 @@ impl ReaderEndpoint {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Why it has ended, if it could not keep up: once.
+    pub(super) fn take_failure(&self, filter: &TopicFilter) -> Option<Error> {
+        if !self.is_closed() {
+            return None;
+        }
+        let core = lock(&self.core);
+        let missed = core.too_slow().filter(|_| !self.failure_told.swap(true, Ordering::AcqRel))?;
+        let limits = core.limits();
+        Some(ErrorKind::TooSlow { filter: filter.to_string(), missed, limits }.into())
     }
 
     pub(super) fn stats(&self) -> SubscriberStats {
@@ -160,11 +175,17 @@ impl ReaderEndpoint {
         }
     }
 
-    pub(super) fn on_plain(&self, wall: Timestamp, topic: &Topic, payload: &Bytes) {
+    pub(super) fn on_plain<Tx: TransportTx>(
+        &self,
+        hub: &Hub<Tx>,
+        wall: Timestamp,
+        topic: &Topic,
+        payload: &Bytes,
+    ) {
         let mut core = lock(&self.core);
         if self.plain {
             core.on_plain(wall, topic, payload.clone());
-            self.ready.wake();
+            self.run_actions(hub, core);
         } else {
             core.stats.undecodable += 1;
             tracing::debug!(%topic, "dropped a message without a frame: build the subscriber with .plain() to get it");
@@ -223,9 +244,23 @@ impl ReaderEndpoint {
         if !events.is_empty() {
             self.matched.send_replace(core.matched());
         }
+        let too_slow = core.is_too_slow();
         drop(core);
+        if too_slow {
+            self.end(hub);
+        }
         self.ready.wake();
         events.into_iter().for_each(|event| self.events.push(event));
+    }
+
+    /// It has left its writers by itself; what is queued can still be read.
+    fn end<Tx: TransportTx>(&self, hub: &Hub<Tx>) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        hub.remove_reader(self);
+        self.matched.send_replace(0);
+        self.events.close();
     }
 }
 

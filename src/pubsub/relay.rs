@@ -193,6 +193,9 @@ impl<T: Transport> Worker<T> {
             locator: core.tx.local().clone(),
             max_payload: core.tx.capabilities().max_payload,
             batch_bytes: 0,
+            batch_samples: 0,
+            lead: bytes::Bytes::new(),
+            pool: self.hub.pool.clone(),
         };
         let mut writer_core = WriterCore::new(core.clock.now(), config);
         writer_core.begin_at(began);

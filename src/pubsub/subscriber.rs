@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 
+use super::batch::Batch;
 use super::discovery::{Announcement, Discovery, Request};
 use super::events::Events;
 use super::hub::Hub;
@@ -41,11 +42,13 @@ pub struct Subscriber<M, T: Transport> {
 }
 
 impl<M, T: Transport> Subscriber<M, T> {
-    /// Waits for the next sample; `None` once the session is closed and everything received was read. Cancel-safe.
+    /// Waits for the next sample; `None` once the session is closed, or the subscriber has ended, and everything received
+    /// was read. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorKind::EncodingMismatch`] for a sample in another encoding than this subscriber's. That sample is passed over;
-    /// the next call goes on.
+    /// the next call goes on. [`ErrorKind::TooSlow`] once, if the subscriber has left its publishers because its queue was
+    /// full ([`Overflow::Disconnect`](crate::qos::Overflow)) and everything received was read.
     pub async fn recv(&mut self) -> Result<Option<Sample<M>>> {
         std::future::poll_fn(|cx| self.poll_recv(cx)).await.transpose()
     }
@@ -60,9 +63,54 @@ impl<M, T: Transport> Subscriber<M, T> {
                 return self.expected(sample).map(Some);
             }
             self.current = self.reader.take(&self.hub, take_chunk);
-            return self.next_of_current().map(|sample| self.expected(sample)).transpose();
+            if let Some(sample) = self.next_of_current() {
+                return self.expected(sample).map(Some);
+            }
+        } else if let Some(sample) = self.reader.take(&self.hub, take_sample) {
+            return self.expected(sample).map(Some);
         }
-        self.reader.take(&self.hub, take_sample).map(|sample| self.expected(sample)).transpose()
+        self.reader.take_failure(&self.filter).map_or(Ok(None), Err)
+    }
+
+    /// Waits for samples and takes those that came in one frame: the way to read fast, since the queue is asked once for all
+    /// of them and nothing is copied; `None` once the session is closed and everything received was read. Cancel-safe.
+    ///
+    /// ```
+    /// # use ringbus::transport::{MemoryTransport, memory::Network};
+    /// # use ringbus::Session;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> ringbus::Result<()> {
+    /// # let session = Session::open(MemoryTransport::new(&Network::new(), "a")).await?;
+    /// # let publisher = session.publisher::<&str>("log").build().await?;
+    /// let mut subscriber = session.subscriber::<&str>("log").build().await?;
+    /// # publisher.matched(1).await?;
+    /// # publisher.publish(&"hello").await?;
+    /// if let Some(batch) = subscriber.recv_batch().await? {
+    ///     for sample in &batch {
+    ///         let line: &str = sample.value()?; // borrowed from the batch
+    ///         assert_eq!(line, "hello");
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::EncodingMismatch`] for a frame in another encoding than this subscriber's. Its samples are passed over;
+    /// the next call goes on.
+    pub async fn recv_batch(&mut self) -> Result<Option<Batch<M>>> {
+        if let Some(chunk) = self.rest_of_current() {
+            return self.expected_batch(chunk).map(Some);
+        }
+        let taken = std::future::poll_fn(|cx| self.reader.poll_take(&self.hub, cx, take_chunk)).await;
+        taken.map(|chunk| self.expected_batch(chunk)).transpose()
+    }
+
+    /// What [`recv_batch`](Self::recv_batch) would return, if that is at hand.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_recv_batch(&mut self) -> Result<Option<Batch<M>>> {
+        let chunk = self.rest_of_current().or_else(|| self.reader.take(&self.hub, take_chunk));
+        chunk.map(|chunk| self.expected_batch(chunk)).transpose()
     }
 
     /// This subscriber's identity, as publishers see it.
@@ -117,7 +165,10 @@ impl<M, T: Transport> Subscriber<M, T> {
     fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Sample<M>>>> {
         if !self.keep_all {
             let taken = self.reader.poll_take(&self.hub, cx, take_sample);
-            return taken.map(|sample| sample.map(|sample| self.expected(sample)));
+            return taken.map(|sample| match sample {
+                Some(sample) => Some(self.expected(sample)),
+                None => self.reader.take_failure(&self.filter).map(Err),
+            });
         }
         loop {
             if let Some(sample) = self.next_of_current() {
@@ -125,7 +176,7 @@ impl<M, T: Transport> Subscriber<M, T> {
             }
             match self.reader.poll_take(&self.hub, cx, take_chunk) {
                 Poll::Ready(Some(chunk)) => self.current = Some(chunk),
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => return Poll::Ready(self.reader.take_failure(&self.filter).map(Err)),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -133,6 +184,15 @@ impl<M, T: Transport> Subscriber<M, T> {
 
     fn next_of_current(&mut self) -> Option<Sample<M>> {
         self.current.as_mut()?.next_sample()
+    }
+
+    fn rest_of_current(&mut self) -> Option<Chunk> {
+        self.current.take().filter(|chunk| chunk.samples() > 0)
+    }
+
+    fn expected_batch(&self, chunk: Chunk) -> Result<Batch<M>> {
+        chunk.expect_encoding(self.encoding)?;
+        Ok(Batch::new(chunk, self.encoding))
     }
 
     fn expected(&self, sample: Sample<M>) -> Result<Sample<M>> {

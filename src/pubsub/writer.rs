@@ -1,18 +1,25 @@
 //! One writer as a state machine: numbering, history, matched readers, heartbeats, repairs.
 
+mod overflow;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::control::{AckNack, Heartbeat, Message, Replay};
 use super::events::{Departure, MatchEvent};
 use super::history::HistoryCache;
+use super::publisher_stats::PublisherStats;
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
 use crate::qos::{self, Durability, History, Offered, Reliability};
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::Locator;
-use crate::wire::{DataFrame, FrameBuilder, MAX_SAMPLES};
+use crate::wire::{DataFrame, FrameBuilder, FramePool, Sealed};
+use overflow::{HoldUp, Pace};
+pub(super) use overflow::{Lack, Room};
 
 /// A writer announces itself at least this often.
 pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -27,6 +34,9 @@ const MAX_READERS: usize = 65_536;
 /// The most that one request for repair is answered with; the reader asks again for the rest.
 const MAX_REPAIR_FRAMES: usize = 1024;
 const MAX_REPAIR_BYTES: usize = 4 << 20;
+
+/// A batch of so many bytes costs little more to send than one that is full.
+const GROWN: usize = 16 << 10;
 
 /// What the shell is to do.
 #[derive(Debug)]
@@ -55,6 +65,12 @@ pub(super) struct WriterConfig {
     pub(super) max_payload: usize,
     /// The frame size in bytes at which an open batch is full.
     pub(super) batch_bytes: usize,
+    /// The number of samples at which it is full.
+    pub(super) batch_samples: usize,
+    /// What the transport wants in front of each frame.
+    pub(super) lead: Bytes,
+    /// Where the memory of frames comes from.
+    pub(super) pool: FramePool,
 }
 
 #[derive(Debug)]
@@ -64,11 +80,15 @@ pub(super) struct WriterCore {
     history: HistoryCache,
     /// The number of the next sample that will be sealed.
     sealed_next: u64,
+    /// Everything sealed below was given to the shell to be sent; what is not waits in the history.
+    passed: u64,
     readers: HashMap<EntityId, ReaderProxy>,
     matched: usize,
     actions: VecDeque<WriterAction>,
     heartbeat_at: Mono,
     heartbeat_wait: Duration,
+    hold_up: HoldUp,
+    stats: PublisherStats,
 }
 
 #[derive(Debug)]
@@ -81,24 +101,36 @@ struct ReaderProxy {
     relay: bool,
     next: u64,
     last_heard: Mono,
+    pace: Pace,
 }
 
 impl WriterCore {
     pub(super) fn new(now: Mono, config: WriterConfig) -> Self {
         let heartbeat_wait = period(&config.offered);
         Self {
-            open: FrameBuilder::new(config.encoding, config.id, config.epoch, 1),
+            open: FrameBuilder::with_lead(
+                config.encoding,
+                config.id,
+                config.epoch,
+                1,
+                config.lead.clone(),
+                config.pool.clone(),
+            ),
             history: HistoryCache::default(),
             sealed_next: 1,
+            passed: 1,
             readers: HashMap::new(),
             matched: 0,
             actions: VecDeque::new(),
             heartbeat_at: now,
             heartbeat_wait,
+            hold_up: HoldUp::default(),
+            stats: PublisherStats::default(),
             config,
         }
     }
 
+    #[inline]
     pub(super) fn config(&self) -> &WriterConfig {
         &self.config
     }
@@ -114,11 +146,14 @@ impl WriterCore {
     }
 
     /// Whether the open batch takes another sample.
+    #[inline]
     pub(super) fn batch_has_room(&self) -> bool {
-        self.open.is_empty() || (self.open.count() < MAX_SAMPLES && self.open.len() < self.config.batch_bytes)
+        self.open.is_empty()
+            || (self.open.count() < self.config.batch_samples && self.open.len() < self.config.batch_bytes)
     }
 
     /// Whether the history takes another sample. Only keep-all makes a publisher wait: until readers acknowledge.
+    #[inline]
     pub(super) fn history_has_room(&self) -> bool {
         let limits = &self.config.offered.resource_limits;
         !self.keeps_all()
@@ -132,6 +167,7 @@ impl WriterCore {
     /// # Errors
     /// `write`'s, or [`ErrorKind::PayloadTooLarge`], also if the sample only fits into a frame of its own; nothing was
     /// appended.
+    #[inline]
     pub(super) fn push(
         &mut self,
         wall: Timestamp,
@@ -140,14 +176,29 @@ impl WriterCore {
     ) -> Result<()> {
         // A sample that would fit alone may be too much for the open frame.
         let taken = if self.open.is_empty() { 0 } else { self.open.len() };
-        self.open.push(wall, source, self.config.max_payload.saturating_sub(taken), write).map(drop)
+        self.open.push(wall, source, self.config.max_payload.saturating_sub(taken), write)?;
+        self.stats.published += 1;
+        Ok(())
     }
 
     /// Closes the open batch and remembers it; the caller sends it.
-    pub(super) fn seal(&mut self, now: Mono) -> Option<DataFrame> {
-        let frame = self.open.take()?;
-        self.remember(now, frame.clone());
-        Some(frame)
+    pub(super) fn seal(&mut self, now: Mono) -> Option<Sealed> {
+        let sealed = self.open.seal()?;
+        self.passed = sealed.frame.header().end();
+        self.remember(now, sealed.frame.clone(), sealed.newest);
+        Some(sealed)
+    }
+
+    /// Whether the open batch is worth a frame even while more samples are coming.
+    #[inline]
+    pub(super) fn batch_has_grown(&self) -> bool {
+        self.open.len() >= GROWN || !self.batch_has_room()
+    }
+
+    /// Whether the open batch holds nothing.
+    #[inline]
+    pub(super) fn batch_is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Takes in a frame of the writer that this one stands in for (a relay); the caller sends it.
@@ -160,13 +211,14 @@ impl WriterCore {
                 ErrorKind::Malformed { what: "relayed frame", reason: "it was relayed before" }.into()
             );
         }
-        self.remember(now, frame.clone());
+        self.passed = frame.header().end();
+        self.remember(now, frame.clone(), frame.newest());
         Ok(())
     }
 
     /// A relay begins where it began to follow the writer: nobody is to miss what came before.
     pub(super) fn begin_at(&mut self, first: u64) {
-        self.sealed_next = first;
+        (self.sealed_next, self.passed) = (first, first);
     }
 
     /// A relay learns what the writer that it stands in for offers now.
@@ -197,13 +249,15 @@ impl WriterCore {
         let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
         reader.last_heard = now;
         reader.locator = from.clone();
-        let subscribers = subscribers(&acknack, reader.compatible);
+        reader.next = reader.next.max(acknack.next.min(self.sealed_next));
+        self.caught_up(acknack.reader);
+        let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
+        let subscribers = subscribers(&acknack, reader.compatible && !reader.pace.is_let_go());
         if reader.subscribers != subscribers {
             reader.subscribers = subscribers;
             self.count();
         }
-        let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
-        reader.next = reader.next.max(acknack.next.min(self.sealed_next));
+        let Some(reader) = self.readers.get(&acknack.reader) else { return };
         if !reader.compatible {
             return;
         }
@@ -212,6 +266,7 @@ impl WriterCore {
         }
         self.repair(from, &acknack.missing);
         self.evict();
+        self.settle_hold_up(now);
     }
 
     pub(super) fn on_reader_bye(&mut self, reader: EntityId) {
@@ -223,6 +278,7 @@ impl WriterCore {
         let gone: Vec<_> =
             self.readers.iter().filter(|(_, proxy)| silent(proxy)).map(|(id, _)| *id).collect();
         gone.into_iter().for_each(|reader| self.drop_reader(reader, Departure::LeaseExpired));
+        self.look_for_slow_readers(now);
         if now >= self.heartbeat_at {
             // While something is unacknowledged the waits double from FIRST_HEARTBEAT up to the period.
             let slowest = period(&self.config.offered);
@@ -253,12 +309,12 @@ impl WriterCore {
         self.config.offered.durability >= Durability::TransientLocal
     }
 
-    fn remember(&mut self, now: Mono, frame: DataFrame) {
+    fn remember(&mut self, now: Mono, frame: DataFrame, newest: Timestamp) {
         self.sealed_next = frame.header().end();
         if !self.keeps_history() {
             return;
         }
-        self.history.push(frame);
+        self.history.push(frame, newest);
         self.evict();
         // One timer for a whole burst: it is set when the first sample of it is sent, not by each.
         if self.heartbeat_at > now + FIRST_HEARTBEAT && !self.all_acknowledged() {
@@ -269,7 +325,7 @@ impl WriterCore {
 
     /// The number below which every matched reliable reader has everything.
     fn acknowledged(&self) -> u64 {
-        let reliable = self.readers.values().filter(|reader| reader.compatible && reader.reliable);
+        let reliable = self.readers.values().filter(|reader| reader.is_waited_for());
         reliable.map(|reader| reader.next).min().unwrap_or(self.sealed_next)
     }
 
@@ -279,7 +335,8 @@ impl WriterCore {
     }
 
     fn evict(&mut self) {
-        let acknowledged = self.acknowledged();
+        let acknowledged = self.acknowledged().min(self.passed);
+        let (passed, mut unsent) = (self.passed, 0);
         let limits = self.config.offered.resource_limits;
         let keep_for_joiners = self.is_transient_local();
         let history = self.config.offered.history;
@@ -289,24 +346,30 @@ impl WriterCore {
                 oldest.header().end() <= acknowledged && (full || !keep_for_joiners)
             }
             History::KeepLast(depth) => {
-                let rest = (samples - usize::from(oldest.header().count)) as u64;
-                rest >= u64::from(depth)
-                    || (!keep_for_joiners && oldest.header().end() <= acknowledged)
-                    || (rest > 0 && bytes > limits.max_bytes)
+                let header = oldest.header();
+                let rest = (samples - usize::from(header.count)) as u64;
+                let gives_way = rest >= u64::from(depth)
+                    || (!keep_for_joiners && header.end() <= acknowledged)
+                    || (rest > 0 && bytes > limits.max_bytes);
+                unsent += if gives_way && header.end() > passed { u64::from(header.count) } else { 0 };
+                gives_way
             }
         });
+        self.count_dropped(Lack::Link, unsent);
     }
 
     fn heartbeat(&self) -> Heartbeat {
         let config = &self.config;
+        let first = self.first_to_tell();
         Heartbeat {
             writer: config.id,
             epoch: config.epoch,
             locator: config.locator.clone(),
             offered: config.offered.clone(),
             encoding: config.encoding,
-            first: self.history.first(config.offered.history).unwrap_or(self.sealed_next),
-            last: self.sealed_next - 1,
+            first,
+            // What waits to be sent is not missing yet.
+            last: self.passed.max(first) - 1,
         }
     }
 
@@ -325,6 +388,7 @@ impl WriterCore {
             relay: acknack.stands_for.is_some(),
             next: acknack.next.min(self.sealed_next),
             last_heard: Mono::ZERO,
+            pace: Pace::default(),
         };
         self.readers.insert(acknack.reader, proxy);
         // Of subscribers behind a relay the registry tells.
@@ -384,6 +448,7 @@ impl WriterCore {
                 break;
             }
             (frames, bytes) = (frames + 1, bytes + frame.bytes().len());
+            self.stats.repaired += u64::from(frame.header().count);
             self.actions.push_back(WriterAction::Repair { to: to.clone(), frame: frame.clone() });
         }
         if cut_short {

@@ -1,39 +1,59 @@
 //! A writer in its session: the state machine behind a lock, and the way of its frames into the transport.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::control::{AckNack, Message};
 use super::events::Events;
-use super::hub::{Hub, Key, announcement};
+use super::hub::{Hub, Key};
+use super::publisher_stats::PublisherStats;
 use super::via;
-use super::writer::{WriterAction, WriterConfig, WriterCore};
+use super::writer::{Lack, Room, WriterAction, WriterConfig, WriterCore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
-use crate::qos::{Offered, Reliability};
+use crate::qos::{Offered, Overflow, Reliability};
 use crate::session::lock;
-use crate::time::{Mono, Timestamp};
+use crate::time::{Mono, Stamper, Timestamp};
 use crate::topic::Topic;
 use crate::transport::{Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::DataFrame;
+
+/// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
+const DEPTH: usize = 8;
+/// A link that takes nothing for so long is spoken of.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// So long a batch waits for frames that do not leave, as when one of several subscribers has stopped reading: the others are not
+/// to wait for it. Links that work are faster than this.
+const STUCK: Duration = Duration::from_millis(5);
 
 pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
     topic: Topic,
     reliable: bool,
+    overflow: Overflow,
     tx: Tx,
     state: Mutex<State>,
     /// The open batch, the history or the link has room again, or something was acknowledged.
     progress: Notify,
+    /// Wakes the flusher.
+    work: Notify,
     matched: watch::Sender<usize>,
     events: Events,
 }
 
 struct State {
     core: WriterCore,
-    /// A task waits for the link; until it is done the open batch grows.
-    busy: bool,
+    stamper: Stamper,
+    line: Line,
+    /// What the transport had no room for; everything else waits behind it.
+    refused: Option<Outbound>,
+    /// The task that sends what the publisher leaves behind is running.
+    has_flusher: bool,
     closed: bool,
     /// Closed without a goodbye.
     silent: bool,
@@ -41,13 +61,35 @@ struct State {
     behind: Option<Message>,
 }
 
+/// What the link is doing, as far as this writer knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// Nothing is owed: a sample is sent at once.
+    Idle,
+    /// Earlier frames are under way: the open batch grows until they have left, or it is full.
+    Busy,
+    /// The transport refused a frame: the flusher waits for room.
+    Full,
+}
+
 /// Why a sample was not taken.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// For now.
-    Full { what: &'static str, limit: usize },
+    /// For now: until the link or the readers get on.
+    Full { lack: Lack, what: &'static str, limit: usize, until: Until },
+    /// Older samples have given way: there is room if it is tried again. Whoever can wait lets others run first.
+    Again,
     /// For good.
     Failed(Error),
+}
+
+/// What a publisher waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// [`WriterEndpoint::progress`].
+    Progress,
+    /// That, or room on the link: [`WriterEndpoint::link_has_room`].
+    Link,
 }
 
 impl<Tx: TransportTx> WriterEndpoint<Tx> {
@@ -57,8 +99,19 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             id,
             topic,
             reliable: offered.reliability == Reliability::Reliable,
+            overflow: offered.overflow,
             tx,
-            state: Mutex::new(State { core, busy: false, closed: false, silent: false, behind: None }),
+            state: Mutex::new(State {
+                core,
+                stamper: Stamper::default(),
+                line: Line::Idle,
+                refused: None,
+                has_flusher: false,
+                closed: false,
+                silent: false,
+                behind: None,
+            }),
+            work: Notify::new(),
             progress: Notify::new(),
             matched: watch::channel(0).0,
             events: Events::default(),
@@ -86,39 +139,113 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.matched.subscribe()
     }
 
-    /// Appends a sample, and sends it if the link is idle.
+    /// Appends a sample to the open batch, and sends that if the link is idle or the batch full.
     pub(super) fn try_push(
         self: &Arc<Self>,
         hub: &Arc<Hub<Tx>>,
         source: Option<Timestamp>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+        write: impl Fn(&mut Vec<u8>) -> Result<()>,
     ) -> Result<(), Refused> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(Refused::Failed(closed()));
         }
-        let config = state.core.config();
         if !state.core.history_has_room() {
-            return Err(Refused::Full { what: "history", limit: config.offered.resource_limits.max_samples });
+            // What fills it may be the batch that nobody was sent yet.
+            let mut state = self.send_open(hub, state, DEPTH).map_err(Refused::Failed)?;
+            let room = state.core.make_room(hub.core.clock.now());
+            return Err(refused(&state, room));
         }
-        let batch_full = Refused::Full { what: "batch", limit: config.batch_bytes };
         if !state.core.batch_has_room() {
-            return Err(batch_full);
+            state = self.make_room(hub, state)?;
         }
-        let (wall, limit) = (Timestamp::now(), config.max_payload);
-        state.core.push(wall, source.unwrap_or(wall), write).map_err(|error| match error.kind() {
-            // It would fit into a frame of its own, but not into the open one.
-            ErrorKind::PayloadTooLarge { size, .. } if *size <= limit => batch_full,
-            _ => Refused::Failed(error),
-        })?;
-        if state.busy {
+        let (wall, limit) = (state.stamp(), state.core.config().max_payload);
+        let source = source.unwrap_or(wall);
+        while let Err(error) = state.core.push(wall, source, &write) {
+            match error.kind() {
+                // It would fit into a frame of its own, but not into the open one.
+                ErrorKind::PayloadTooLarge { size, .. } if *size <= limit && !state.core.batch_is_empty() => {
+                    state = self.make_room(hub, state)?;
+                }
+                ErrorKind::PayloadTooLarge { .. } => {
+                    state.core.count_oversize();
+                    return Err(Refused::Failed(error));
+                }
+                _ => return Err(Refused::Failed(error)),
+            }
+        }
+        // A full batch has nothing to wait for but room; one that is not goes when all before it is gone.
+        let most = if state.core.batch_has_room() { 1 } else { DEPTH };
+        let left_to_flusher = match state.line {
+            Line::Idle => false,
+            Line::Busy => !state.core.batch_has_grown() || self.tx.backlog() >= most,
+            Line::Full => true,
+        };
+        if left_to_flusher {
             return Ok(());
         }
-        let now = hub.core.clock.now();
-        let frame = state.core.seal(now);
-        let sent = frame.map_or(Ok(()), |frame| self.send(hub, &mut state, &frame));
-        self.run_actions(hub, state);
-        sent.map_err(Refused::Failed)
+        self.send_open(hub, state, most).map(drop).map_err(Refused::Failed)
+    }
+
+    /// Sends the open batch, so that a new one begins, or does with it what the overflow policy says.
+    fn make_room<'a>(
+        self: &'a Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, Refused> {
+        let mut state = self.send_open(hub, state, DEPTH).map_err(Refused::Failed)?;
+        if state.core.batch_is_empty() {
+            return Ok(state);
+        }
+        let room = state.core.put_off_batch(hub.core.clock.now());
+        Err(refused(&state, room))
+    }
+
+    /// Sends everything, until the transport refuses.
+    fn send_all<'a>(
+        self: &'a Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>> {
+        while !state.core.has_nothing_to_send() && state.line != Line::Full {
+            state = self.send_open(hub, state, usize::MAX)?;
+        }
+        Ok(state)
+    }
+
+    /// Sends the open batch, or a frame that was put off before it, if fewer than `most` messages are under way; otherwise the flusher does it when there are none.
+    fn send_open<'a>(
+        self: &'a Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        mut state: MutexGuard<'a, State>,
+        most: usize,
+    ) -> Result<MutexGuard<'a, State>> {
+        if state.core.has_nothing_to_send() || state.line == Line::Full {
+            return Ok(state);
+        }
+        if self.tx.backlog() >= most {
+            if state.line == Line::Idle {
+                self.set_line(hub, &mut state, Line::Busy);
+            }
+            return Ok(state);
+        }
+        let next = state.core.next_frame(hub.core.clock.now());
+        let sent = next.map_or(Ok(()), |(frame, framed)| {
+            let outbound = self.outbound(&frame, framed);
+            self.send(hub, &mut state, outbound)
+        });
+        let state = self.run_actions(hub, state);
+        sent.map(|()| state)
+    }
+
+    /// Sends what has gathered as soon as the transport takes it, rather than when the link is idle.
+    pub(super) fn hurry(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) -> Result<()> {
+        self.send_open(hub, lock(&self.state), usize::MAX).map(drop)
+    }
+
+    /// Waits until a full batch can be sent.
+    pub(super) async fn link_has_room(&self) {
+        self.tx.drained(DEPTH).await;
     }
 
     /// Passes on a frame of the writer that this one stands in for. With `forward` off it is only remembered.
@@ -135,10 +262,11 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 if state.closed {
                     return Err(closed());
                 }
-                if !state.busy && state.core.history_has_room() {
+                if state.line != Line::Full && state.core.history_has_room() {
                     state.core.ingest(hub.core.clock.now(), frame)?;
-                    let sent = if forward { self.send(hub, &mut state, frame) } else { Ok(()) };
-                    self.run_actions(hub, state);
+                    let outbound = self.outbound(frame, None);
+                    let sent = if forward { self.send(hub, &mut state, outbound) } else { Ok(()) };
+                    drop(self.run_actions(hub, state));
                     return sent;
                 }
             }
@@ -152,8 +280,27 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         if state.core.config().offered != *offered {
             state.core.set_offered(offered.clone());
             state.core.announce(hub.core.clock.now());
-            self.run_actions(hub, state);
+            drop(self.run_actions(hub, state));
         }
+    }
+
+    /// What gives way where there is no room.
+    pub(super) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    pub(super) fn stats(&self) -> PublisherStats {
+        *lock(&self.state).core.stats()
+    }
+
+    /// A value without a frame was handed to the transport.
+    pub(super) fn count_plain(&self) {
+        lock(&self.state).core.count_published();
+    }
+
+    /// A new sample was dropped because there was no room.
+    pub(super) fn count_dropped(&self, lack: Lack) {
+        lock(&self.state).core.count_dropped(lack, 1);
     }
 
     /// Waits for progress of any kind: subscribe to it before looking at the state.
@@ -164,7 +311,8 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     /// Whether everything was handed to the transport and, if reliable, acknowledged by every matched reader.
     pub(super) fn is_flushed(&self) -> bool {
         let state = lock(&self.state);
-        state.closed || (!state.busy && state.core.all_acknowledged())
+        state.closed
+            || (state.line != Line::Full && state.core.has_nothing_to_send() && state.core.all_acknowledged())
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -174,42 +322,49 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     pub(super) fn announce(&self, hub: &Hub<Tx>, now: Mono) {
         let mut state = lock(&self.state);
         state.core.announce(now);
-        self.run_actions(hub, state);
+        drop(self.run_actions(hub, state));
     }
 
     pub(super) fn on_acknack(&self, hub: &Hub<Tx>, now: Mono, from: &Locator, acknack: &AckNack) {
         let mut state = lock(&self.state);
         state.core.on_acknack(now, from, acknack.clone());
-        self.run_actions(hub, state);
+        drop(self.run_actions(hub, state));
         self.progress.notify_waiters();
     }
 
     pub(super) fn on_reader_bye(&self, hub: &Hub<Tx>, _now: Mono, reader: EntityId) {
         let mut state = lock(&self.state);
         state.core.on_reader_bye(reader);
-        self.run_actions(hub, state);
+        drop(self.run_actions(hub, state));
         self.progress.notify_waiters();
     }
 
     pub(super) fn on_timeout(&self, hub: &Hub<Tx>, now: Mono) {
         let mut state = lock(&self.state);
         state.core.on_timeout(now);
-        self.run_actions(hub, state);
+        drop(self.run_actions(hub, state));
         self.progress.notify_waiters();
     }
 
     /// Says goodbye, behind whatever still waits for the link.
-    pub(super) fn close(&self, hub: &Hub<Tx>) {
-        let mut state = lock(&self.state);
-        if std::mem::replace(&mut state.closed, true) {
+    pub(super) fn close(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let state = lock(&self.state);
+        if state.closed {
             return;
         }
-        if !state.busy {
+        let mut state = match self.send_all(hub, state) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::debug!(topic = %self.topic, %error, "could not send the last samples");
+                lock(&self.state)
+            }
+        };
+        state.closed = true;
+        if state.line != Line::Full {
             state.core.leave();
         }
-        self.run_actions(hub, state);
-        self.events.close();
-        self.progress.notify_waiters();
+        drop(self.run_actions(hub, state));
+        self.end();
     }
 
     /// Falls silent without a goodbye: another node stands in from now on.
@@ -217,60 +372,149 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         let mut state = lock(&self.state);
         (state.closed, state.silent) = (true, true);
         drop(state);
+        self.end();
+    }
+
+    fn end(&self) {
         self.events.close();
         self.progress.notify_waiters();
+        self.work.notify_one();
     }
 
-    fn outbound(&self, frame: &DataFrame) -> Outbound {
-        Outbound { reliable: self.reliable, ..Outbound::topic(self.topic.clone(), frame.bytes().clone()) }
+    fn outbound(&self, frame: &DataFrame, framed: Option<Bytes>) -> Outbound {
+        let plain = Outbound::topic(self.topic.clone(), frame.bytes().clone());
+        Outbound { reliable: self.reliable, framed, ..plain }
     }
 
-    fn send(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, frame: &DataFrame) -> Result<()> {
-        match self.tx.try_send(self.outbound(frame)) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Failed(error)) => Err(error),
-            Err(TrySendError::Full(outbound)) => {
-                state.busy = true;
+    fn send(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, outbound: Outbound) -> Result<()> {
+        let refused = if hub.queueing.load(Ordering::Acquire) > 0 {
+            outbound
+        } else {
+            match self.tx.try_send(outbound) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Failed(error)) => return Err(error),
+                Err(TrySendError::Full(outbound)) => outbound,
+            }
+        };
+        state.refused = Some(refused);
+        self.set_line(hub, state, Line::Full);
+        Ok(())
+    }
+
+    /// Changes what is known of the link. While it is not idle the flusher looks after the rest, and the session counts it.
+    fn set_line(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, line: Line) {
+        let before = std::mem::replace(&mut state.line, line);
+        match (before, line) {
+            (Line::Idle, Line::Busy | Line::Full) => {
                 hub.core.sending.send_modify(|sending| *sending += 1);
-                tokio::spawn(self.clone().drain(hub.clone(), outbound));
-                Ok(())
             }
+            (Line::Busy | Line::Full, Line::Idle) => {
+                return hub.core.sending.send_modify(|sending| *sending -= 1);
+            }
+            _ => {}
         }
+        if !std::mem::replace(&mut state.has_flusher, true) {
+            tokio::spawn(self.clone().flush_on(hub.clone()));
+        }
+        self.work.notify_one();
     }
 
-    /// Waits for the link in the publisher's stead, then sends what has gathered meanwhile, until nothing has.
-    async fn drain(self: Arc<Self>, hub: Arc<Hub<Tx>>, outbound: Outbound) {
-        let mut batch = vec![outbound];
+    /// Waits for the link in the publisher's stead, and sends what has gathered meanwhile. It lives as long as the writer: one that comes
+    /// and goes would cost an allocation each time.
+    async fn flush_on(self: Arc<Self>, hub: Arc<Hub<Tx>>) {
+        let mut batch = Vec::new();
         loop {
-            let sent = self.tx.send_batch(&mut batch).await;
-            let mut state = lock(&self.state);
-            if let Err(error) = sent {
-                tracing::debug!(topic = %self.topic, %error, "could not send");
-            }
-            batch.clear();
-            let behind = state.behind.take();
-            batch.extend(behind.and_then(|message| announcement(&self.topic, &message, self.reliable)));
-            batch.extend(state.core.seal(hub.core.clock.now()).map(|frame| self.outbound(&frame)));
-            if batch.is_empty() {
-                state.busy = false;
-                if state.closed && !state.silent {
-                    state.core.leave();
+            let line = {
+                let mut state = lock(&self.state);
+                if state.silent {
+                    state.refused = None;
+                    self.set_line(&hub, &mut state, Line::Idle);
+                }
+                if state.line == Line::Idle && state.closed {
+                    return;
+                }
+                batch.extend(state.refused.take());
+                state.line
+            };
+            match line {
+                Line::Idle => self.work.notified().await,
+                Line::Busy => {
+                    tokio::select! {
+                        // Too late is no error: the batch goes all the same.
+                        _ = tokio::time::timeout(STUCK, self.tx.drained(1)) => self.gathered(&hub),
+                        // The transport has refused a frame meanwhile.
+                        () = self.work.notified() => continue,
+                    }
+                }
+                Line::Full => {
+                    hub.queueing.fetch_add(1, Ordering::AcqRel);
+                    let turn = hub.turn.lock().await;
+                    if let Err(error) = self.send_patiently(&mut batch).await {
+                        tracing::debug!(topic = %self.topic, %error, "could not send");
+                    }
+                    drop(turn);
+                    hub.queueing.fetch_sub(1, Ordering::AcqRel);
+                    batch.clear();
+                    self.has_room(&hub);
                 }
             }
-            self.run_actions(&hub, state);
             self.progress.notify_waiters();
-            if batch.is_empty() {
-                hub.core.sending.send_modify(|sending| *sending -= 1);
-                return;
+        }
+    }
+
+    /// Sends, however long it takes. That it takes long is not kept quiet: a transport does not say who holds it up.
+    async fn send_patiently(&self, batch: &mut Vec<Outbound>) -> Result<()> {
+        let mut sending = std::pin::pin!(self.tx.send_batch(batch));
+        match tokio::time::timeout(LINK_PATIENCE, &mut sending).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                tracing::warn!(topic = %self.topic, "the link has taken nothing for {LINK_PATIENCE:?}: does a peer not receive?");
+                metrics::counter!("ringbus_links_stuck_total").increment(1);
+                sending.await
             }
         }
     }
 
-    fn run_actions(&self, hub: &Hub<Tx>, mut state: MutexGuard<'_, State>) {
+    /// All that was sent has left: the open batch is next.
+    fn gathered(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let mut state = lock(&self.state);
+        if state.line != Line::Busy {
+            return;
+        }
+        if state.core.has_nothing_to_send() {
+            return self.set_line(hub, &mut state, Line::Idle);
+        }
+        // Whatever others have sent in between: each of a session's publishers has its turn.
+        if let Err(error) = self.send_open(hub, state, usize::MAX) {
+            tracing::debug!(topic = %self.topic, %error, "could not send");
+        }
+    }
+
+    /// The transport has taken what it had refused.
+    fn has_room(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let mut state = lock(&self.state);
+        if let Some(message) = state.behind.take() {
+            hub.announce(&self.topic, &message, self.reliable);
+        }
+        self.set_line(hub, &mut state, Line::Busy);
+        // What gathered meanwhile goes now: the link is known to have room.
+        match self.send_all(hub, state) {
+            Ok(mut state) if state.line == Line::Busy && state.closed && !state.silent => {
+                state.core.leave();
+                self.set_line(hub, &mut state, Line::Idle);
+                drop(self.run_actions(hub, state));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(topic = %self.topic, %error, "could not send"),
+        }
+    }
+
+    /// Does what the state machine asks for. The lock is let go of while events are told.
+    fn run_actions<'a>(&'a self, hub: &Hub<Tx>, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let mut events = Vec::new();
         while let Some(action) = state.core.poll_action() {
             match action {
-                WriterAction::Announce(message) if state.busy => state.behind = Some(message),
+                WriterAction::Announce(message) if state.line == Line::Full => state.behind = Some(message),
                 WriterAction::Announce(message) => hub.announce(&self.topic, &message, self.reliable),
                 WriterAction::Tell { to, message } => hub.tell(to, &message),
                 WriterAction::Repair { to, frame } => hub.repair(to, &frame),
@@ -282,8 +526,36 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
         let matched = state.core.matched();
         self.matched.send_if_modified(|known| std::mem::replace(known, matched) != matched);
+        if events.is_empty() {
+            return state;
+        }
         drop(state);
         events.into_iter().for_each(|event| self.events.push(event));
+        lock(&self.state)
+    }
+}
+
+impl State {
+    /// The time for a sample: exact, unless samples come faster than they can be sent.
+    #[inline]
+    fn stamp(&mut self) -> Timestamp {
+        if self.line == Line::Idle { self.stamper.precise() } else { self.stamper.shared() }
+    }
+}
+
+/// What to tell a publisher whose sample found no room.
+fn refused(state: &State, room: Room) -> Refused {
+    let config = state.core.config();
+    match room {
+        Room::Made => Refused::Again,
+        Room::Lacking(lack @ Lack::Link) => {
+            let until = if state.line == Line::Full { Until::Progress } else { Until::Link };
+            Refused::Full { lack, what: "batch", limit: config.batch_bytes, until }
+        }
+        Room::Lacking(lack @ Lack::History) => {
+            let limit = config.offered.resource_limits.max_samples;
+            Refused::Full { lack, what: "history", limit, until: Until::Progress }
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    Access, DestinationOrder, Durability, History, Liveliness, LivelinessKind, Ownership, Partition,
-    Presentation, Reliability, ResourceLimits,
+    Access, DestinationOrder, Durability, History, Liveliness, LivelinessKind, Overflow, Ownership,
+    Partition, Presentation, Reliability, ResourceLimits,
 };
 
 macro_rules! display_names {
@@ -32,6 +32,12 @@ display_names! {
         ManualByTopic => "manual-by-topic",
     }
     Access { Instance => "instance", Topic => "topic", Group => "group" }
+    Overflow {
+        Wait => "wait",
+        DropOldest => "drop-oldest",
+        DropNewest => "drop-newest",
+        Disconnect => "disconnect",
+    }
     DestinationOrder { ByReception => "by-reception", BySource => "by-source" }
 }
 

@@ -3,13 +3,14 @@
 //! The policies and their defaults are those of the OMG Data Distribution Service 1.4, section 2.2.3. [`check`] is
 //! the matching rule; [`Offered::validate`] finds policies that contradict each other, [`Offered::supported`] those
 //! that this version cannot enforce, and the same for [`Requested`]. Policy types are part of the wire format: enum
-//! variants and fields are only ever added at the end.
+//! variants and fields are only ever added at the end. [`Overflow`] is the exception: each side keeps it to itself.
 
 mod bounded;
 mod check;
 mod display;
 mod mismatch;
 mod offered;
+mod overflow;
 pub(crate) mod ownership;
 mod partition;
 mod policy;
@@ -20,6 +21,7 @@ mod validate;
 pub use check::check;
 pub use mismatch::{Mismatch, PolicyMismatch};
 pub use offered::Offered;
+pub use overflow::Overflow;
 pub use partition::Partition;
 pub use policy::{
     Access, DestinationOrder, Durability, History, Liveliness, LivelinessKind, Ownership, Period,

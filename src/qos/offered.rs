@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DestinationOrder, Durability, History, Liveliness, Ownership, Partition, Period, Presentation,
+    DestinationOrder, Durability, History, Liveliness, Overflow, Ownership, Partition, Period, Presentation,
     Reliability, ResourceLimits,
 };
 
@@ -40,6 +40,9 @@ pub struct Offered {
     pub resource_limits: ResourceLimits,
     /// A hint for transports with priorities.
     pub transport_priority: i32,
+    /// What gives way when there is no room. Not told to subscribers.
+    #[serde(skip)]
+    pub overflow: Overflow,
 }
 
 impl Default for Offered {
@@ -60,6 +63,7 @@ impl Default for Offered {
             partition: Partition::default(),
             resource_limits: ResourceLimits::default(),
             transport_priority: 0,
+            overflow: Overflow::default(),
         }
     }
 }
@@ -109,6 +113,12 @@ impl Offered {
     /// Bounds on what the publisher keeps.
     pub fn resource_limits(mut self, limits: ResourceLimits) -> Self {
         self.resource_limits = limits;
+        self
+    }
+
+    /// What gives way when there is no room for a sample.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
         self
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DestinationOrder, Durability, History, Liveliness, Ownership, Partition, Period, Presentation,
+    DestinationOrder, Durability, History, Liveliness, Overflow, Ownership, Partition, Period, Presentation,
     Reliability, ResourceLimits,
 };
 
@@ -38,6 +38,9 @@ pub struct Requested {
     pub partition: Partition,
     /// Bounds on the subscriber's queue.
     pub resource_limits: ResourceLimits,
+    /// What gives way when the queue is full. Not told to publishers.
+    #[serde(skip)]
+    pub overflow: Overflow,
 }
 
 impl Default for Requested {
@@ -57,6 +60,7 @@ impl Default for Requested {
             time_based_filter: Duration::ZERO,
             partition: Partition::default(),
             resource_limits: ResourceLimits::default(),
+            overflow: Overflow::default(),
         }
     }
 }
@@ -111,6 +115,12 @@ impl Requested {
     /// Bounds on what the subscriber queues.
     pub fn resource_limits(mut self, limits: ResourceLimits) -> Self {
         self.resource_limits = limits;
+        self
+    }
+
+    /// What gives way when the queue is full.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
         self
     }
 }

@@ -4,8 +4,8 @@
 use std::fmt::Display;
 
 use super::{
-    DestinationOrder, Durability, History, Liveliness, LivelinessKind, Offered, Partition, Period, Policy,
-    Presentation, Requested, ResourceLimits,
+    DestinationOrder, Durability, History, Liveliness, LivelinessKind, Offered, Overflow, Partition, Period,
+    Policy, Presentation, Reliability, Requested, ResourceLimits,
 };
 use crate::error::{ErrorKind, Result};
 
@@ -15,12 +15,13 @@ impl Offered {
     /// # Errors
     /// [`ErrorKind::InconsistentPolicy`] names every contradiction with its values: a history of keep-last 0,
     /// resource limits of 0 or with fewer samples than the history keeps, a liveliness lease of 0, a partition over
-    /// its bounds.
+    /// its bounds, an overflow of disconnect where nothing waits for subscribers.
     pub fn validate(&self) -> Result<()> {
         let mut contradictions = Contradictions::default();
         contradictions.in_history(self.history, self.resource_limits);
         contradictions.in_liveliness(self.liveliness);
         contradictions.in_partition(&self.partition);
+        contradictions.in_overflow(self);
         contradictions.into_result()
     }
 
@@ -138,6 +139,16 @@ impl Contradictions {
         }
         if let Some(length) = partition.0.iter().map(String::len).find(|&length| length > longest) {
             self.add(format!("{name} has a name of {length} bytes: give at most {longest}"));
+        }
+    }
+
+    fn in_overflow(&mut self, offered: &Offered) {
+        let waits = (offered.reliability, offered.history) == (Reliability::Reliable, History::KeepAll);
+        if offered.overflow == Overflow::Disconnect && !waits {
+            let (reliability, history) = (offered.reliability, offered.history);
+            self.add(format!(
+                "overflow disconnect with {reliability} {history}: only a reliable keep-all publisher waits for subscribers"
+            ));
         }
     }
 

@@ -16,6 +16,8 @@ use crate::wire::Room;
 
 /// The most messages that wait; the protocols above repeat what matters.
 const OUTBOX: usize = 8192;
+/// And the most bytes, one message aside.
+const OUTBOX_BYTES: usize = 32 << 20;
 /// How long one message may hold up those behind it: a peer that is down must not stop the others.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -34,6 +36,7 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct Waiting {
     messages: AtomicUsize,
+    bytes: AtomicUsize,
     empty: Notify,
 }
 
@@ -101,9 +104,16 @@ impl Outbox {
         } else {
             outbound
         };
+        // Repairs are frames: their number alone bounds nothing.
+        if self.waiting.bytes.load(Ordering::Acquire) >= OUTBOX_BYTES {
+            return dropped("outbox full", &format_args!("{OUTBOX_BYTES} bytes are waiting"));
+        }
+        let size = busy.payload.len();
+        self.waiting.bytes.fetch_add(size, Ordering::AcqRel);
         self.waiting.messages.fetch_add(1, Ordering::AcqRel);
         if let Err(error) = self.queue.try_send(busy) {
             self.waiting.messages.fetch_sub(1, Ordering::AcqRel);
+            self.waiting.bytes.fetch_sub(size, Ordering::AcqRel);
             dropped("outbox full", &error);
         }
     }
@@ -134,7 +144,9 @@ impl<Tx: TransportTx> OutboxTask<Tx> {
                 outbound = self.queue.recv() => outbound,
             };
             let Some(outbound) = outbound else { return };
+            let size = outbound.payload.len();
             self.send(outbound).await;
+            self.waiting.bytes.fetch_sub(size, Ordering::AcqRel);
             if self.waiting.messages.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.waiting.empty.notify_waiters();
             }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::{
     Capabilities, Event, Locator, OpenOptions, Outbound, Transport, TransportRx, TransportTx, TrySendError,
     Undelivered,
 };
 use crate::error::Result;
-use crate::topic::TopicFilter;
+use crate::topic::{Topic, TopicFilter};
 
 /// Any transport, behind one type. It keeps every promise of the transport inside, cancel-safety included; each
 /// awaited call costs an allocation, [`try_send`](TransportTx::try_send) only an indirect call.
@@ -65,6 +66,20 @@ impl TransportTx for BoxTx {
 
     async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
         self.0.send_batch(batch).await
+    }
+
+    fn lead(&self, topic: &Topic) -> Bytes {
+        self.0.lead(topic)
+    }
+
+    fn backlog(&self) -> usize {
+        self.0.backlog()
+    }
+
+    async fn drained(&self, below: usize) {
+        if self.0.backlog() >= below {
+            self.0.drained(below).await;
+        }
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
@@ -134,6 +149,9 @@ trait ErasedTx: Send + Sync {
     fn local(&self) -> &Locator;
     fn try_send(&self, outbound: Outbound) -> Result<(), TrySendError>;
     async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()>;
+    fn lead(&self, topic: &Topic) -> Bytes;
+    fn backlog(&self) -> usize;
+    async fn drained(&self, below: usize);
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn attach(&self, peer: &Locator) -> Result<()>;
@@ -157,6 +175,18 @@ impl<T: TransportTx> ErasedTx for T {
 
     async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
         TransportTx::send_batch(self, batch).await
+    }
+
+    fn lead(&self, topic: &Topic) -> Bytes {
+        TransportTx::lead(self, topic)
+    }
+
+    fn backlog(&self) -> usize {
+        TransportTx::backlog(self)
+    }
+
+    async fn drained(&self, below: usize) {
+        TransportTx::drained(self, below).await;
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {

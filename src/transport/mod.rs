@@ -6,10 +6,14 @@
 
 pub mod boxed;
 pub mod conformance;
+#[cfg(any(feature = "zmq", feature = "mqtt"))]
+mod filters;
 pub mod locator;
 pub mod memory;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(any(feature = "zmq", feature = "mqtt"))]
+mod under_way;
 #[cfg(feature = "zmq")]
 pub mod zmq;
 
@@ -86,6 +90,24 @@ pub trait TransportTx: Clone + Send + Sync + 'static {
     /// # Errors
     /// The first message that fails for good is removed and its error returned; those after it stay.
     fn send_batch(&self, batch: &mut Vec<Outbound>) -> impl Future<Output = Result<()>> + Send;
+
+    /// What this transport wants in front of every message to `topic`, so that it can send both from one piece of memory:
+    /// see [`Outbound::framed`]. Nothing, for most.
+    fn lead(&self, _topic: &Topic) -> Bytes {
+        Bytes::new()
+    }
+
+    /// How many messages to topics were accepted and have not left the process yet. While there are any, publishers
+    /// gather samples; when there are none, they send at once. A transport that cannot know says 0: its publishers
+    /// gather only while [`try_send`](Self::try_send) says that it is full.
+    fn backlog(&self) -> usize {
+        0
+    }
+
+    /// Waits until the [`backlog`](Self::backlog) is below so many messages. Cancel-safe.
+    fn drained(&self, _below: usize) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Subscribes to a filter. Where [`Capabilities::confirmed_subscriptions`] holds, `Ok` means that the broker has
     /// confirmed it. A filter counts once, however often it is subscribed. It survives reconnects.
@@ -186,6 +208,9 @@ pub struct Outbound {
     pub to: Destination,
     /// The bytes.
     pub payload: Bytes,
+    /// The same bytes once more, behind the [lead](TransportTx::lead) that the transport asked for, in one piece of
+    /// memory with it. A hint that saves a copy; a transport may ignore it.
+    pub framed: Option<Bytes>,
     /// Whether the transport's own acknowledgements are to be used where it has any (MQTT QoS 1).
     pub reliable: bool,
 }
@@ -193,12 +218,12 @@ pub struct Outbound {
 impl Outbound {
     /// A message to a topic, without acknowledgement.
     pub fn topic(topic: Topic, payload: impl Into<Bytes>) -> Self {
-        Self { to: Destination::Topic(topic), payload: payload.into(), reliable: false }
+        Self { to: Destination::Topic(topic), payload: payload.into(), framed: None, reliable: false }
     }
 
     /// A message to one peer, acknowledged where the transport can.
     pub fn peer(peer: Locator, payload: impl Into<Bytes>) -> Self {
-        Self { to: Destination::Peer(peer), payload: payload.into(), reliable: true }
+        Self { to: Destination::Peer(peer), payload: payload.into(), framed: None, reliable: true }
     }
 
     /// The same message, acknowledged where the transport can.

@@ -49,12 +49,12 @@ impl Bundle {
             return Err(malformed("a bundle over 64 KiB"));
         }
         let mut cursor = Cursor { bytes: &bytes, at: PREFIX_LEN };
-        let count = usize::from(cursor.u16()?);
+        let count = usize::from(cursor.u16().map_err(malformed)?);
         if count == 0 || count > MAX_BUNDLED {
             return Err(malformed("a bundle of none, or of more than 1,024"));
         }
         for _ in 0..count {
-            let length = usize::from(cursor.u16()?);
+            let length = usize::from(cursor.u16().map_err(malformed)?);
             if length > bytes.len() - cursor.at {
                 return Err(malformed("a bundled frame longer than the bundle"));
             }

@@ -4,6 +4,7 @@
 
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
+mod pressure;
 mod session;
 
 use std::collections::BTreeSet;

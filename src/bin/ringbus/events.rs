@@ -24,7 +24,8 @@ pub(crate) fn say(line: &str) {
 }
 
 fn is_trouble(event: &MatchEvent) -> bool {
-    matches!(event, MatchEvent::Mismatched { .. } | MatchEvent::Lost { .. })
+    matches!(event, MatchEvent::Mismatched { .. } | MatchEvent::Lost { .. } | MatchEvent::Slow { .. })
+        || matches!(event, MatchEvent::Departed { cause: Departure::TooSlow, .. })
 }
 
 fn line(event: &MatchEvent) -> String {
@@ -36,6 +37,12 @@ fn line(event: &MatchEvent) -> String {
         MatchEvent::Departed { topic, peer, cause: Departure::Left } => format!("{topic}: {peer} left"),
         MatchEvent::Departed { topic, peer, cause: Departure::LeaseExpired } => {
             format!("{topic}: {peer} is gone: it was silent for longer than its lease")
+        }
+        MatchEvent::Departed { topic, peer, cause: Departure::TooSlow } => {
+            format!("{topic}: {peer} is not waited for any more: it is too slow")
+        }
+        MatchEvent::Slow { topic, peer, behind } => {
+            format!("{topic}: {peer} holds this publisher up: it is {behind} samples behind")
         }
         MatchEvent::Takeover { topic, from, to, .. } => {
             format!("{topic}: {to} is heard from now on, no longer {from}")

@@ -3,6 +3,8 @@
 //! Results go to standard output with `writeln!`, whose error is returned: `println!` would panic when the reader of a
 //! pipe is gone.
 
+#[cfg(any(feature = "zmq", feature = "mqtt"))]
+mod bench;
 mod connect;
 mod demo;
 mod duration;
@@ -74,6 +76,11 @@ enum Command {
     Get(get::Args),
     Load(load::Args),
     Place(place::Args),
+    #[cfg(any(feature = "zmq", feature = "mqtt"))]
+    Bench(bench::Args),
+    #[cfg(any(feature = "zmq", feature = "mqtt"))]
+    #[command(hide = true)]
+    BenchPeer(bench::PeerArgs),
 }
 
 fn main() -> ExitCode {
@@ -99,6 +106,10 @@ fn run(command: Command, verbose: bool) -> anyhow::Result<()> {
             Command::Get(args) => get::run(args).await,
             Command::Load(args) => load::run(args).await,
             Command::Place(args) => place::run(args),
+            #[cfg(any(feature = "zmq", feature = "mqtt"))]
+            Command::Bench(args) => bench::run(args).await,
+            #[cfg(any(feature = "zmq", feature = "mqtt"))]
+            Command::BenchPeer(args) => bench::run_peer(args).await,
         }
     })
 }

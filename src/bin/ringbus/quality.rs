@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use ringbus::qos::{Durability, History, Liveliness, Offered, Ownership, Reliability, Requested};
+use ringbus::qos::{Durability, History, Liveliness, Offered, Overflow, Ownership, Reliability, Requested};
 
 use crate::duration;
 
@@ -39,6 +39,24 @@ pub(crate) struct Common {
     /// [default: ten seconds; sub: any]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     lease: Option<Duration>,
+
+    /// What gives way when values find no room (sub: in the queue, pub: in the history or on a busy link)
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    overflow: GivesWay,
+}
+
+/// What gives way when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum GivesWay {
+    /// Nothing: publishers wait
+    #[default]
+    Wait,
+    /// The oldest values
+    DropOldest,
+    /// The newest values
+    DropNewest,
+    /// The subscriber that is too slow
+    Disconnect,
 }
 
 /// DDS's durability levels.
@@ -85,6 +103,7 @@ impl Offer {
             reliability: self.common.reliability(),
             history: self.common.history(),
             liveliness: self.common.liveliness(),
+            overflow: self.common.overflow(),
             ownership: ownership(self.exclusive.is_some()),
             strength: self.exclusive.unwrap_or(0),
             ..Offered::default()
@@ -111,6 +130,7 @@ impl Request {
             reliability: self.common.reliability(),
             history: self.common.history(),
             liveliness: self.common.liveliness(),
+            overflow: self.common.overflow(),
             ownership: ownership(self.exclusive),
             ..Requested::default()
         };
@@ -137,6 +157,15 @@ impl Common {
 
     fn history(&self) -> History {
         self.keep_last.map_or(History::KeepAll, History::KeepLast)
+    }
+
+    fn overflow(&self) -> Overflow {
+        match self.overflow {
+            GivesWay::Wait => Overflow::Wait,
+            GivesWay::DropOldest => Overflow::DropOldest,
+            GivesWay::DropNewest => Overflow::DropNewest,
+            GivesWay::Disconnect => Overflow::Disconnect,
+        }
     }
 
     fn liveliness(&self) -> Liveliness {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use ringbus::pubsub::{Route, SubscriberStats};
 use ringbus::transport::BoxTransport;
-use ringbus::{Sample, SampleInfo, Subscriber, Timestamp, TopicFilter};
+use ringbus::{ErrorKind, Sample, SampleInfo, Subscriber, Timestamp, TopicFilter};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -198,6 +198,7 @@ impl Printer {
     fn print(&mut self, sample: ringbus::Result<Sample<Value>>) -> Result<bool> {
         let sample = match sample {
             Ok(sample) => sample,
+            Err(error) if matches!(error.kind(), ErrorKind::TooSlow { .. }) => return Err(error.into()),
             Err(error) => return Ok(self.pass_over(&error)),
         };
         let shown = match Shown::of(&sample) {
@@ -277,12 +278,13 @@ fn ready(subscriber: &Subscriber<Value, BoxTransport>, link: &Link) -> String {
 
 fn stats(stats: &SubscriberStats) -> String {
     format!(
-        "received {}, duplicates {}, lost {}, replaced {}, queue full {}, unmatched {}, undecodable {}",
+        "received {}, duplicates {}, lost {}, replaced {}, queue full {}, gave way {}, unmatched {}, undecodable {}",
         stats.received,
         stats.duplicates,
         stats.lost,
         stats.replaced,
         stats.queue_full,
+        stats.gave_way,
         stats.unmatched,
         stats.undecodable
     )

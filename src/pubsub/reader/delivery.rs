@@ -4,7 +4,7 @@ use super::ReaderCore;
 use crate::message::EntityId;
 use crate::pubsub::proxy::WriterProxy;
 use crate::pubsub::queue::{Chunk, Content};
-use crate::qos::{Durability, History, Ownership, Reliability};
+use crate::qos::{Durability, Ownership, Reliability};
 use crate::time::{Mono, Timestamp};
 use crate::wire::DataFrame;
 
@@ -15,7 +15,7 @@ impl ReaderCore {
         let repairs = self.repairs(header.writer);
         let Some(proxy) = self.writers.get_mut(&header.writer) else { return };
         if proxy.replaying.is_some() {
-            return proxy.hold(frame.clone());
+            return self.hold(frame);
         }
         if header.end() <= proxy.next {
             if !proxy.passed_over {
@@ -76,7 +76,7 @@ impl ReaderCore {
 
     fn hold(&mut self, frame: &DataFrame) {
         if let Some(proxy) = self.writers.get_mut(&frame.header().writer) {
-            proxy.hold(frame.clone());
+            proxy.hold(frame.clone(), self.requested.resource_limits.max_bytes);
         }
     }
 
@@ -120,15 +120,8 @@ impl ReaderCore {
         if header.end() <= proxy.next {
             return true;
         }
-        if self.requested.history == History::KeepAll && !self.queue.has_room() {
-            if repairs {
-                proxy.blocked = true;
-                self.blocked += 1;
-                return false;
-            }
-            self.stats.queue_full += header.end() - proxy.next;
-            proxy.next = header.end();
-            return true;
+        if !self.queue.has_room_for(&topic) {
+            return self.overflow(header.writer, header.end(), repairs);
         }
         let mut samples = frame.samples();
         for _ in header.first..proxy.next {
@@ -146,19 +139,14 @@ impl ReaderCore {
         }
         proxy.skip_until = None;
         proxy.unacknowledged += samples.remaining() as u64;
+        proxy.unacknowledged_bytes += samples.remaining_bytes();
         if self.requested.ownership == Ownership::Exclusive {
-            let newest = samples.clone().map(|sample| sample.source).max();
+            let newest = samples.newest();
             let instance = self.instances.entry(topic.clone()).or_default();
             instance.heard = instance.heard.max(newest);
         }
-        self.stats.received += samples.remaining() as u64;
-        self.stats.replaced += self.queue.push(Chunk {
-            topic,
-            strength: proxy.offered.strength,
-            history: proxy.offered.history,
-            received: wall,
-            content: Content::Frame(samples),
-        });
+        let (strength, history) = (proxy.offered.strength, proxy.offered.history);
+        self.enqueue(Chunk { topic, strength, history, received: wall, content: Content::Frame(samples) });
         true
     }
 }

@@ -2,6 +2,7 @@
 
 mod arbitration;
 mod delivery;
+mod overflow;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,6 +24,10 @@ use arbitration::Instance;
 
 /// The most writers of one reader: a bound on what strangers can make it remember.
 const MAX_WRITERS: usize = 65_536;
+/// After so many samples, or bytes, a reader acknowledges without being asked; after a quarter of what the writer may keep, if
+/// that is less. What is acknowledged soon is still in the processor's cache when its memory is used again.
+const ACKNOWLEDGED_SAMPLES: usize = 16_384;
+const ACKNOWLEDGED_BYTES: usize = 512 << 10;
 /// How many silent writers are remembered.
 const MAX_DEPARTED: usize = 1024;
 
@@ -47,8 +52,11 @@ pub struct SubscriberStats {
     pub lost: u64,
     /// Unread samples that newer ones replaced, by the keep-last depth.
     pub replaced: u64,
-    /// Samples of best-effort writers that found the queue full.
+    /// Samples that found the queue at its resource limits and were dropped: those of best-effort writers, and with an
+    /// [`Overflow`](crate::qos::Overflow) of drop-newest or disconnect all.
     pub queue_full: u64,
+    /// Unread samples that gave way to newer ones at the queue's resource limits.
+    pub gave_way: u64,
     /// Samples of writers that are not matched (not yet, or not any more).
     pub unmatched: u64,
     /// Messages that were neither a frame nor expected to be plain.
@@ -75,6 +83,8 @@ pub(super) struct ReaderCore {
     deadline: Option<Mono>,
     /// At most so many writers found the queue full since it last had much room.
     blocked: usize,
+    /// Set when it has left its writers because its queue was full: how many samples it dropped then.
+    too_slow: Option<u64>,
 }
 
 /// Where a writer that fell silent was left, in case that it comes back.
@@ -92,7 +102,7 @@ impl ReaderCore {
             id,
             via_node,
             relay: false,
-            queue: ReaderQueue::new(requested.history, requested.resource_limits),
+            queue: ReaderQueue::new(requested.history, requested.resource_limits, requested.overflow),
             requested,
             writers: HashMap::new(),
             instances: HashMap::new(),
@@ -102,6 +112,7 @@ impl ReaderCore {
             actions: VecDeque::new(),
             deadline: None,
             blocked: 0,
+            too_slow: None,
         }
     }
 
@@ -141,6 +152,9 @@ impl ReaderCore {
         topic: Option<&Topic>,
         heartbeat: &Heartbeat,
     ) {
+        if self.is_too_slow() {
+            return;
+        }
         let id = heartbeat.writer;
         match self.writers.get_mut(&id) {
             None => match topic {
@@ -164,7 +178,10 @@ impl ReaderCore {
                 if topic.is_none() {
                     proxy.repair_ended(now);
                 }
-                self.give_up_before(wall, id, heartbeat.first);
+                // One whose samples the queue refuses has not lost them yet: it asks when there is room.
+                if !proxy.blocked {
+                    self.give_up_before(wall, id, heartbeat.first);
+                }
             }
         }
         self.arbitrate(now, id);
@@ -188,6 +205,9 @@ impl ReaderCore {
 
     /// Takes a frame; `wall` is when it came.
     pub(super) fn on_data(&mut self, now: Mono, wall: Timestamp, frame: &DataFrame) {
+        if self.is_too_slow() {
+            return;
+        }
         let header = *frame.header();
         let Some(proxy) = self.writers.get_mut(&header.writer) else {
             self.stats.unmatched += u64::from(header.count);
@@ -209,12 +229,13 @@ impl ReaderCore {
 
     /// Takes a message of a program that does not use this library.
     pub(super) fn on_plain(&mut self, wall: Timestamp, topic: &Topic, payload: bytes::Bytes) {
-        if !self.queue.has_room() && self.requested.history == History::KeepAll {
-            self.stats.queue_full += 1;
+        if self.is_too_slow() {
             return;
         }
-        self.stats.received += 1;
-        self.stats.replaced += self.queue.push(Chunk {
+        if !self.queue.has_room_for(topic) {
+            return self.drop_newest(1);
+        }
+        self.enqueue(Chunk {
             topic: topic.clone(),
             strength: 0,
             history: History::default(),
@@ -352,10 +373,13 @@ impl ReaderCore {
     }
 
     fn acknowledge_if_due(&mut self, now: Mono, writer: EntityId) {
-        let quarter_window =
-            |proxy: &WriterProxy| (proxy.offered.resource_limits.max_samples / 4).clamp(1, 4096) as u64;
         let due = self.writers.get(&writer).is_some_and(|proxy| {
-            proxy.nack_at().is_some_and(|at| at <= now) || proxy.unacknowledged >= quarter_window(proxy)
+            let limits = &proxy.offered.resource_limits;
+            let samples = (limits.max_samples / 4).clamp(1, ACKNOWLEDGED_SAMPLES) as u64;
+            let bytes = (limits.max_bytes / 4).clamp(1, ACKNOWLEDGED_BYTES);
+            proxy.nack_at().is_some_and(|at| at <= now)
+                || proxy.unacknowledged >= samples
+                || proxy.unacknowledged_bytes >= bytes
         });
         if due {
             self.acknowledge(now, writer);
@@ -382,7 +406,7 @@ impl ReaderCore {
             missing,
             replay_after: proxy.replaying,
         });
-        proxy.unacknowledged = 0;
+        (proxy.unacknowledged, proxy.unacknowledged_bytes) = (0, 0);
         if due {
             proxy.nacked(now);
         }

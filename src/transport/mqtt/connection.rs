@@ -1,9 +1,12 @@
 //! One TCP connection to the broker: the handshake, the two buffers, and which messages are still in them.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as CodecError;
 use rumqttc::{Connect, ConnectReturnCode, Packet, Publish};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,12 +14,11 @@ use tokio::net::TcpStream;
 
 use super::address::BrokerAddress;
 use super::decode::{Decoded, Decoder};
+use super::outgoing::Outgoing;
+use crate::transport::under_way::Counted;
 
 /// Above this many bytes waiting to be written no more messages are encoded.
 const WRITE_HIGH_WATER: usize = 256 * 1024;
-
-/// A buffer that one large message made grow is given back above this size, in bytes.
-const WRITE_KEEP: usize = 1024 * 1024;
 
 /// Why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
@@ -49,11 +51,21 @@ impl From<CodecError> for ConnectionError {
 pub(super) struct Connection {
     stream: TcpStream,
     decoder: Decoder,
-    out: BytesMut,
+    out: Outgoing,
     /// How many bytes were ever written to the socket.
     written: u64,
-    /// Where the QoS 0 messages in `out` end, counted as `written` is: nothing else will tell that they went out.
-    unwritten: VecDeque<u64>,
+    /// The messages in `out` of which it matters when they went out.
+    unwritten: VecDeque<Unwritten>,
+}
+
+#[derive(Debug)]
+struct Unwritten {
+    /// Where it ends, counted as `written` is.
+    end: u64,
+    /// Whether nothing else will tell that it went out: it has QoS 0.
+    unacknowledged: bool,
+    /// Makes it count as under way.
+    _counted: Option<Counted>,
 }
 
 impl Connection {
@@ -68,12 +80,13 @@ impl Connection {
         let mut connection = Self {
             stream,
             decoder: Decoder::new(max_packet),
-            out: BytesMut::new(),
+            out: Outgoing::default(),
             written: 0,
             unwritten: VecDeque::new(),
         };
-        hello.write(&mut connection.out)?;
-        connection.stream.write_all_buf(&mut connection.out).await?;
+        let mut greeting = BytesMut::new();
+        hello.write(&mut greeting)?;
+        connection.stream.write_all_buf(&mut greeting).await?;
         loop {
             match connection.decoder.next()? {
                 Some(Decoded::Packet(Packet::ConnAck(answer)))
@@ -98,19 +111,24 @@ impl Connection {
         Ok(self.decoder.next()?)
     }
 
-    /// Waits until there may be something to read. Cancel-safe.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.stream.readable().await
-    }
-
-    /// Reads what is there, one buffer at most. `false` if nothing was.
-    pub(super) fn read(&mut self) -> Result<bool, ConnectionError> {
-        match self.stream.try_read_buf(self.decoder.buffer()) {
-            Ok(0) => Err(ConnectionError::Ended),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+    /// Waits until something was read, if `read` is asked for, or until what waits to be written can be. `true` if
+    /// something was read: one buffer at most. Cancel-safe.
+    pub(super) async fn progress(&mut self, read: bool) -> Result<bool, ConnectionError> {
+        // Reading itself, rather than waiting until it is possible, saves the system call that would find nothing left.
+        poll_fn(|context| {
+            if read {
+                match pin!(self.stream.read_buf(self.decoder.buffer())).poll(context) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(ConnectionError::Ended)),
+                    Poll::Ready(count) => return Poll::Ready(count.map(|_| true).map_err(Into::into)),
+                    Poll::Pending => {}
+                }
+            }
+            if self.out.is_empty() {
+                return Poll::Pending;
+            }
+            self.stream.poll_write_ready(context).map(|ready| ready.map(|()| false).map_err(Into::into))
+        })
+        .await
     }
 
     /// Whether another message may be encoded.
@@ -120,22 +138,27 @@ impl Connection {
 
     /// Encodes a packet that is no PUBLISH.
     pub(super) fn send(&mut self, packet: &Packet) -> Result<(), ConnectionError> {
-        packet.write(&mut self.out, usize::MAX)?;
-        Ok(())
+        Ok(self.out.push(packet)?)
     }
 
-    /// Encodes a message.
-    pub(super) fn publish(&mut self, publish: &Publish) -> Result<(), ConnectionError> {
-        publish.write(&mut self.out)?;
-        if publish.pkid == 0 {
-            self.unwritten.push_back(self.written + self.out.len() as u64);
+    /// Encodes a message, which counts as under way until it is written.
+    pub(super) fn publish(
+        &mut self,
+        publish: &Publish,
+        counted: Option<Counted>,
+    ) -> Result<(), ConnectionError> {
+        self.out.push_publish(publish)?;
+        let unacknowledged = publish.pkid == 0;
+        if unacknowledged || counted.is_some() {
+            let end = self.written + self.out.len() as u64;
+            self.unwritten.push_back(Unwritten { end, unacknowledged, _counted: counted });
         }
         Ok(())
     }
 
     /// How many QoS 0 messages have not been written to the socket entirely.
     pub(super) fn unwritten(&self) -> usize {
-        self.unwritten.len()
+        self.unwritten.iter().filter(|message| message.unacknowledged).count()
     }
 
     /// Whether everything encoded was written.
@@ -143,28 +166,17 @@ impl Connection {
         self.out.is_empty()
     }
 
-    /// Waits until the socket may take more. Cancel-safe.
-    pub(super) async fn writable(&self) -> io::Result<()> {
-        self.stream.writable().await
-    }
-
     /// Writes as much as the socket takes now.
     pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
         while !self.out.is_empty() {
-            match self.stream.try_write(&self.out) {
-                Ok(count) => {
-                    self.out.advance(count);
-                    self.written += count as u64;
-                }
+            match self.out.write_with(|slices| self.stream.try_write_vectored(slices)) {
+                Ok(count) => self.written += count as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        while self.unwritten.front().is_some_and(|end| *end <= self.written) {
+        while self.unwritten.front().is_some_and(|message| message.end <= self.written) {
             self.unwritten.pop_front();
-        }
-        if self.out.is_empty() && self.out.capacity() > WRITE_KEEP {
-            self.out = BytesMut::new();
         }
         Ok(())
     }
@@ -173,7 +185,10 @@ impl Connection {
     /// with unread bytes in it would take back what the broker has not read yet.
     pub(super) async fn disconnect(mut self) -> Result<(), ConnectionError> {
         self.send(&Packet::Disconnect)?;
-        self.stream.write_all_buf(&mut self.out).await?;
+        while !self.is_flushed() {
+            self.flush()?;
+            self.stream.writable().await?;
+        }
         self.stream.shutdown().await?;
         let mut rest = [0; 4096];
         while self.stream.read(&mut rest).await? > 0 {}

@@ -4,8 +4,7 @@ use bytes::{Buf, BytesMut};
 use rumqttc::Packet;
 use rumqttc::mqttbytes::Error as CodecError;
 
-/// How much is read from the socket at a time, at least, in bytes.
-const READ_CHUNK: usize = 64 * 1024;
+use super::buffers::Buffers;
 
 /// What came out of the stream.
 #[derive(Debug, PartialEq)]
@@ -28,6 +27,9 @@ pub(super) enum Decoded {
 #[derive(Debug)]
 pub(super) struct Decoder {
     buffer: BytesMut,
+    buffers: Buffers,
+    /// How many bytes the packet under way still needs, at least.
+    missing: usize,
     /// The largest remaining length that is accepted, in bytes.
     limit: usize,
     /// Bytes of an oversize body that are still to come.
@@ -36,14 +38,13 @@ pub(super) struct Decoder {
 
 impl Decoder {
     pub(super) fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::with_capacity(READ_CHUNK), limit, skip: 0 }
+        let (buffers, buffer) = Buffers::new();
+        Self { buffer, buffers, missing: 1, limit, skip: 0 }
     }
 
     /// Where to read to. The capacity behind it is bounded by the limit.
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() == self.buffer.len() {
-            self.buffer.reserve(READ_CHUNK);
-        }
+        self.buffers.make_room(&mut self.buffer, self.missing);
         &mut self.buffer
     }
 
@@ -52,13 +53,14 @@ impl Decoder {
         let skipped = self.skip.min(self.buffer.len());
         self.buffer.advance(skipped);
         self.skip -= skipped;
+        self.missing = 1;
         if self.skip > 0 {
             return Ok(None);
         }
         match Packet::read(&mut self.buffer, self.limit) {
             Ok(packet) => Ok(Some(Decoded::Packet(packet))),
             Err(CodecError::InsufficientBytes(missing)) => {
-                self.buffer.reserve(missing.max(READ_CHUNK));
+                self.missing = missing;
                 Ok(None)
             }
             Err(CodecError::PayloadSizeLimitExceeded(size)) => self.skip_publish(size),
@@ -81,7 +83,6 @@ impl Decoder {
         if first & 0b0110 != 0 {
             packet_id = self.u16_at(header + 2 + usize::from(topic_len));
             if packet_id.is_none() {
-                self.buffer.reserve(READ_CHUNK);
                 return Ok(None);
             }
         }
@@ -167,6 +168,6 @@ mod tests {
         let mut decoder = Decoder::new(1000);
         feed(&mut decoder, &stream, 4096);
         assert!(decoder.buffer.is_empty());
-        assert!(decoder.buffer.capacity() <= 4 * READ_CHUNK, "{}", decoder.buffer.capacity());
+        assert!(decoder.buffer.capacity() <= 512 * 1024, "{}", decoder.buffer.capacity());
     }
 }

@@ -14,9 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::address::BrokerAddress;
+use super::backlog::Backlog;
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::presence::Presence;
+use super::queue::{self, Message};
 use super::subscribing::Subscribing;
 use super::tx::{ChangeRequest, CloseRequest};
 use super::window::Window;
@@ -44,6 +46,8 @@ pub(super) struct Settings {
     pub(super) max_packet: usize,
     /// The largest payload that is handed out, in bytes.
     pub(super) max_payload: usize,
+    /// The bound of each queue, in messages.
+    pub(super) queue: usize,
     pub(super) inbox_topic: String,
     /// Where the session announces itself, unless its last will is another one.
     pub(super) presence_topic: Option<String>,
@@ -54,7 +58,7 @@ pub(super) struct Settings {
 /// The ends of the channels that the halves hold the other ends of.
 #[derive(Debug)]
 pub(super) struct Channels {
-    pub(super) messages: mpsc::Receiver<Publish>,
+    pub(super) messages: queue::Receiver,
     pub(super) changes: mpsc::Receiver<ChangeRequest>,
     pub(super) closes: mpsc::Receiver<CloseRequest>,
     pub(super) events: mpsc::Sender<Event>,
@@ -65,7 +69,9 @@ pub(super) struct Channels {
 #[derive(Debug)]
 pub(super) struct EventLoop {
     pub(super) settings: Settings,
-    messages: mpsc::Receiver<Publish>,
+    messages: queue::Receiver,
+    /// What was taken from the queue while there was no connection.
+    backlog: Backlog,
     changes: mpsc::Receiver<ChangeRequest>,
     halves: Halves,
     pub(super) ready: Option<oneshot::Sender<Result<()>>>,
@@ -117,6 +123,7 @@ impl EventLoop {
     ) -> Self {
         let Channels { messages, changes, closes, events, ready } = channels;
         Self {
+            backlog: Backlog::new(settings.queue),
             settings,
             messages,
             changes,
@@ -187,15 +194,14 @@ impl EventLoop {
             let takes_messages = link.has_room()
                 && self.window.has_room()
                 && !self.window.has_repetitions()
+                && self.backlog.is_empty()
                 && !self.drained();
             tokio::select! {
-                readable = link.readable(), if starved => {
-                    readable?;
-                    if link.read()? {
+                read = link.progress(starved) => {
+                    if read? {
                         heard = Instant::now();
                     }
                 }
-                writable = link.writable(), if !link.is_flushed() => writable?,
                 message = self.messages.recv(), if takes_messages => match message {
                     Some(message) => send(message, link, &mut self.window)?,
                     None => self.note_drained(),
@@ -253,6 +259,10 @@ impl EventLoop {
             let deadline = self.deadline();
             tokio::select! {
                 output = &mut future => return Some(output),
+                message = self.messages.recv(), if self.backlog.has_room() && !self.drained() => match message {
+                    Some(message) => self.backlog.push(message),
+                    None => self.note_drained(),
+                },
                 signal = self.halves.signal(!self.staged.is_empty()) => self.note(signal),
                 () = until(deadline) => return None,
             }
@@ -266,7 +276,7 @@ impl EventLoop {
     fn pump(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
         while link.has_room() {
             match self.window.next_repetition() {
-                Some(publish) => link.publish(publish)?,
+                Some(publish) => link.publish(publish, None)?,
                 None => break,
             }
         }
@@ -274,6 +284,10 @@ impl EventLoop {
             return Ok(());
         }
         while link.has_room() && self.window.has_room() {
+            if let Some(message) = self.backlog.pop() {
+                send(message, link, &mut self.window)?;
+                continue;
+            }
             match self.messages.try_recv() {
                 Ok(message) => send(message, link, &mut self.window)?,
                 Err(mpsc::error::TryRecvError::Empty) => break,
@@ -321,13 +335,13 @@ impl EventLoop {
             return Ok(());
         };
         let announcement = retained(topic, self.settings.nonce.clone());
-        link.publish(self.window.push(announcement, false))
+        link.publish(self.window.push(announcement, false), None)
     }
 
     /// Whether nothing is left to do on this connection; takes the announcement back when it is nearly so.
     fn is_over(&mut self, link: &mut Connection) -> Result<bool, ConnectionError> {
         let Some(closing) = &mut self.closing else { return Ok(self.halves.both_gone()) };
-        if !closing.drained || !self.window.is_empty() || !link.is_flushed() {
+        if !closing.drained || !self.backlog.is_empty() || !self.window.is_empty() || !link.is_flushed() {
             return Ok(false);
         }
         if closing.cleared {
@@ -335,7 +349,7 @@ impl EventLoop {
         }
         closing.cleared = true;
         let Some(topic) = &self.settings.presence_topic else { return Ok(true) };
-        link.publish(self.window.push(retained(topic, Bytes::new()), false))?;
+        link.publish(self.window.push(retained(topic, Bytes::new()), false), None)?;
         link.flush()?;
         Ok(false)
     }
@@ -345,7 +359,7 @@ impl EventLoop {
         match &self.closing {
             Some(closing) => {
                 Instant::now() < closing.deadline
-                    && (!self.messages.is_empty() || self.window.undelivered() > 0)
+                    && (self.messages.len() + self.backlog.len() + self.window.undelivered() > 0)
             }
             None => !self.halves.both_gone(),
         }
@@ -399,7 +413,8 @@ impl EventLoop {
 
     fn undelivered(&self, unwritten: usize) -> Undelivered {
         let lost = self.closing.as_ref().map_or(0, |closing| closing.lost);
-        Undelivered { messages: self.messages.len() + self.window.undelivered() + unwritten + lost }
+        let waiting = self.messages.len() + self.backlog.len();
+        Undelivered { messages: waiting + self.window.undelivered() + unwritten + lost }
     }
 
     /// Leaves the broker: cleanly if everything is done, else by dropping the connection, which sets off the last will.
@@ -462,11 +477,12 @@ impl Halves {
 }
 
 /// Encodes a user's message, and keeps it if it is to be acknowledged.
-fn send(message: Publish, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
-    if message.qos == QoS::AtMostOnce {
-        link.publish(&message)
+fn send(message: Message, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+    let Message { publish, counted } = message;
+    if publish.qos == QoS::AtMostOnce {
+        link.publish(&publish, counted)
     } else {
-        link.publish(window.push(message, true))
+        link.publish(window.push(publish, true), counted)
     }
 }
 

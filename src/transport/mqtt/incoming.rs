@@ -7,7 +7,7 @@ use super::decode::Decoded;
 use super::event_loop::EventLoop;
 use super::inbox;
 use super::presence::{self, Refused};
-use crate::topic::Topic;
+use crate::transport::filters::Verdict;
 use crate::transport::{Event, Origin};
 
 impl EventLoop {
@@ -65,14 +65,16 @@ impl EventLoop {
         } else if let Some(name) = presence::subject(&publish.topic) {
             self.take_presence(name, &publish);
         }
-        let Ok(topic) = Topic::new(&publish.topic) else {
-            dropped("topic");
-            tracing::debug!(len = publish.topic.len(), "dropped a message: its topic is none of ours");
-            return Ok(());
-        };
-        if self.subscribing.wants(&topic) {
-            let from = Origin::Topic(topic);
-            self.stage_message(Event::Message { from, payload: publish.payload });
+        match self.subscribing.judge(&publish.topic) {
+            Verdict::Wanted(topic) => {
+                let from = Origin::Topic(topic);
+                self.stage_message(Event::Message { from, payload: publish.payload });
+            }
+            Verdict::Unwanted => {}
+            Verdict::Malformed => {
+                dropped("topic");
+                tracing::debug!(len = publish.topic.len(), "dropped a message: its topic is none of ours");
+            }
         }
         Ok(())
     }

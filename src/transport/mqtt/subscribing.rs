@@ -1,6 +1,6 @@
 //! The subscriptions in force, and the one change to them that is under way.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 
 use rumqttc::{Packet, Publish, QoS, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe};
 use tokio::sync::oneshot;
@@ -11,7 +11,8 @@ use super::subscriptions::{Change, Subscriptions};
 use super::tx::ChangeRequest;
 use super::window::Window;
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::{Topic, TopicFilter};
+use crate::topic::TopicFilter;
+use crate::transport::filters::{Filters, Verdict};
 
 /// How many filters one SUBSCRIBE carries after a reconnect.
 const FILTERS_PER_PACKET: usize = 64;
@@ -19,10 +20,8 @@ const FILTERS_PER_PACKET: usize = 64;
 /// What users want, what the broker holds, and the way from the one to the other, a change at a time.
 #[derive(Debug)]
 pub(super) struct Subscribing {
-    /// What users want, without wildcards.
-    exact: HashSet<TopicFilter>,
-    /// What users want, with wildcards.
-    wild: BTreeSet<TopicFilter>,
+    /// What users want.
+    wanted: Filters,
     /// What the session itself needs, for as long as it lives.
     library: Vec<TopicFilter>,
     plan: Subscriptions,
@@ -66,8 +65,7 @@ impl Subscribing {
             plan.add(filter);
         }
         Self {
-            exact: HashSet::new(),
-            wild: BTreeSet::new(),
+            wanted: Filters::default(),
             library,
             plan,
             transition: Transition::default(),
@@ -78,8 +76,8 @@ impl Subscribing {
     }
 
     /// Whether a user asked for this topic.
-    pub(super) fn wants(&self, topic: &Topic) -> bool {
-        self.exact.contains(&TopicFilter::from(topic)) || self.wild.iter().any(|filter| filter.matches(topic))
+    pub(super) fn judge(&mut self, topic: &str) -> Verdict {
+        self.wanted.judge(topic.as_bytes())
     }
 
     /// Whether this message was handed out already; see [`Transition`].
@@ -218,7 +216,7 @@ impl Subscribing {
         // Without an overlap there is no transition to end.
         let fenced = !self.transition.is_under_way();
         if !fenced {
-            link.publish(window.push(self.fence.clone(), false))?;
+            link.publish(window.push(self.fence.clone(), false), None)?;
         }
         Ok(Stage::Unsubscribe { id: Some(id), fenced })
     }
@@ -324,12 +322,7 @@ impl Subscribing {
 
     /// Notes what users want. `false` if that was so already.
     fn set(&mut self, filter: &TopicFilter, wanted: bool) -> bool {
-        match (filter.is_exact(), wanted) {
-            (true, true) => self.exact.insert(filter.clone()),
-            (true, false) => self.exact.remove(filter),
-            (false, true) => self.wild.insert(filter.clone()),
-            (false, false) => self.wild.remove(filter),
-        }
+        if wanted { self.wanted.insert(filter) } else { self.wanted.remove(filter) }
     }
 }
 

@@ -7,6 +7,7 @@ use rumqttc::{Publish, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::queue::{self, NoRoom};
 use super::{address, inbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Topic, TopicFilter};
@@ -24,7 +25,7 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct MqttTx {
     shared: Arc<Shared>,
-    messages: mpsc::Sender<Publish>,
+    messages: queue::Sender,
     changes: mpsc::Sender<ChangeRequest>,
     closes: mpsc::Sender<CloseRequest>,
 }
@@ -54,7 +55,7 @@ pub(super) struct CloseRequest {
 impl MqttTx {
     pub(super) fn new(
         shared: Shared,
-        messages: mpsc::Sender<Publish>,
+        messages: queue::Sender,
         changes: mpsc::Sender<ChangeRequest>,
         closes: mpsc::Sender<CloseRequest>,
     ) -> Self {
@@ -105,35 +106,36 @@ impl TransportTx for MqttTx {
     }
 
     fn try_send(&self, outbound: Outbound) -> Result<(), TrySendError> {
-        let permit = match self.messages.try_reserve() {
-            Ok(permit) => permit,
-            Err(mpsc::error::TrySendError::Full(())) => return Err(TrySendError::Full(outbound)),
-            Err(mpsc::error::TrySendError::Closed(())) => return Err(closed().into()),
+        let room = match self.messages.try_room(outbound.payload.len()) {
+            Ok(room) => room,
+            Err(NoRoom::Full) => return Err(TrySendError::Full(outbound)),
+            Err(NoRoom::Closed) => return Err(closed().into()),
         };
-        permit.send(self.publish(&outbound)?);
-        Ok(())
+        let (publish, count) = (self.publish(&outbound)?, is_publication(&outbound));
+        if room.send(publish, count) { Ok(()) } else { Err(closed().into()) }
     }
 
     async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
-        while !batch.is_empty() {
-            let reserved = self.messages.reserve().await;
+        while let Some(first) = batch.first() {
+            let reserved = self.messages.room(first.payload.len()).await;
             // No await below this line: what is taken out of the vector is accepted.
-            let Ok(first) = reserved else {
+            let Some(first) = reserved else {
                 batch.remove(0);
                 return Err(closed());
             };
-            let mut permit = Some(first);
+            let mut room = Some(first);
             let mut taken = 0;
             let mut failure = None;
             while let Some(outbound) = batch.get(taken) {
-                let Some(permit) = permit.take().or_else(|| self.messages.try_reserve().ok()) else { break };
+                let size = outbound.payload.len();
+                let Some(room) = room.take().or_else(|| self.messages.try_room(size).ok()) else { break };
                 taken += 1;
-                match self.publish(outbound) {
-                    Ok(publish) => permit.send(publish),
-                    Err(error) => {
-                        failure = Some(error);
-                        break;
-                    }
+                failure = match self.publish(outbound) {
+                    Ok(publish) => (!room.send(publish, is_publication(outbound))).then(closed),
+                    Err(error) => Some(error),
+                };
+                if failure.is_some() {
+                    break;
                 }
             }
             batch.drain(..taken);
@@ -142,6 +144,14 @@ impl TransportTx for MqttTx {
             }
         }
         Ok(())
+    }
+
+    fn backlog(&self) -> usize {
+        self.messages.under_way().messages()
+    }
+
+    async fn drained(&self, below: usize) {
+        self.messages.under_way().fall_below(below).await;
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
@@ -178,6 +188,10 @@ impl TransportTx for MqttTx {
         }
         Ok(answer.await.unwrap_or_default())
     }
+}
+
+fn is_publication(outbound: &Outbound) -> bool {
+    matches!(outbound.to, Destination::Topic(_))
 }
 
 fn closed() -> Error {

@@ -4,6 +4,10 @@ use std::collections::VecDeque;
 
 use rumqttc::Publish;
 
+/// The most bytes that may be unacknowledged, in one message more or less: what a link of a gigabit a second carries in
+/// a twentieth of a second.
+const BYTES: usize = 8 * 1024 * 1024;
+
 /// A bounded window of QoS 1 messages, and the packet ids.
 ///
 /// rumqttc's own state is not used for this: it forgets unacknowledged messages when a clean session reconnects,
@@ -13,6 +17,8 @@ pub(super) struct Window {
     entries: VecDeque<Entry>,
     /// How many of them, from the front, went out on the present connection.
     sent: usize,
+    /// How many bytes the entries' payloads have.
+    bytes: usize,
     /// Which packet ids the entries have.
     taken: Vec<bool>,
     limit: usize,
@@ -30,12 +36,19 @@ impl Window {
     /// An empty window for `limit` messages (at least one, at most a quarter of the id space).
     pub(super) fn new(limit: usize) -> Self {
         let taken = vec![false; usize::from(u16::MAX) + 1];
-        Self { entries: VecDeque::new(), sent: 0, taken, limit: limit.clamp(1, 1 << 14), last_id: 0 }
+        Self {
+            entries: VecDeque::new(),
+            sent: 0,
+            bytes: 0,
+            taken,
+            limit: limit.clamp(1, 1 << 14),
+            last_id: 0,
+        }
     }
 
     /// Whether another message may be sent.
     pub(super) fn has_room(&self) -> bool {
-        self.entries.len() < self.limit
+        self.entries.len() < self.limit && self.bytes < BYTES
     }
 
     /// Whether everything was acknowledged.
@@ -64,6 +77,7 @@ impl Window {
     pub(super) fn push(&mut self, mut publish: Publish, counted: bool) -> &Publish {
         publish.pkid = self.next_id();
         self.taken[usize::from(publish.pkid)] = true;
+        self.bytes += publish.payload.len();
         let at = self.entries.len();
         self.entries.push_back(Entry { publish, counted });
         self.sent = at + 1;
@@ -74,7 +88,8 @@ impl Window {
     pub(super) fn acknowledge(&mut self, id: u16) {
         // Nearly always the first.
         if let Some(at) = self.entries.iter().position(|entry| entry.publish.pkid == id) {
-            self.entries.remove(at);
+            let acknowledged = self.entries.remove(at);
+            self.bytes -= acknowledged.map_or(0, |entry| entry.publish.payload.len());
             self.taken[usize::from(id)] = false;
             self.sent -= usize::from(at < self.sent);
         }
@@ -83,9 +98,10 @@ impl Window {
     /// There is a new connection: everything is to be sent again, but for the session's own announcements.
     pub(super) fn rewind(&mut self) {
         self.sent = 0;
-        let taken = &mut self.taken;
+        let Self { taken, bytes, .. } = self;
         self.entries.retain(|entry| {
             taken[usize::from(entry.publish.pkid)] &= entry.counted;
+            *bytes -= if entry.counted { 0 } else { entry.publish.payload.len() };
             entry.counted
         });
     }
@@ -149,6 +165,23 @@ mod tests {
         assert_eq!(window.next_repetition().unwrap().pkid, ids[1]);
         window.acknowledge(ids[2]);
         assert!(!window.has_repetitions());
+    }
+
+    #[test]
+    fn is_bounded_in_bytes_too() {
+        let mut window = Window::new(1000);
+        let large = || Publish::new("t", QoS::AtLeastOnce, vec![0; BYTES / 2]);
+        let first = window.push(large(), true).pkid;
+        assert!(window.has_room());
+        window.push(large(), false);
+        assert!(!window.has_room());
+        window.rewind();
+        assert!(window.has_room());
+        window.push(large(), true);
+        assert!(!window.has_room());
+        window.acknowledge(first);
+        assert!(window.has_room());
+        assert_eq!(window.bytes, BYTES / 2);
     }
 
     #[test]

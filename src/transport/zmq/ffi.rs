@@ -57,15 +57,27 @@ pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
-/// Sends a frame without copying it: libzmq holds on to `payload` until it is written.
-pub(super) fn send_shared(socket: &mut ::zmq::Socket, payload: Bytes, flags: i32) -> ::zmq::Result<()> {
+/// Sends a frame without copying it: libzmq holds on to `payload` until it is written to every connection, or dropped
+/// with the last. Then `guard` is dropped, perhaps on a thread of libzmq's; also if the frame is refused.
+pub(super) fn send_shared<G: Send + 'static>(
+    socket: &mut ::zmq::Socket,
+    payload: Bytes,
+    guard: G,
+    flags: i32,
+) -> ::zmq::Result<()> {
     let (data, len) = (payload.as_ptr(), payload.len());
-    let owner = Box::into_raw(Box::new(payload));
+    let owner = Box::into_raw(Box::new(Owner { _payload: payload, _guard: guard }));
     let mut message = zmq_sys::zmq_msg_t::default();
     // SAFETY: `data` and `len` describe the bytes that `owner` keeps alive and unmoved (a `Bytes` does not move what it
     // points to), libzmq only reads them, and `release` is called once, when it no longer does.
     let rc = unsafe {
-        zmq_sys::zmq_msg_init_data(&mut message, data.cast_mut().cast(), len, Some(release), owner.cast())
+        zmq_sys::zmq_msg_init_data(
+            &mut message,
+            data.cast_mut().cast(),
+            len,
+            Some(release::<G>),
+            owner.cast(),
+        )
     };
     if rc == -1 {
         let error = last_error();
@@ -84,10 +96,16 @@ pub(super) fn send_shared(socket: &mut ::zmq::Socket, payload: Bytes, flags: i32
     Ok(())
 }
 
+/// What libzmq holds on to.
+struct Owner<G> {
+    _payload: Bytes,
+    _guard: G,
+}
+
 /// Called by libzmq, perhaps on its own thread, when it has no more need of a payload.
-unsafe extern "C" fn release(_data: *mut c_void, owner: *mut c_void) {
-    // SAFETY: `owner` is the box that `send_shared` gave away, and libzmq calls this once. `Bytes` is Send.
-    drop(unsafe { Box::from_raw(owner.cast::<Bytes>()) });
+unsafe extern "C" fn release<G: Send>(_data: *mut c_void, owner: *mut c_void) {
+    // SAFETY: `owner` is the box that `send_shared` gave away, and libzmq calls this once. `Bytes` and `G` are Send.
+    drop(unsafe { Box::from_raw(owner.cast::<Owner<G>>()) });
 }
 
 fn last_error() -> ::zmq::Error {

@@ -2,16 +2,18 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::control::{Control, DATA, DATA_APART};
 use super::ffi;
-use super::filters::{Filters, Verdict};
 use super::prefix::SEPARATOR;
 use super::state::dropped;
 use crate::topic::Topic;
-use crate::transport::{Event, Origin};
+use crate::transport::filters::{Filters, Verdict};
+use crate::transport::under_way::UnderWay;
+use crate::transport::{Event, Origin, Outbound};
 
 /// Up to this size, in bytes, a copy costs less than sharing: on the way in a small frame would keep all of libzmq's
 /// receive buffer alive.
@@ -22,9 +24,26 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Publishes one frame: topic, separator, payload.
-pub(super) fn send_topic(socket: &::zmq::Socket, topic: &Topic, payload: &[u8]) -> ::zmq::Result<()> {
-    send_joined(socket, &[topic.as_str().as_bytes(), &[SEPARATOR], payload])
+/// What comes before the payload in a publication.
+pub(super) fn lead(topic: &Topic) -> Bytes {
+    let mut lead = Vec::with_capacity(topic.as_str().len() + 1);
+    lead.extend_from_slice(topic.as_str().as_bytes());
+    lead.push(SEPARATOR);
+    lead.into()
+}
+
+/// Publishes one frame: topic, separator, payload. Where the three are in one piece of memory, they are shared rather than
+/// copied, and count as under way until they are written.
+pub(super) fn send_topic(
+    socket: &mut ::zmq::Socket,
+    topic: &Topic,
+    outbound: &Outbound,
+    under_way: &Arc<UnderWay>,
+) -> ::zmq::Result<()> {
+    match &outbound.framed {
+        Some(framed) => ffi::send_shared(socket, framed.clone(), under_way.count(), ::zmq::DONTWAIT),
+        None => send_joined(socket, &[topic.as_str().as_bytes(), &[SEPARATOR], &outbound.payload]),
+    }
 }
 
 /// Sends a payload to the one peer that a DEALER is connected to, or to the one whose routing id went before.
@@ -33,7 +52,7 @@ pub(super) fn send_directed(socket: &mut ::zmq::Socket, payload: &Bytes) -> ::zm
         return send_joined(socket, &[&[DATA], payload]);
     }
     socket.send(&[DATA_APART][..], ::zmq::DONTWAIT | ::zmq::SNDMORE)?;
-    ffi::send_shared(socket, payload.clone(), ::zmq::DONTWAIT)
+    ffi::send_shared(socket, payload.clone(), (), ::zmq::DONTWAIT)
 }
 
 fn send_joined(socket: &::zmq::Socket, parts: &[&[u8]]) -> ::zmq::Result<()> {

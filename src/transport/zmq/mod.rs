@@ -24,7 +24,6 @@ mod address;
 mod control;
 mod dealer;
 mod ffi;
-mod filters;
 mod frames;
 mod incoming;
 mod keeper;

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::address::Address;
+use super::frames;
 use super::prefix;
 use super::routes::Refused;
 use super::socket::Turn;
 use super::sockets::failed;
 use super::state::{Session, closed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::TopicFilter;
+use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Capabilities, Locator, Outbound, TransportTx, TrySendError, Undelivered};
 
 /// How much longer than its deadline `close` waits for libzmq to let go.
@@ -55,6 +58,18 @@ impl TransportTx for ZmqTx {
             result?;
         }
         Ok(())
+    }
+
+    fn lead(&self, topic: &Topic) -> Bytes {
+        frames::lead(topic)
+    }
+
+    fn backlog(&self) -> usize {
+        self.session.under_way.messages()
+    }
+
+    async fn drained(&self, below: usize) {
+        self.session.under_way.fall_below(below).await;
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {

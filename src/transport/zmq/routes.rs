@@ -46,8 +46,9 @@ impl Session {
         match &outbound.to {
             Destination::Topic(topic) => {
                 let socket = &self.sockets.publisher;
-                let sent =
-                    socket.try_send(turn, |socket| frames::send_topic(socket, topic, &outbound.payload));
+                let send =
+                    |socket: &mut ::zmq::Socket| frames::send_topic(socket, topic, outbound, &self.under_way);
+                let sent = socket.try_send(turn, send);
                 outcome(socket, sent)
             }
             Destination::Peer(peer) => self.attempt_peer(peer, outbound, turn),
@@ -111,11 +112,13 @@ impl Session {
             return sent;
         }
         self.sockets.publisher.try_send(Turn::Passing, |socket| {
-            while let Some(Outbound { to: Destination::Topic(topic), payload, .. }) = batch.get(sent) {
+            while let Some(outbound @ Outbound { to: Destination::Topic(topic), payload, .. }) =
+                batch.get(sent)
+            {
                 if payload.len() > limit || sent == RUN {
                     break;
                 }
-                frames::send_topic(socket, topic, payload)?;
+                frames::send_topic(socket, topic, outbound, &self.under_way)?;
                 sent += 1;
             }
             Ok(())

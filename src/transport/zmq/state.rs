@@ -10,10 +10,11 @@ use tokio::runtime::Handle;
 
 use super::address::Address;
 use super::dealer::Dealer;
-use super::filters::Filters;
 use super::peers::Peers;
 use super::sockets::{Setup, Sockets};
 use crate::error::{ErrorKind, Result};
+use crate::transport::filters::Filters;
+use crate::transport::under_way::UnderWay;
 use crate::transport::{Capabilities, Event, Locator};
 
 /// The most events about peers and subscriptions that wait for the receiving half. While there are so many, the
@@ -47,6 +48,7 @@ pub(super) struct Session {
     peers: Mutex<Peers>,
     filters: Mutex<Filters>,
     events: Mutex<VecDeque<Event>>,
+    pub(super) under_way: Arc<UnderWay>,
     pub(super) sockets: Sockets,
     context: Mutex<Option<::zmq::Context>>,
 }
@@ -81,6 +83,7 @@ impl Session {
             peers: Mutex::default(),
             filters: Mutex::default(),
             events: Mutex::default(),
+            under_way: Arc::default(),
             sockets,
             context: Mutex::new(Some(context)),
         }

@@ -1,4 +1,4 @@
-//! The session's subscriptions, and the exact check behind the socket's prefixes.
+//! What a session's users subscribe to, and the exact check of what a socket or a broker lets through.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ const REMEMBERED: usize = 4096;
 /// Which topics are wanted. Exact filters are looked up, wildcards are tried one by one, and both only once for a
 /// topic: the decision is remembered together with the parsed topic.
 #[derive(Debug, Default)]
-pub(super) struct Filters {
+pub(in crate::transport) struct Filters {
     exact: HashSet<String>,
     wildcards: Vec<TopicFilter>,
     decided: HashMap<Box<[u8]>, Verdict>,
@@ -18,10 +18,10 @@ pub(super) struct Filters {
 
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::transport) enum Verdict {
     /// A filter matches.
     Wanted(Topic),
-    /// The prefix matched, the filter does not.
+    /// It came, but no filter matches.
     Unwanted,
     /// This is no topic.
     Malformed,
@@ -29,7 +29,7 @@ pub(super) enum Verdict {
 
 impl Filters {
     /// Adds a filter; `false` if it was there.
-    pub(super) fn insert(&mut self, filter: &TopicFilter) -> bool {
+    pub(in crate::transport) fn insert(&mut self, filter: &TopicFilter) -> bool {
         let new = if filter.is_exact() {
             self.exact.insert(filter.as_str().to_owned())
         } else if self.wildcards.contains(filter) {
@@ -45,7 +45,7 @@ impl Filters {
     }
 
     /// Takes a filter back; `false` if it was not there.
-    pub(super) fn remove(&mut self, filter: &TopicFilter) -> bool {
+    pub(in crate::transport) fn remove(&mut self, filter: &TopicFilter) -> bool {
         let known = if filter.is_exact() {
             self.exact.remove(filter.as_str())
         } else {
@@ -60,7 +60,7 @@ impl Filters {
     }
 
     /// Decides about a topic as it came from the network.
-    pub(super) fn judge(&mut self, name: &[u8]) -> Verdict {
+    pub(in crate::transport) fn judge(&mut self, name: &[u8]) -> Verdict {
         if let Some(verdict) = self.decided.get(name) {
             return verdict.clone();
         }
