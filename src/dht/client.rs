@@ -65,7 +65,7 @@ impl<T: Transport> Dht<T, OneHop> {
     /// As for [`members`](Self::members). A filter with wildcards asks every member; those that did not answer are named in
     /// [`Offers::unanswered`].
     pub async fn lookup(&self, filter: &TopicFilter, requested: Option<&Requested>) -> Result<Offers> {
-        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned() };
+        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned().map(Box::new) };
         match self.client.shell.query(query).await? {
             Answer::Offers(offers) => Ok(offers),
             _ => Err(unexpected()),
@@ -113,14 +113,14 @@ impl<Tx: TransportTx> Drop for Wake<'_, Tx> {
 
 /// A question that changes nothing.
 enum Query {
-    Lookup { filter: TopicFilter, requested: Option<Requested> },
+    Lookup { filter: TopicFilter, requested: Option<Box<Requested>> },
     Members,
 }
 
 impl Query {
     fn ask(self, core: &mut ClientCore, now: Mono) -> RequestId {
         match self {
-            Self::Lookup { filter, requested } => core.lookup(now, filter, requested),
+            Self::Lookup { filter, requested } => core.lookup_boxed(now, filter, requested),
             Self::Members => core.members(now),
         }
     }

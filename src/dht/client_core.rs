@@ -112,7 +112,17 @@ impl ClientCore {
 
     /// Looks offers up; judges them against `requested` where one is given. Completes with [`Answer::Offers`].
     pub fn lookup(&mut self, now: Mono, filter: TopicFilter, requested: Option<Requested>) -> RequestId {
-        self.ask(now, RequestBody::Lookup { filter, requested: requested.map(Box::new) })
+        self.lookup_boxed(now, filter, requested.map(Box::new))
+    }
+
+    /// As [`lookup`](Self::lookup).
+    pub(crate) fn lookup_boxed(
+        &mut self,
+        now: Mono,
+        filter: TopicFilter,
+        requested: Option<Box<Requested>>,
+    ) -> RequestId {
+        self.ask(now, RequestBody::Lookup { filter, requested })
     }
 
     /// Asks who is on the ring. Completes with [`Answer::Members`].
