@@ -35,6 +35,8 @@ struct Round {
     p50: f64,
     p99: f64,
     rate: f64,
+    /// With a task for each request that is under way, where there are tasks.
+    tasks: f64,
 }
 
 fn main() -> Result<ExitCode> {
@@ -67,26 +69,23 @@ fn plan() -> Plan {
     if arguments.iter().any(|argument| argument == "--quick") {
         Plan { rounds: rounds.unwrap_or(5), lone: 500, busy: Duration::from_millis(200) }
     } else {
-        Plan {
-            rounds: rounds.unwrap_or(15),
-            lone: std::env::var("LONE").ok().and_then(|v| v.parse().ok()).unwrap_or(3_000),
-            busy: Duration::from_secs(1),
-        }
+        Plan { rounds: rounds.unwrap_or(15), lone: 3_000, busy: Duration::from_secs(1) }
     }
 }
 
 fn round(plan: &Plan, library: &library::Client, bare: &bare::Client) -> Result<(Round, Round)> {
     let (bare_lone, library_lone) = (bare.lone(plan.lone)?, library.lone(plan.lone)?);
     let (bare_rate, library_rate) = (bare.busy(IN_FLIGHT, plan.busy)?, library.busy(IN_FLIGHT, plan.busy)?);
-    Ok((side(library_lone, library_rate), side(bare_lone, bare_rate)))
+    let tasks = library.busy_tasks(IN_FLIGHT, plan.busy)?;
+    Ok((side(library_lone, library_rate, tasks), side(bare_lone, bare_rate, bare_rate)))
 }
 
-fn side(mut lone: Vec<Duration>, rate: f64) -> Round {
+fn side(mut lone: Vec<Duration>, rate: f64, tasks: f64) -> Round {
     lone.sort_unstable();
     let at = |percent: usize| {
         lone.get(lone.len() * percent / 100).copied().unwrap_or_default().as_secs_f64() * 1e6
     };
-    Round { p50: at(50), p99: at(99), rate }
+    Round { p50: at(50), p99: at(99), rate, tasks }
 }
 
 /// Prints the table; whether both promises are kept.
@@ -117,6 +116,7 @@ fn report(rounds: &[(Round, Round)]) -> bool {
     let latency = row("a lone request, p50", |round| round.p50, 1.0, "µs", Some(("≤", MOST_LATENCY)));
     row("a lone request, p99", |round| round.p99, 1.0, "µs", None);
     let rate = row("rate with 64 in flight", |round| round.rate, 1e3, "k/s", Some(("≥", LEAST_RATE)));
+    row("... from 64 tasks", |round| round.tasks, 1e3, "k/s", None);
     latency && rate
 }
 

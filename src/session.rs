@@ -22,7 +22,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::error::{ErrorKind, Result};
-use crate::message::{EntityId, SessionId};
+use crate::message::{Encoding, EntityId, SessionId};
 use crate::time::{Clock, Mono};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{
@@ -103,6 +103,7 @@ impl<T: Transport> Session<T> {
             entities: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             wake: Notify::new(),
+            turning: AtomicBool::new(false),
             alarm: Alarm::default(),
             sending: watch::channel(0).0,
             runtime: tokio::runtime::Handle::current(),
@@ -223,6 +224,9 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn on_close(&self, now: Mono);
 }
 
+/// The services of the rooms, by [`Room::index`].
+type Rooms = [Option<Arc<dyn Service>>; Room::COUNT];
+
 /// What the handles, the driver and the services share.
 pub(crate) struct SessionCore<Tx> {
     pub(crate) id: SessionId,
@@ -231,13 +235,15 @@ pub(crate) struct SessionCore<Tx> {
     outbox: Outbox,
     loopback: mpsc::Sender<Bytes>,
     attachments: Attachments,
-    services: RwLock<HashMap<Room, Arc<dyn Service>>>,
+    services: RwLock<Rooms>,
     listeners: Listeners,
     shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     subscriptions: tokio::sync::Mutex<HashMap<TopicFilter, usize>>,
     entities: AtomicU32,
     closed: AtomicBool,
     wake: Notify,
+    /// The driver lets others have their turn and then asks the services at once.
+    turning: AtomicBool,
     /// When the driver looks at the timers at the latest; see [`Alarm`].
     alarm: Alarm,
     /// How many publishers wait for the transport with samples that they have taken, and nodes hand over.
@@ -267,7 +273,8 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     pub(crate) fn register(&self, room: Room, service: Arc<dyn Service>) -> Result<()> {
         self.check_open()?;
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
-        if services.contains_key(&room) {
+        let place = &mut services[room.index()];
+        if place.is_some() {
             return Err(ErrorKind::InvalidArgument {
                 what: "session",
                 value: self.tx.local().to_string(),
@@ -275,7 +282,7 @@ impl<Tx: TransportTx> SessionCore<Tx> {
             }
             .into());
         }
-        services.insert(room, service);
+        *place = Some(service);
         drop(services);
         self.wake.notify_one();
         Ok(())
@@ -283,7 +290,9 @@ impl<Tx: TransportTx> SessionCore<Tx> {
 
     /// Ends [`register`](Self::register).
     pub(crate) fn unregister(&self, room: Room) {
-        self.services.write().unwrap_or_else(PoisonError::into_inner).remove(&room);
+        let service = self.services.write().unwrap_or_else(PoisonError::into_inner)[room.index()].take();
+        // Not under the lock: its end may come back to it.
+        drop(service);
     }
 
     /// Lets a service hear topics and events beside those of the rooms.
@@ -317,6 +326,12 @@ impl<Tx: TransportTx> SessionCore<Tx> {
         self.wake.notify_one();
     }
 
+    /// Whether the driver is going to ask the services without being woken. What it is to see has to be put down, under a
+    /// lock that the service takes when it is asked, before this is called.
+    pub(crate) fn is_turning(&self) -> bool {
+        self.turning.load(Ordering::SeqCst)
+    }
+
     /// A service's next deadline is `at` now: the driver asks again if it would come too late.
     pub(crate) fn wake_by(&self, at: Option<Mono>) {
         if at.is_some_and(|at| self.alarm.is_after(at)) {
@@ -338,11 +353,24 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// # Errors
     /// [`ErrorKind::Encode`]; nothing is sent.
     pub(crate) fn post_control<M: Serialize>(&self, to: &Locator, room: Room, message: &M) -> Result<()> {
+        self.post_control_with(to, room, |out| Encoding::Postcard.encode(message, out))
+    }
+
+    /// As [`post_control`](Self::post_control), of a message that `write` appends.
+    ///
+    /// # Errors
+    /// Those of `write`; nothing is sent.
+    pub(crate) fn post_control_with(
+        &self,
+        to: &Locator,
+        room: Room,
+        write: impl Fn(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
         if to == self.tx.local() {
-            self.post_to_self(wire::encode_control(room, message)?);
+            self.post_to_self(wire::encode_control_with(room, write)?);
             return Ok(());
         }
-        self.outbox.post_control(&self.tx, to, room, message)
+        self.outbox.post_control(&self.tx, to, room, write)
     }
 
     /// Attaches to a peer on behalf of a part of the library.
@@ -405,20 +433,21 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     }
 
     fn service(&self, room: Room) -> Option<Arc<dyn Service>> {
-        self.services.read().unwrap_or_else(PoisonError::into_inner).get(&room).cloned()
+        self.services.read().unwrap_or_else(PoisonError::into_inner)[room.index()].clone()
     }
 
-    fn services(&self) -> Vec<Arc<dyn Service>> {
-        let mut services: Vec<_> =
-            self.services.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        services.extend(self.listeners.all().iter().map(|(_, service)| service.clone()));
-        services
+    /// Those of the rooms and the listeners, as they are now.
+    fn services(&self) -> impl Iterator<Item = Arc<dyn Service>> {
+        let rooms = self.services.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let listeners = self.listeners.all();
+        let listeners = (0..listeners.len()).map(move |at| listeners[at].1.clone());
+        rooms.into_iter().flatten().chain(listeners)
     }
 
     /// Services hold the session's core: without this the two would keep each other alive.
     fn forget_services(&self) {
         self.closed.store(true, Ordering::Release);
-        self.services.write().unwrap_or_else(PoisonError::into_inner).clear();
+        drop(std::mem::take(&mut *self.services.write().unwrap_or_else(PoisonError::into_inner)));
         self.listeners.clear();
         lock(&self.shared).clear();
     }

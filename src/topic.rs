@@ -1,5 +1,6 @@
 //! Topic names and filters, with MQTT's rules. Parsed once: no unvalidated topic exists.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -56,6 +57,12 @@ impl Topic {
     /// (first character `$`). Filters that begin with a wildcard do not match such topics.
     pub fn is_reserved(&self) -> bool {
         is_reserved(&self.0)
+    }
+}
+
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -57,7 +57,14 @@ pub enum Room {
 }
 
 impl Room {
-    const ALL: [Self; 3] = [Self::PubSub, Self::DhtNode, Self::DhtClient];
+    const ALL: [Self; Self::COUNT] = [Self::PubSub, Self::DhtNode, Self::DhtClient];
+    /// How many there are.
+    pub(crate) const COUNT: usize = 3;
+
+    /// Its place among them.
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
 
     fn code(self) -> u8 {
         self as u8
@@ -114,17 +121,22 @@ impl Frame {
 /// # Errors
 /// [`ErrorKind::Encode`] if the message cannot be encoded; the library's own messages can.
 pub fn encode_control<M: Serialize>(room: Room, message: &M) -> Result<Bytes> {
+    encode_control_with(room, |out| Encoding::Postcard.encode(message, out))
+}
+
+/// As [`encode_control`], of a message that `write` appends.
+pub(crate) fn encode_control_with(room: Room, write: impl Fn(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
     let mut out = Vec::with_capacity(128);
-    append_control(room, message, &mut out)?;
+    append_control(room, write, &mut out)?;
     Ok(out.into())
 }
 
-fn append_control<M: Serialize>(room: Room, message: &M, out: &mut Vec<u8>) -> Result<()> {
+fn append_control(room: Room, write: impl Fn(&mut Vec<u8>) -> Result<()>, out: &mut Vec<u8>) -> Result<()> {
     let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, KIND_CONTROL, room.code(), 0, 0, 0, 0]);
     let body = out.len();
-    Encoding::Postcard.encode(message, out)?;
+    write(out)?;
     let length = u32::try_from(out.len() - body).map_err(|_| malformed("over 4 GiB"))?;
     out[start + CONTROL_HEADER_LEN - 4..body].copy_from_slice(&length.to_le_bytes());
     Ok(())

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use ringbus::dht::message::{Message, Reply, ReplyBody, Request, RequestBody};
 use ringbus::transport::{Locator, ZmqTransport};
 use ringbus::wire::{Room, encode_control};
@@ -82,8 +83,31 @@ impl Client {
         self.runtime.block_on(asking)?
     }
 
-    /// So many tasks that each have one request under way; answers a second.
+    /// One task with so many requests under way at a time; answers a second.
     pub(crate) fn busy(&self, in_flight: usize, duration: Duration) -> Result<f64> {
+        let (dht, filters) = (self.dht.clone(), self.filters.clone());
+        let asking = self.runtime.spawn(async move {
+            let over = AtomicBool::new(false);
+            let asked = (0..)
+                .take_while(|_| !over.load(Ordering::Relaxed))
+                .map(|number: usize| ask(&dht, &filters[number % filters.len()]));
+            let mut answered = stream::iter(asked).buffer_unordered(in_flight);
+            let (mut answers, mut rate, started) = (0_u64, 0.0, Instant::now());
+            while let Some(()) = answered.try_next().await? {
+                answers += 1;
+                let elapsed = started.elapsed();
+                if rate == 0.0 && elapsed >= duration {
+                    rate = answers as f64 / elapsed.as_secs_f64();
+                    over.store(true, Ordering::Relaxed);
+                }
+            }
+            Ok(rate)
+        });
+        self.runtime.block_on(asking)?
+    }
+
+    /// So many tasks that each have one request under way; answers a second.
+    pub(crate) fn busy_tasks(&self, in_flight: usize, duration: Duration) -> Result<f64> {
         let (answers, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let started = Instant::now();
         let tasks: Vec<_> = (0..in_flight)

@@ -3,7 +3,6 @@
 mod discovery;
 mod one_hop;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,9 +11,10 @@ use tokio::task::JoinHandle;
 
 use self::discovery::Introductions;
 pub(super) use self::one_hop::OneHopClient;
-use super::client_core::{Answer, ClientAction, ClientConfig, ClientCore, MatchEvent};
+use super::client_core::{Answer, ClientAction, ClientConfig, ClientCore, MatchEvent, RequestMap};
 use super::member::Member;
-use super::message::{Message, Offers, RequestId};
+use super::message::lookups::AnswerReader;
+use super::message::{Offers, RequestId};
 use super::protocol::{OneHop, RingProtocol};
 use crate::error::{ErrorKind, Result};
 use crate::message::EntityId;
@@ -65,7 +65,7 @@ impl<T: Transport> Dht<T, OneHop> {
     /// As for [`members`](Self::members). A filter with wildcards asks every member; those that did not answer are named in
     /// [`Offers::unanswered`].
     pub async fn lookup(&self, filter: &TopicFilter, requested: Option<&Requested>) -> Result<Offers> {
-        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned() };
+        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned().map(Box::new) };
         match self.client.shell.query(query).await? {
             Answer::Offers(offers) => Ok(offers),
             _ => Err(unexpected()),
@@ -113,14 +113,14 @@ impl<Tx: TransportTx> Drop for Wake<'_, Tx> {
 
 /// A question that changes nothing.
 enum Query {
-    Lookup { filter: TopicFilter, requested: Option<Requested> },
+    Lookup { filter: TopicFilter, requested: Option<Box<Requested>> },
     Members,
 }
 
 impl Query {
     fn ask(self, core: &mut ClientCore, now: Mono) -> RequestId {
         match self {
-            Self::Lookup { filter, requested } => core.lookup(now, filter, requested),
+            Self::Lookup { filter, requested } => core.lookup_boxed(now, filter, requested),
             Self::Members => core.members(now),
         }
     }
@@ -131,7 +131,8 @@ type Answered = (oneshot::Sender<Result<Answer>>, Result<Answer>);
 
 struct State {
     core: ClientCore,
-    waiting: HashMap<RequestId, oneshot::Sender<Result<Answer>>>,
+    answers: AnswerReader,
+    waiting: RequestMap<oneshot::Sender<Result<Answer>>>,
     answered: Vec<Answered>,
     introductions: Introductions,
     /// Makes and ends connections.
@@ -146,7 +147,8 @@ impl<Tx: TransportTx> ClientShell<Tx> {
         let mut make = || {
             let state = State {
                 core: ClientCore::new(ClientConfig::default(), Vec::new()),
-                waiting: HashMap::new(),
+                answers: AnswerReader::default(),
+                waiting: RequestMap::default(),
                 answered: Vec::new(),
                 introductions: Introductions::default(),
                 connecting: None,
@@ -206,7 +208,9 @@ impl<Tx: TransportTx> ClientShell<Tx> {
         let mut queries = lock(&self.queries);
         self.session.check_open()?;
         queries.push((query, sender));
-        Ok((queries.len() == 1).then_some(Wake(&self.session)))
+        // In this order: a driver that is not turning any more may have looked before.
+        let first = queries.len() == 1 && !self.session.is_turning();
+        Ok(first.then_some(Wake(&self.session)))
     }
 
     fn ask_now(
@@ -294,9 +298,9 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 impl<Tx: TransportTx> Service for ClientShell<Tx> {
     fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
         let Frame::Control { body, .. } = frame else { return };
-        match Message::decode(&body) {
+        let mut state = lock(&self.state);
+        match state.answers.decode(&body) {
             Ok(message) => {
-                let mut state = lock(&self.state);
                 state.core.handle(now, from, message);
                 self.run_actions(&mut state);
             }

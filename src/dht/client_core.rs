@@ -20,6 +20,7 @@ use crate::topic::{Topic, TopicFilter};
 use crate::transport::Locator;
 
 pub use self::api::{Answer, ClientAction, ClientConfig};
+pub(crate) use self::calls::RequestMap;
 use self::calls::{Call, Calls, Purpose};
 use self::nodes::Nodes;
 pub use self::watch::MatchEvent;
@@ -111,7 +112,17 @@ impl ClientCore {
 
     /// Looks offers up; judges them against `requested` where one is given. Completes with [`Answer::Offers`].
     pub fn lookup(&mut self, now: Mono, filter: TopicFilter, requested: Option<Requested>) -> RequestId {
-        self.ask(now, RequestBody::Lookup { filter, requested: requested.map(Box::new) })
+        self.lookup_boxed(now, filter, requested.map(Box::new))
+    }
+
+    /// As [`lookup`](Self::lookup).
+    pub(crate) fn lookup_boxed(
+        &mut self,
+        now: Mono,
+        filter: TopicFilter,
+        requested: Option<Box<Requested>>,
+    ) -> RequestId {
+        self.ask(now, RequestBody::Lookup { filter, requested })
     }
 
     /// Asks who is on the ring. Completes with [`Answer::Members`].
@@ -216,6 +227,7 @@ impl ClientCore {
         }
         if let Some(silent) = call.at.take() {
             self.nodes.failed(&silent);
+            call.tried.push(silent);
         }
         let mut next = self.nodes.pick(call.preferred.as_ref(), &call.tried);
         if next.is_none() && !call.tried.is_empty() {
@@ -256,10 +268,10 @@ impl ClientCore {
 
     fn handle_reply(&mut self, now: Mono, from: &Locator, reply: Reply) {
         let Some(call) = self.calls.get_mut(reply.id) else { return };
-        let Some(bodies) = call.take(from, reply.part, reply.parts, reply.body) else { return };
+        let Some((first, rest)) = call.take(from, reply.part, reply.parts, reply.body) else { return };
         self.nodes.answered(from);
         let (mut offers, mut members) = (None, None);
-        for body in bodies {
+        for body in first.into_iter().chain(rest) {
             match body {
                 ReplyBody::Stored(stored) => return self.handle_stored(now, from, reply.id, stored),
                 ReplyBody::Refused(refusal) => return self.handle_refusal(now, reply.id, refusal),
@@ -333,7 +345,7 @@ impl ClientCore {
         if refusal.is_transient() || call.deadline.is_none() {
             // The node is alive: give the ring a moment rather than ask everyone at once.
             call.refused = true;
-            call.at = None;
+            call.tried.extend(call.at.take());
             call.next_attempt = now + self.config.attempt / 4;
             return self.calls.reschedule(request);
         }

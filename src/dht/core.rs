@@ -9,6 +9,8 @@ mod gathers;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::qos::Requested;
 use crate::time::{Mono, earliest};
 use crate::topic::TopicFilter;
@@ -99,6 +101,12 @@ impl NodeCore {
             self.answer_lookup(&gathering.reply_to, gathering.found, gathering.unanswered);
         }
         self.collect(now);
+    }
+
+    /// What is answered to a client's lookup of a topic that judges nothing: the body of a [`Reply`], encoded, if it is kept.
+    /// Otherwise the lookup is a message like any other.
+    pub(crate) fn kept_answer(&mut self, topic: &str) -> Option<Bytes> {
+        if self.ended { None } else { self.registry.kept_answer(&self.view, topic) }
     }
 
     /// The next thing to do.

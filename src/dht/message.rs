@@ -3,6 +3,7 @@
 //! The enums only ever grow at their ends: their variants' numbers are the wire format. Every list has a bound, and a
 //! longer one is sent in parts; [`Message::decode`] checks the size before it decodes anything.
 
+pub(crate) mod lookups;
 mod matches;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ use super::core::{Action, Input, NodeConfig, NodeCore};
 use super::member::{Member, NodeName};
 use super::membership::MemberEvent;
 use super::message::Message;
+use super::message::lookups::{PlainLookup, append_reply};
 use super::protocol::{OneHop, RingProtocol};
 use crate::error::{ErrorKind, Result};
 use crate::session::{Service, Session, SessionCore, lock};
@@ -250,6 +251,17 @@ impl<Tx: TransportTx> NodeShell<Tx> {
         }
     }
 
+    /// Answers a lookup with what is kept for it. `false` if the message is to be handled as any other.
+    fn answer_lookup(&self, from: &Locator, message: &[u8]) -> bool {
+        let Some(lookup) = PlainLookup::find(message) else { return false };
+        let Some(answer) = lock(&self.core).kept_answer(lookup.filter) else { return false };
+        let write = |out: &mut Vec<u8>| append_reply(lookup.id, &answer, out);
+        if let Err(error) = self.session.post_control_with(from, Room::DhtClient, write) {
+            tracing::warn!(to = %from, %error, "could not encode an answer");
+        }
+        true
+    }
+
     fn send(&self, to: &Locator, message: &Message) {
         let room = match message {
             Message::Reply(_) | Message::Matches(_) => Room::DhtClient,
@@ -274,6 +286,9 @@ impl<Tx: TransportTx> NodeShell<Tx> {
 impl<Tx: TransportTx> Service for NodeShell<Tx> {
     fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
         let Frame::Control { body, .. } = frame else { return };
+        if self.answer_lookup(from, &body) {
+            return;
+        }
         match Message::decode(&body) {
             Ok(message) => {
                 let mut core = lock(&self.core);

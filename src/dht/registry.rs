@@ -16,6 +16,8 @@ mod writes;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use crate::message::EntityId;
 use crate::qos::Requested;
 use crate::time::{Mono, earliest};
@@ -30,7 +32,8 @@ pub(crate) use self::writes::ReplyTo;
 use self::writes::Writes;
 use super::member::{Member, NodeName};
 use super::message::{
-    Copied, FoundOffer, Holding, Message, Refusal, Reply, ReplyBody, ReplyVia, Transfer, TransferAck,
+    Copied, FoundOffer, Holding, MAX_PART, Message, Offers, Refusal, Reply, ReplyBody, ReplyVia, Transfer,
+    TransferAck, lookups,
 };
 use super::record::Record;
 use super::relay::{RelayCommand, Relays};
@@ -153,10 +156,12 @@ impl Registry {
     /// This node appears under a new generation.
     pub(crate) fn set_me(&mut self, me: Member) {
         self.me = me;
+        self.table.forget_answers();
     }
 
     /// The membership has changed from one view to the next; `restarted` have lost what they held.
     pub(crate) fn ring_changed(&mut self, now: Mono, old: &RingView, new: &RingView, restarted: &[NodeName]) {
+        self.table.forget_answers();
         self.settle.begin(now);
         self.outboxes.retain(|name| new.member(name).is_some() && !restarted.contains(name));
         for id in self.table.ids() {
@@ -209,6 +214,19 @@ impl Registry {
     pub(crate) fn offers_on(&self, topic: &Topic, requested: Option<&Requested>) -> Vec<FoundOffer> {
         let offers = self.table.offers(topic);
         offers.filter_map(|record| matching::found(record, requested, &self.me)).collect()
+    }
+
+    /// What is answered to a lookup of a topic that judges nothing, encoded as a [`ReplyBody`]; `None` if another node is
+    /// responsible, or if there is no such answer that is short enough to be kept.
+    pub(crate) fn kept_answer(&mut self, view: &RingView, topic: &str) -> Option<Bytes> {
+        let me = &self.me;
+        self.table.answer(topic, |table, topic| {
+            if !view.is_owner(&me.name, topic.as_str()) || table.offers(topic).nth(MAX_PART).is_some() {
+                return None;
+            }
+            let found = table.offers(topic).filter_map(|record| matching::found(record, None, me)).collect();
+            lookups::encode_answer(Offers { found, unanswered: Vec::new(), truncated: false })
+        })
     }
 
     /// Whether nothing waits to be copied to another node.

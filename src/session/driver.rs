@@ -75,25 +75,26 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
     // However it ended: whoever waits on a subscriber or a request learns of it.
     core.closed.store(true, Ordering::Release);
     let now = core.clock.now();
-    core.services().iter().for_each(|service| service.on_close(now));
+    core.services().for_each(|service| service.on_close(now));
     core.forget_services();
 }
 
 /// Does what is due. Says when that was, and when something will be again.
 fn run_timers<Tx: TransportTx>(core: &SessionCore<Tx>) -> (Mono, Option<Mono>) {
     let now = core.clock.now();
-    let deadlines = core.services();
-    (now, deadlines.iter().fold(None, |deadline, service| earliest(deadline, service.on_timeout(now))))
+    core.turning.store(false, Ordering::SeqCst);
+    (now, core.services().fold(None, |deadline, service| earliest(deadline, service.on_timeout(now))))
 }
 
 /// So many messages for this session alone have been handed out: lets those act to whom that matters.
 async fn read<Tx: TransportTx>(core: &SessionCore<Tx>, messages: usize) {
     if messages > 0 {
-        core.services().iter().for_each(|service| service.on_read());
+        core.services().for_each(|service| service.on_read());
     }
     if messages > 1 {
         // Answers go out at once; those who were answered may have something more to ask, all together.
         core.outbox.flush(&core.tx);
+        core.turning.store(true, Ordering::SeqCst);
         tokio::task::yield_now().await;
     }
 }

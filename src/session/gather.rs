@@ -5,8 +5,6 @@
 
 use std::sync::Mutex;
 
-use serde::Serialize;
-
 use super::lock;
 use crate::error::Result;
 use crate::transport::{Destination, Locator, Outbound};
@@ -84,28 +82,28 @@ impl Gather {
         send(outbound);
     }
 
-    /// As [`post`](Self::post), of a control message that is encoded where it is going to be sent from.
+    /// As [`post`](Self::post), of a control message that `write` appends where it is going to be sent from.
     ///
     /// # Errors
-    /// As [`wire::encode_control`]. Nothing is sent.
-    pub(super) fn post_control<M: Serialize>(
+    /// Those of `write`. Nothing is sent.
+    pub(super) fn post_control(
         &self,
         peer: &Locator,
         room: Room,
-        message: &M,
+        write: impl Fn(&mut Vec<u8>) -> Result<()>,
         mut send: impl FnMut(Outbound),
     ) -> Result<()> {
         let mut held = lock(&self.held);
         if held.holding {
             let bundle = held.bundle(peer, &mut send);
-            if bundle.push_control(room, message, self.limit)? {
+            if bundle.push_control_with(room, &write, self.limit)? {
                 sent_if_enough(peer, bundle, send);
                 return Ok(());
             }
             sent(peer, bundle, &mut send);
         }
         drop(held);
-        send(Outbound::peer(peer.clone(), wire::encode_control(room, message)?));
+        send(Outbound::peer(peer.clone(), wire::encode_control_with(room, write)?));
         Ok(())
     }
 }
@@ -169,6 +167,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::message::Encoding;
     use crate::wire::{Bundle, encode_control};
 
     fn peer(number: usize) -> Locator {
@@ -206,7 +205,8 @@ mod tests {
         assert_eq!(sent.drain(), [(peer(1), vec![message(0, 0)])]);
         gather.hold();
         post(1);
-        gather.post_control(&peer(1), Room::DhtNode, &(2u16, Vec::<u8>::new()), |o| sent.take(o)).unwrap();
+        let write = |out: &mut Vec<u8>| Encoding::Postcard.encode(&(2u16, Vec::<u8>::new()), out);
+        gather.post_control(&peer(1), Room::DhtNode, write, |o| sent.take(o)).unwrap();
         gather.post(Outbound::peer(peer(2), message(3, 0)), |o| sent.take(o));
         assert_eq!(sent.drain(), []);
         gather.flush(|o| sent.take(o));

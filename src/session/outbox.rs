@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -82,15 +81,15 @@ impl Outbox {
         self.gather.post(outbound, |outbound| self.send(tx, outbound));
     }
 
-    /// As [`post`](Self::post), of a message that is not encoded yet.
-    pub(super) fn post_control<Tx: TransportTx, M: Serialize>(
+    /// As [`post`](Self::post), of a control message that `write` appends.
+    pub(super) fn post_control<Tx: TransportTx>(
         &self,
         tx: &Tx,
         to: &Locator,
         room: Room,
-        message: &M,
+        write: impl Fn(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        self.gather.post_control(to, room, message, |outbound| self.send(tx, outbound))
+        self.gather.post_control(to, room, write, |outbound| self.send(tx, outbound))
     }
 
     fn send<Tx: TransportTx>(&self, tx: &Tx, outbound: Outbound) {

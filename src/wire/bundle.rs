@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{Cursor, Frame, MAGIC, PREFIX_LEN, Room, VERSION, append_control, malformed};
 use crate::error::Result;
+use crate::message::Encoding;
 
 const KIND_BUNDLE: u8 = 2;
 const HEADER_LEN: usize = PREFIX_LEN + 2;
@@ -131,7 +132,17 @@ impl BundleBuilder {
     /// # Errors
     /// As [`encode_control`](super::encode_control). The bundle is as it was.
     pub fn push_control<M: Serialize>(&mut self, room: Room, message: &M, limit: usize) -> Result<bool> {
-        self.append(limit, |out| append_control(room, message, out))
+        self.push_control_with(room, |out| Encoding::Postcard.encode(message, out), limit)
+    }
+
+    /// As [`push_control`](Self::push_control), of a message that `write` appends.
+    pub(crate) fn push_control_with(
+        &mut self,
+        room: Room,
+        write: impl Fn(&mut Vec<u8>) -> Result<()>,
+        limit: usize,
+    ) -> Result<bool> {
+        self.append(limit, |out| append_control(room, write, out))
     }
 
     /// Takes what there is as one message, a single frame as itself, and goes on with an empty bundle.

@@ -1,6 +1,7 @@
 //! Requests on their way: to one node after another until one answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use crate::dht::message::{ReplyBody, RequestBody, RequestId};
@@ -33,7 +34,7 @@ pub(super) struct Call {
     pub(super) deadline: Option<(Mono, Duration)>,
     /// The node that is being asked.
     pub(super) at: Option<Locator>,
-    /// Those that were asked in this round.
+    /// Those that were asked in this round before it.
     pub(super) tried: Vec<Locator>,
     /// When the next is asked.
     pub(super) next_attempt: Mono,
@@ -66,7 +67,6 @@ impl Call {
     pub(super) fn begin_attempt(&mut self, now: Mono, node: Locator, patience: Duration) {
         let patience = patience.saturating_mul(1 << self.rounds.min(8)).min(LONGEST_ATTEMPT.max(patience));
         self.next_attempt = now + patience;
-        self.tried.push(node.clone());
         self.at = Some(node);
         self.assembly = Assembly::default();
     }
@@ -77,22 +77,22 @@ impl Call {
         self.tried.clear();
     }
 
-    /// Takes part of an answer; all of it when this was the last.
+    /// Takes part of an answer; all of it, in two pieces, when this was the last.
     pub(super) fn take(
         &mut self,
         from: &Locator,
         part: u16,
         parts: u16,
         body: ReplyBody,
-    ) -> Option<Vec<ReplyBody>> {
+    ) -> Option<(Option<ReplyBody>, Vec<ReplyBody>)> {
         // A late answer in one part is as good as a timely one, but parts of two answers must not mix.
         if parts == 1 {
-            return (part == 0).then(|| vec![body]);
+            return (part == 0).then(|| (Some(body), Vec::new()));
         }
         if self.at.as_ref() != Some(from) {
             return None;
         }
-        self.assembly.insert(part, parts, body)
+        Some((None, self.assembly.insert(part, parts, body)?))
     }
 
     fn due_at(&self) -> Mono {
@@ -123,11 +123,35 @@ impl Call {
     }
 }
 
+/// Something for each request. The numbers are this side's own, so that nobody can choose them to collide.
+pub(crate) type RequestMap<V> = HashMap<RequestId, V, BuildHasherDefault<Scatter>>;
+
+/// Spreads consecutive numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Scatter(u64);
+
+impl Hasher for Scatter {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // By the golden ratio: a table takes its places from the low bits and tells them apart by the high ones.
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 /// All calls by number. Lookups come by the hundred thousand a second, so that each is scheduled once and kept in no more
 /// maps than it takes.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    by_id: BTreeMap<RequestId, Call>,
+    by_id: RequestMap<Call>,
     by_time: BTreeSet<(Mono, RequestId)>,
     count: RequestId,
 }

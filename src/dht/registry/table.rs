@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::dht::member::{Member, NodeName};
 use crate::dht::record::{Interest, Rank, Record};
 use crate::dht::schedule::Schedule;
@@ -44,6 +46,8 @@ impl Held {
 pub(super) struct OnTopic {
     pub(super) offers: BTreeSet<EntityId>,
     pub(super) requests: BTreeSet<EntityId>,
+    /// What is answered to a lookup that judges nothing, as it is sent. Gone as soon as it may be another.
+    answer: Option<Bytes>,
 }
 
 /// All records of a node. Only live ones are found by topic.
@@ -88,7 +92,9 @@ impl Table {
         if record.is_live() {
             match &record.registration.interest {
                 Interest::Offer { topic, .. } => {
-                    self.topics.entry(topic.clone()).or_default().offers.insert(id);
+                    let on_topic = self.topics.entry(topic.clone()).or_default();
+                    on_topic.offers.insert(id);
+                    on_topic.answer = None;
                 }
                 Interest::Request { filter, .. } => match filter.as_topic() {
                     Some(topic) => {
@@ -117,6 +123,7 @@ impl Table {
             && let Some(on_topic) = self.topics.get_mut(&topic)
         {
             on_topic.offers.remove(&id);
+            on_topic.answer = None;
             on_topic.requests.remove(&id);
             if on_topic.offers.is_empty() && on_topic.requests.is_empty() {
                 self.topics.remove(&topic);
@@ -137,6 +144,27 @@ impl Table {
     /// The topics that live offers or exact requests name.
     pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.topics.keys()
+    }
+
+    /// The answer that is kept for a topic; if there is none, what `make` says is kept from now on.
+    pub(super) fn answer(
+        &mut self,
+        topic: &str,
+        make: impl FnOnce(&Self, &Topic) -> Option<Bytes>,
+    ) -> Option<Bytes> {
+        let (topic, on_topic) = self.topics.get_key_value(topic)?;
+        if let Some(answer) = &on_topic.answer {
+            return Some(answer.clone());
+        }
+        let topic = topic.clone();
+        let answer = make(self, &topic)?;
+        self.topics.get_mut(&topic)?.answer = Some(answer.clone());
+        Some(answer)
+    }
+
+    /// Answers say who is responsible: that may have changed.
+    pub(super) fn forget_answers(&mut self) {
+        self.topics.values_mut().for_each(|on_topic| on_topic.answer = None);
     }
 
     /// The live offers of a topic.

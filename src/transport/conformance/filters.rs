@@ -307,7 +307,7 @@ async fn heard_exactly<T: Transport>(
     }
     // A filter that covers the fence does not double it.
     let order: Vec<_> =
-        topics.iter().filter(|topic| expected.contains(topic)).chain([fence]).cloned().collect();
+        topics.iter().filter(|&topic| expected.contains(topic)).chain([fence]).cloned().collect();
     require(heard == order, || format!("expected {order:?}, received {heard:?}"))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::address::Address;
 use super::dealer::Dealer;
 use super::frames;
-use super::peers::Route;
+use super::peers::{Peer, Route};
 use super::socket::{Socket, Turn};
 use super::sockets::failed;
 use super::state::{Session, closed};
@@ -129,13 +129,14 @@ impl Session {
     /// The way to a peer. It stays the same while it works.
     fn route(&self, peer: &Locator) -> Result<Route> {
         let mut peers = self.peers();
-        if peers.get_mut(peer).is_none() {
-            Address::of_peer(peer)?;
+        match peers.get_mut(peer) {
+            Some(Peer { route: Some(route), .. }) => return Ok(route.clone()),
+            Some(_) => {}
+            None => drop(Address::of_peer(peer)?),
         }
         let Some(record) = peers.get_or_insert(peer) else { return Err(super::peers::too_many().into()) };
-        let route = match (&record.route, &record.dealer) {
-            (Some(route), _) => return Ok(route.clone()),
-            (None, Some(dealer)) if dealer.is_connected() || record.accepted.is_none() => {
+        let route = match &record.dealer {
+            Some(dealer) if dealer.is_connected() || record.accepted.is_none() => {
                 Route::Dealer(dealer.clone())
             }
             // It may have dialled us; if it has not, the ROUTER says so.
