@@ -13,7 +13,7 @@ use super::history::HistoryCache;
 use super::publisher_stats::PublisherStats;
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
-use crate::qos::{self, Durability, History, Offered, Reliability};
+use crate::qos::{self, Durability, History, Offered, Overflow, Reliability};
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::Locator;
@@ -162,8 +162,12 @@ impl WriterCore {
             || (self.batch_is_within_limits() && self.evictable())
     }
 
-    /// Whether the open batch alone leaves room in the history.
+    /// Whether the open batch alone leaves room in the history. Where the oldest gives way it may pass the bound: frames are
+    /// dropped whole, so that it would be dropped whole.
     fn batch_is_within_limits(&self) -> bool {
+        if self.config.offered.overflow == Overflow::DropOldest {
+            return true;
+        }
         let limits = &self.config.offered.resource_limits;
         self.open.count() < limits.max_samples && self.open.len() < limits.max_bytes
     }

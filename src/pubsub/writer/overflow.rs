@@ -85,8 +85,7 @@ impl WriterCore {
             }
             self.give_up_oldest();
         }
-        let fits = !self.keeps_all() || self.batch_is_within_limits();
-        if fits && self.batch_has_room() { Room::Made } else { self.put_off_batch(now) }
+        if self.batch_has_room() { Room::Made } else { self.put_off_batch(now) }
     }
 
     /// The open batch must not grow although the link is busy. Drop-oldest lets it wait in the history, whose bounds
