@@ -112,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::message::SessionId;
+    use crate::qos::ResourceLimits;
     use crate::wire::{Frame, Room, decode_body, encode_control};
 
     fn entity(entity: u32) -> EntityId {
@@ -120,11 +121,12 @@ mod tests {
 
     /// One of each message. The bytes are not to change: peers of earlier versions read them.
     fn golden() -> Vec<(&'static str, Message)> {
+        let limits = ResourceLimits { max_samples: 65_536, max_bytes: 256 << 20 };
         let heartbeat = Heartbeat {
             writer: entity(1),
             epoch: 1,
             locator: Locator::new("zmq+tcp://127.0.0.1:5556").unwrap(),
-            offered: Offered::reliable().transient_local().exclusive(10),
+            offered: Offered::reliable().transient_local().exclusive(10).resource_limits(limits),
             encoding: Encoding::Json,
             first: 3,
             last: 300,
@@ -134,7 +136,7 @@ mod tests {
             writer: entity(1),
             epoch: 1,
             via_node: true,
-            requested: Requested::reliable().exclusive(),
+            requested: Requested::reliable().exclusive().resource_limits(limits),
             stands_for: Some(2),
             next: 7,
             missing: vec![(7, 9), (12, 300)],
