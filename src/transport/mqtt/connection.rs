@@ -20,10 +20,6 @@ use crate::transport::under_way::Counted;
 /// Above this many bytes waiting to be written no more messages are encoded.
 const WRITE_HIGH_WATER: usize = 256 * 1024;
 
-/// A read of fewer bytes is acknowledged to the broker's system at once. A larger one fills segments, which nobody holds
-/// back.
-const SMALL_READ: usize = 4096;
-
 /// Why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
@@ -56,7 +52,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     decoder: Decoder,
     out: Outgoing,
-    /// A small read whose acknowledgement nothing that was written has carried.
+    /// A PUBACK was read, and nothing written since that tells the broker's system so.
     unanswered: bool,
     /// How many bytes were ever written to the socket.
     written: u64,
@@ -115,7 +111,10 @@ impl Connection {
 
     /// The next packet of those that were read.
     pub(super) fn next(&mut self) -> Result<Option<Decoded>, ConnectionError> {
-        Ok(self.decoder.next()?)
+        let next = self.decoder.next()?;
+        // A message with QoS 1 is answered by our PUBACK. After one with QoS 0 it costs a round trip 6 µs of 90.
+        self.unanswered |= matches!(next, Some(Decoded::Packet(Packet::PubAck(_))));
+        Ok(next)
     }
 
     /// Waits until something was read, if `read` is asked for, or until what waits to be written can be. `true` if
@@ -129,10 +128,7 @@ impl Connection {
             if read {
                 match pin!(self.stream.read_buf(self.decoder.buffer())).poll(context) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(ConnectionError::Ended)),
-                    Poll::Ready(count) => {
-                        self.unanswered = count.as_ref().is_ok_and(|count| *count < SMALL_READ);
-                        return Poll::Ready(count.map(|_| true).map_err(Into::into));
-                    }
+                    Poll::Ready(count) => return Poll::Ready(count.map(|_| true).map_err(Into::into)),
                     Poll::Pending => {}
                 }
             }
@@ -231,14 +227,14 @@ mod tests {
 
     use super::*;
 
-    /// A broker with Nagle's algorithm that answers each ping twice, by two writes.
+    /// A broker with Nagle's algorithm that answers each ping by two small packets, and writes each alone.
     async fn echo(listener: TcpListener) -> io::Result<()> {
         let (mut stream, _) = listener.accept().await?;
         let (mut greeting, mut ping) = ([0; 256], [0; 2]);
         assert!(stream.read(&mut greeting).await? > 0);
         stream.write_all(&[0x20, 2, 0, 0]).await?;
         while stream.read_exact(&mut ping).await.is_ok() {
-            stream.write_all(&[0xd0, 0]).await?;
+            stream.write_all(&[0x40, 2, 0, 1]).await?;
             stream.write_all(&[0xd0, 0]).await?;
         }
         Ok(())
