@@ -3,12 +3,12 @@
 use super::Timestamp;
 
 /// So many samples of a burst may share a timestamp.
-const SHARED_BY: u32 = 16;
+const SHARED_BY: u32 = 32;
 
-/// The wall clock, read every sixteenth time in a burst.
+/// The wall clock, read every thirty-second time in a burst.
 ///
 /// Reading it takes longer than all the rest of publishing a small sample. Where samples follow each other faster than they
-/// can be sent, neighbours share a timestamp: it lags by what it takes to publish fifteen. That a burst which has stopped
+/// can be sent, neighbours share a timestamp: it lags by what it takes to publish thirty-one. That a burst which has stopped
 /// short leaves no old reading behind is up to the caller, who has to [`forget`](Self::forget) it.
 #[derive(Debug, Default)]
 pub(crate) struct Stamper {
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_shares_timestamps_by_sixteen_at_most() {
+    fn a_burst_shares_timestamps_by_so_many_at_most() {
         let mut stamper = Stamper::default();
         let mut shared = BTreeMap::<Timestamp, u32>::new();
         for _ in 0..1600 {

@@ -27,6 +27,8 @@ pub struct FrameBuilder {
     pool: FramePool,
     /// How many bytes the last length took: the next one is likely to take as many.
     length_width: usize,
+    /// What was put before the last payload.
+    head: Head,
     /// Whether the last sample was large: the next is likely to be, and has no use for the stage.
     large: bool,
 }
@@ -63,8 +65,19 @@ impl FrameBuilder {
         pool: FramePool,
     ) -> Self {
         let header = DataHeader { encoding, writer, epoch, first, sent: Timestamp::from_nanos(0), count: 0 };
-        let (out, stage) = (Vec::new(), Vec::new());
-        Self { header, newest: Timestamp::MIN, lead, out, stage, end: 0, pool, length_width: 1, large: false }
+        let head = Head::new(1, header.sent, header.sent);
+        Self {
+            header,
+            newest: Timestamp::MIN,
+            lead,
+            out: Vec::new(),
+            stage: Vec::new(),
+            end: 0,
+            pool,
+            length_width: 1,
+            head,
+            large: false,
+        }
     }
 
     /// How many samples it holds.
@@ -115,7 +128,11 @@ impl FrameBuilder {
         let sent = self.header.sent;
         let into = if self.large { &mut self.out } else { &mut self.stage };
         let start = into.len();
-        let payload_start = put_sample_head(into, self.length_width, sent, source);
+        // Neighbours in a burst share a timestamp.
+        if source != self.head.source || self.head.space != self.length_width {
+            self.head = Head::new(self.length_width, sent, source);
+        }
+        let payload_start = self.head.put(into);
         let written = write(into).and_then(|()| {
             let size = into.len() - payload_start;
             match u32::try_from(size) {
@@ -174,6 +191,8 @@ impl FrameBuilder {
 
     fn begin(&mut self, now: Timestamp) {
         self.header.sent = now;
+        // The times in heads count from here.
+        self.head = Head::new(self.length_width, now, now);
         self.newest = Timestamp::MIN;
         self.out.clear();
         self.stage.clear();
@@ -202,29 +221,49 @@ impl FrameBuilder {
     }
 }
 
-/// Everything before the payload, with room for its length; returns where the payload begins.
-#[inline]
-fn put_sample_head(into: &mut Vec<u8>, length_width: usize, sent: Timestamp, source: Timestamp) -> usize {
-    let start = into.len();
-    let mut head = [0; SAMPLE_OVERHEAD];
-    let mut at = length_width + 1;
-    let mut delta = zigzag(source.as_nanos().wrapping_sub(sent.as_nanos()));
-    while delta >= 0x80 {
-        head[at] = (delta & 0x7F) as u8 | 0x80;
-        delta >>= 7;
-        at += 1;
+/// What stands before a payload, with room for its length.
+#[derive(Debug)]
+struct Head {
+    bytes: [u8; SAMPLE_OVERHEAD],
+    len: usize,
+    /// How many bytes the length has.
+    space: usize,
+    source: Timestamp,
+}
+
+impl Head {
+    fn new(space: usize, sent: Timestamp, source: Timestamp) -> Self {
+        let mut bytes = [0; SAMPLE_OVERHEAD];
+        let mut at = space + 1;
+        let mut delta = zigzag(source.as_nanos().wrapping_sub(sent.as_nanos()));
+        while delta >= 0x80 {
+            bytes[at] = (delta & 0x7F) as u8 | 0x80;
+            delta >>= 7;
+            at += 1;
+        }
+        bytes[at] = delta as u8;
+        Self { bytes, len: at + 1, space, source }
     }
-    head[at] = delta as u8;
-    // All of it and then less is one store; a copy of unknown length would be a call.
-    into.extend_from_slice(&head);
-    into.truncate(start + at + 1);
-    into.len()
+
+    /// Appends it; returns where the payload begins.
+    #[inline]
+    fn put(&self, into: &mut Vec<u8>) -> usize {
+        let end = into.len() + self.len;
+        // All of it and then less is one store; a copy of unknown length would be a call.
+        into.extend_from_slice(&self.bytes);
+        into.truncate(end);
+        end
+    }
 }
 
 /// Writes a length into the space that was left for it, shifting the payload only if the guess was too small. Returns how
 /// many bytes it needs.
 #[inline]
 fn fill_length(into: &mut Vec<u8>, start: usize, space: usize, length: u32) -> usize {
+    if length < 0x80 && space == 1 {
+        into[start] = length as u8;
+        return 1;
+    }
     let needed = varint_len(length);
     if needed > space {
         let extra = needed - space;
