@@ -4,7 +4,6 @@ mod flusher;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -23,18 +22,10 @@ use crate::time::{Mono, Stamper, Timestamp};
 use crate::topic::Topic;
 use crate::transport::{Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::DataFrame;
-use flusher::{Flusher, Queueing, give_up};
+use flusher::give_up;
 
 /// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
 const DEPTH: usize = 8;
-/// So long a publisher that waits for room lets no other pass. A link that works has room sooner.
-const TURN: Duration = Duration::from_millis(50);
-/// A link that takes nothing for so long is spoken of.
-const LINK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// So long a batch waits for frames that do not leave, as when one of several subscribers has stopped reading: the others are not
-/// to wait for it. Links that work are faster than this.
-const STUCK: Duration = Duration::from_millis(5);
 
 pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
@@ -430,113 +421,6 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             }
         }
         self.work.notify_one();
-    }
-
-    /// Looks after the link as long as there is one. However that ends, nobody is left waiting.
-    async fn flush_while_open(self: Arc<Self>, hub: Arc<Hub<Tx>>) {
-        let _ends = Flusher::new(&self, &hub);
-        tokio::select! {
-            () = self.clone().flush_on(hub.clone()) => {}
-            () = hub.core.stopped() => {}
-        }
-    }
-
-    /// Waits for the link in the publisher's stead, and sends what has gathered meanwhile. It lives as long as the writer: one that comes
-    /// and goes would cost an allocation each time.
-    async fn flush_on(self: Arc<Self>, hub: Arc<Hub<Tx>>) {
-        let mut batch = Vec::new();
-        loop {
-            let line = {
-                let mut state = lock(&self.state);
-                if state.silent {
-                    state.refused = None;
-                    self.set_line(&hub, &mut state, Line::Idle);
-                }
-                if state.line == Line::Idle && state.closed {
-                    return;
-                }
-                batch.extend(state.refused.take());
-                state.line
-            };
-            match line {
-                Line::Idle => self.work.notified().await,
-                Line::Busy => {
-                    tokio::select! {
-                        // Too late is no error: the batch goes all the same.
-                        _ = tokio::time::timeout(STUCK, self.tx.drained(1)) => self.gathered(&hub),
-                        // The transport has refused a frame meanwhile.
-                        () = self.work.notified() => continue,
-                    }
-                }
-                Line::Full => {
-                    if let Err(error) = self.send_in_turn(&hub, &mut batch).await {
-                        tracing::debug!(topic = %self.topic, %error, "could not send");
-                    }
-                    batch.clear();
-                    self.has_room(&hub);
-                }
-            }
-            self.progress.notify_waiters();
-        }
-    }
-
-    /// Sends when it is this publisher's turn. A turn ends: what holds this topic up need not hold up the others.
-    async fn send_in_turn(&self, hub: &Hub<Tx>, batch: &mut Vec<Outbound>) -> Result<()> {
-        let queueing = Queueing::begin(&hub.queueing);
-        let turn = hub.turn.lock().await;
-        let Ok(sent) = tokio::time::timeout(TURN, self.tx.send_batch(batch)).await else {
-            drop((turn, queueing));
-            return self.send_patiently(batch).await;
-        };
-        sent
-    }
-
-    /// Sends, however long it takes. That it takes long is not kept quiet: a transport does not say who holds it up.
-    async fn send_patiently(&self, batch: &mut Vec<Outbound>) -> Result<()> {
-        let mut sending = std::pin::pin!(self.tx.send_batch(batch));
-        match tokio::time::timeout(LINK_PATIENCE, &mut sending).await {
-            Ok(sent) => sent,
-            Err(_) => {
-                tracing::warn!(topic = %self.topic, "the link has taken nothing for {LINK_PATIENCE:?}: does a peer not receive?");
-                metrics::counter!("ringbus_links_stuck_total").increment(1);
-                sending.await
-            }
-        }
-    }
-
-    /// All that was sent has left: the open batch is next.
-    fn gathered(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
-        let mut state = lock(&self.state);
-        state.stamper.forget();
-        if state.line != Line::Busy {
-            return;
-        }
-        if state.core.has_nothing_to_send() {
-            return self.set_line(hub, &mut state, Line::Idle);
-        }
-        // Whatever others have sent in between: each of a session's publishers has its turn.
-        if let Err(error) = self.send_open(hub, state, usize::MAX) {
-            tracing::debug!(topic = %self.topic, %error, "could not send");
-        }
-    }
-
-    /// The transport has taken what it had refused.
-    fn has_room(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
-        let mut state = lock(&self.state);
-        if let Some(message) = state.behind.take() {
-            hub.announce(&self.topic, &message, self.reliable);
-        }
-        self.set_line(hub, &mut state, Line::Busy);
-        // What gathered meanwhile goes now: the link is known to have room.
-        match self.send_all(hub, state) {
-            Ok(mut state) if state.line == Line::Busy && state.closed && !state.silent => {
-                state.core.leave();
-                self.set_line(hub, &mut state, Line::Idle);
-                drop(self.run_actions(hub, state));
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(topic = %self.topic, %error, "could not send"),
-        }
     }
 
     /// Does what the state machine asks for. The lock is let go of while events are told.
