@@ -4,6 +4,7 @@
 //! `cargo bench --bench placement_ratios`, or with `-- --svg FILE` for the plot too.
 #![allow(clippy::print_stdout, reason = "it prints a report")]
 
+mod chart;
 mod peers;
 #[path = "peers/plot.rs"]
 mod plot;

@@ -6,6 +6,7 @@
 //! plotted, with `-- --from FILE` nothing is measured and figures are read instead.
 #![allow(clippy::print_stdout, reason = "it prints a report")]
 
+mod chart;
 #[path = "pubsub/figures.rs"]
 mod figures;
 #[path = "pubsub/plot.rs"]
