@@ -13,14 +13,7 @@ use ringbus::qos::{Offered, Requested};
 use ringbus::transport::Transport;
 use ringbus::transport::conformance::Harness;
 use ringbus::{Encoding, ErrorKind, Publisher, Session, Subscriber};
-use support::{Reading, connect, open, soon};
-
-/// Two sessions that know each other.
-async fn pair<H: Harness>(harness: &H) -> (Session<H::Transport>, Session<H::Transport>) {
-    let (a, b) = (open(harness, "alpha").await, open(harness, "beta").await);
-    connect(&a, &b).await;
-    (a, b)
-}
+use support::{Reading, open, pair, soon};
 
 fn raw<T: Transport>(session: &Session<T>, topic: &str) -> PublisherBuilder<Bytes, T> {
     session.publisher::<Bytes>(topic).encoding(Encoding::Raw).qos(Offered::reliable().keep_all())

@@ -12,15 +12,8 @@ use ringbus::pubsub::{Departure, MatchEvent};
 use ringbus::qos::{Offered, Requested, ResourceLimits};
 use ringbus::transport::conformance::Harness;
 use ringbus::transport::{Outbound, TransportTx};
-use ringbus::{Encoding, ErrorKind, Session, Timestamp, Topic};
-use support::{Reading, connect, open, soon};
-
-/// Two sessions that know each other.
-async fn pair<H: Harness>(harness: &H) -> (Session<H::Transport>, Session<H::Transport>) {
-    let (a, b) = (open(harness, "alpha").await, open(harness, "beta").await);
-    connect(&a, &b).await;
-    (a, b)
-}
+use ringbus::{Encoding, ErrorKind, Timestamp, Topic};
+use support::{Reading, connect, open, pair, soon};
 
 async fn typed_values_arrive_once_and_in_order<H: Harness>(harness: H) {
     let (a, b) = pair(&harness).await;

@@ -53,6 +53,13 @@ pub async fn connect<T: Transport>(a: &Session<T>, b: &Session<T>) {
     a.attach(b.local()).await.expect("the peer's locator is good");
 }
 
+/// Two sessions that know each other.
+pub async fn pair<H: Harness>(harness: &H) -> (Session<H::Transport>, Session<H::Transport>) {
+    let (a, b) = (open(harness, "alpha").await, open(harness, "beta").await);
+    connect(&a, &b).await;
+    (a, b)
+}
+
 /// One memory network of its own for each test.
 #[derive(Default)]
 pub struct Memory(pub ringbus::transport::memory::Network);
