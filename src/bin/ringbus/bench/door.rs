@@ -78,8 +78,25 @@ impl Door {
         }
     }
 
+    /// Lets the subscribers run, and ends them by `end` if nothing comes any more though something is missing.
+    pub(super) async fn until_silence<V>(
+        &mut self,
+        subscribers: impl Future<Output = anyhow::Result<V>>,
+        progress: &Arc<AtomicU64>,
+        end: impl FnOnce(),
+    ) -> anyhow::Result<V> {
+        let mut subscribers = std::pin::pin!(subscribers);
+        self.ready()?;
+        tokio::select! {
+            ended = &mut subscribers => return ended,
+            silent = self.silence(progress) => silent?,
+        }
+        end();
+        subscribers.await
+    }
+
     /// Ends once everything was sent and `progress` stands still: what did not come by then is lost.
-    pub(super) async fn silence(&mut self, progress: &Arc<AtomicU64>) -> anyhow::Result<()> {
+    async fn silence(&mut self, progress: &Arc<AtomicU64>) -> anyhow::Result<()> {
         self.finish().await?;
         loop {
             let before = progress.load(Ordering::Relaxed);

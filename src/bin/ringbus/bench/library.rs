@@ -127,16 +127,7 @@ async fn subscribe<T: Transport, M: Send + 'static>(
             Ok((tally, subscriber))
         }))
     });
-    let mut tasks = std::pin::pin!(try_join_all(tasks));
-    door.ready()?;
-    let all = tokio::select! {
-        all = &mut tasks => all?,
-        silent = door.silence(&progress) => {
-            silent?;
-            end.send_replace(true);
-            tasks.await?
-        }
-    };
+    let all = door.until_silence(try_join_all(tasks), &progress, || _ = end.send_replace(true)).await?;
     door.finish().await?;
     let (tallies, _subscribers): (Vec<Tally>, Vec<_>) = all.into_iter().unzip();
     door.report(tally::report(&tallies, cpu::own() - idle))

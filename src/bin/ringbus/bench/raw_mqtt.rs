@@ -98,16 +98,7 @@ async fn subscribe(mut door: Door, order: Order) -> anyhow::Result<()> {
             Ok((tally, client, events))
         }))
     });
-    let mut tasks = std::pin::pin!(try_join_all(tasks));
-    door.ready()?;
-    let all = tokio::select! {
-        all = &mut tasks => all?,
-        silent = door.silence(&progress) => {
-            silent?;
-            end.send_replace(true);
-            tasks.await?
-        }
-    };
+    let all = door.until_silence(try_join_all(tasks), &progress, || _ = end.send_replace(true)).await?;
     // The connections stay until all have ended.
     let (tallies, _clients): (Vec<Tally>, Vec<_>) =
         all.into_iter().map(|(tally, client, events)| (tally, (client, events))).unzip();

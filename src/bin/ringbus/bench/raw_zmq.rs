@@ -79,16 +79,8 @@ async fn subscribe(mut door: Door, order: Order) -> anyhow::Result<()> {
         let (skip, over) = (prefix.len(), over.clone());
         joined(on_thread(move || receive(&socket, tally, skip, size, &over)))
     });
-    let mut tallies = std::pin::pin!(try_join_all(threads));
-    door.ready()?;
-    let tallies = tokio::select! {
-        tallies = &mut tallies => tallies?,
-        silent = door.silence(&progress) => {
-            silent?;
-            over.store(true, Ordering::Relaxed);
-            tallies.await?
-        }
-    };
+    let tallies =
+        door.until_silence(try_join_all(threads), &progress, || over.store(true, Ordering::Relaxed)).await?;
     door.finish().await?;
     door.report(tally::report(&tallies, cpu::own() - idle))
 }
