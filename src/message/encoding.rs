@@ -130,6 +130,17 @@ impl fmt::Display for Encoding {
     }
 }
 
+/// Appends between `N` and twice `N` bytes.
+#[inline]
+fn overlapping<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
+        let end = out.len() + bytes.len();
+        out.extend_from_slice(first);
+        out.truncate(end - N);
+        out.extend_from_slice(last);
+    }
+}
+
 /// Lets postcard append in whole slices; its own adapters go byte by byte.
 struct Append<'a>(&'a mut Vec<u8>);
 
@@ -144,11 +155,43 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        // Numbers take a few bytes each. Two stores of fixed length, which may overlap, do for any of these lengths; a copy of
+        // unknown length is a call.
+        match bytes.len() {
+            1..4 => self.0.extend(bytes.iter().copied()),
+            4..8 => overlapping::<4>(self.0, bytes),
+            8..=16 => overlapping::<8>(self.0, bytes),
+            _ => self.0.extend_from_slice(bytes),
+        }
         Ok(())
     }
 
     fn finalize(self) -> postcard::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn postcard_appends_what_it_writes_elsewhere(
+            before in proptest::collection::vec(any::<u8>(), 0..9),
+            numbers in any::<(u64, u128, u32, u16, i64, f64, bool, char)>(),
+            shifts in (0u32..64, 0u32..128, 0u32..32),
+            bytes in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let (a, b, c, ..) = numbers;
+            // Of every length that a number may have.
+            let value = (a >> shifts.0, b >> shifts.1, c >> shifts.2, numbers, String::from_utf8_lossy(&bytes), &bytes);
+            let mut out = before.clone();
+            Encoding::Postcard.encode(&value, &mut out).unwrap();
+            prop_assert_eq!(&out[..before.len()], &before[..]);
+            prop_assert_eq!(&out[before.len()..], &postcard::to_stdvec(&value).unwrap()[..]);
+        }
     }
 }
