@@ -9,6 +9,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::keeper::{LATER, SOON};
 use super::reader::Reader;
+use super::socket::Interest;
 use super::state::{Session, closed};
 use crate::error::Result;
 use crate::transport::{Event, TransportRx};
@@ -43,8 +44,8 @@ impl ZmqRx {
         take_reports(session, events, full);
         let mut more = false;
         if !ended {
-            more |= self.reader.read_links(session, Some(cx));
-            more |= self.reader.read_all(session, Some(cx), events, full);
+            more |= self.reader.read_links(session, Interest::Lasting);
+            more |= self.reader.read_all(session, Interest::Lasting, events, full);
             while self.timer.as_mut().poll(cx).is_ready() {
                 let pause = if session.tick() { SOON } else { LATER };
                 self.timer.as_mut().reset(Instant::now() + pause);

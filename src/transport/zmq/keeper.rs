@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::reader::Reader;
+use super::socket::Interest;
 use super::state::Session;
 
 /// How often connections are looked after, while something is under way and otherwise.
@@ -37,7 +38,7 @@ fn stand_in(session: &Arc<Session>, reader: &mut Reader) -> Duration {
     if session.receiving.load(Ordering::SeqCst) {
         return SOON;
     }
-    reader.read_links(session, None);
+    reader.read_links(session, Interest::Passing);
     let mut events = Vec::new();
     let room = session.setup.options.queue.saturating_sub(session.events().len());
     reader.read_directed(session, &mut events, room);
@@ -54,7 +55,7 @@ impl Session {
         // No more than the queues hold; a peer that goes on sending must not keep us from closing.
         let full = self.setup.options.queue.saturating_mul(2);
         let mut rest = Vec::new();
-        while rest.len() < full && reader.read_all(self, None, &mut rest, full) {}
+        while rest.len() < full && reader.read_all(self, Interest::Passing, &mut rest, full) {}
         self.events().extend(rest);
     }
 }

@@ -2,12 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::task::Context;
 
 use futures::task::AtomicWaker;
 use tokio::runtime::Handle;
 
-use super::socket::Socket;
+use super::socket::{Interest, Socket};
 
 /// Something happened to a connection that this side has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +58,10 @@ impl Monitor {
     }
 
     /// Appends what happened, oldest first. `true` if there may be more.
-    pub(super) fn read(&self, cx: Option<&mut Context<'_>>, events: &mut Vec<LinkEvent>) -> bool {
+    pub(super) fn read(&self, interest: Interest, events: &mut Vec<LinkEvent>) -> bool {
         let mut change = None;
         // An even number: an event is two frames, and is not to be torn.
-        self.socket.read(cx, 256, |_, frame| {
+        self.socket.read(interest, 256, |_, frame| {
             if frame.get_more() {
                 change = parse_change(&frame);
             } else if let (Some(change), Some(endpoint)) = (change.take(), frame.as_str()) {

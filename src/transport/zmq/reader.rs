@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Context;
 
 use super::control::Control;
 use super::dealer::Dealer;
 use super::frames::{self, Directed};
 use super::monitor::LinkEvent;
 use super::prefix;
+use super::socket::Interest;
 use super::state::{MAX_WAITING_EVENTS, Session, dropped};
 use crate::transport::{Event, Locator, Origin};
 
@@ -19,8 +19,7 @@ const DRAIN: usize = 256;
 /// So many peers' names are remembered as locators.
 const REMEMBERED: usize = 4096;
 
-/// Reads all sockets of a session in turns. With a context, the task is registered with each socket that was found
-/// empty. Every call says whether there may be more to read.
+/// Reads all sockets of a session in turns. Every call says whether there may be more to read.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     dealers: Vec<Arc<Dealer>>,
@@ -33,23 +32,23 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Reads what is told about connections and subscriptions, unless the receiving half does not take note of it.
-    pub(super) fn read_links(&mut self, session: &Session, mut cx: Option<&mut Context<'_>>) -> bool {
+    pub(super) fn read_links(&mut self, session: &Session, interest: Interest) -> bool {
         if session.events().len() >= MAX_WAITING_EVENTS {
             return true;
         }
         self.follow_dealers(session);
         let mut links = Vec::new();
-        let mut more = session.sockets.feeds.read(cx.as_deref_mut(), &mut links);
+        let mut more = session.sockets.feeds.read(interest, &mut links);
         for link in links.drain(..) {
             session.on_feed_link(&link);
         }
         for dealer in &self.dealers {
-            more |= dealer.monitor.read(cx.as_deref_mut(), &mut links);
+            more |= dealer.monitor.read(interest, &mut links);
             for LinkEvent { change, .. } in links.drain(..) {
                 session.on_dealer_link(dealer, change);
             }
         }
-        more | session.sockets.publisher.read(cx, DRAIN, |socket, frame| {
+        more | session.sockets.publisher.read(interest, DRAIN, |socket, frame| {
             if frames::skip_rest(socket, &frame) > 0 {
                 dropped("not a subscription", &frame.len());
             } else if let Some(filter) = frame.strip_prefix(&[1]).and_then(prefix::interest) {
@@ -64,7 +63,7 @@ impl Reader {
     pub(super) fn read_all(
         &mut self,
         session: &Session,
-        mut cx: Option<&mut Context<'_>>,
+        interest: Interest,
         events: &mut Vec<Event>,
         full: usize,
     ) -> bool {
@@ -77,11 +76,11 @@ impl Reader {
             if room == 0 {
                 return true;
             }
-            let (limit, cx) = (DRAIN.min(room), cx.as_deref_mut());
+            let limit = DRAIN.min(room);
             more |= match (self.first + turn) % sources {
-                0 => read_topics(session, cx, events, limit),
-                1 => self.read_router(session, cx, events, limit),
-                source => read_dealer(session, &self.dealers[source - 2], cx, events, limit),
+                0 => read_topics(session, interest, events, limit),
+                1 => self.read_router(session, interest, events, limit),
+                source => read_dealer(session, &self.dealers[source - 2], interest, events, limit),
             };
         }
         more
@@ -92,10 +91,10 @@ impl Reader {
         self.follow_dealers(session);
         let limit = |events: &Vec<Event>| DRAIN.min(full.saturating_sub(events.len()));
         let room = limit(events);
-        self.read_router(session, None, events, room);
+        self.read_router(session, Interest::Passing, events, room);
         for dealer in &self.dealers {
             let room = limit(events);
-            read_dealer(session, dealer, None, events, room);
+            read_dealer(session, dealer, Interest::Passing, events, room);
         }
     }
 
@@ -110,13 +109,13 @@ impl Reader {
     fn read_router(
         &mut self,
         session: &Session,
-        cx: Option<&mut Context<'_>>,
+        interest: Interest,
         events: &mut Vec<Event>,
         limit: usize,
     ) -> bool {
         let mut controls = Vec::new();
         let sink = router_sink(session, &mut self.names, events, &mut controls);
-        let more = session.sockets.router.read(cx, limit, sink);
+        let more = session.sockets.router.read(interest, limit, sink);
         // Answering takes the socket again: not while it is being read.
         for (from, control) in controls {
             session.on_router_control(&from, control);
@@ -125,26 +124,21 @@ impl Reader {
     }
 }
 
-fn read_topics(
-    session: &Session,
-    cx: Option<&mut Context<'_>>,
-    events: &mut Vec<Event>,
-    limit: usize,
-) -> bool {
+fn read_topics(session: &Session, interest: Interest, events: &mut Vec<Event>, limit: usize) -> bool {
     let mut filters = session.filters();
     let sink = frames::topic_sink(&mut filters, session.setup.options.max_payload, events);
-    session.sockets.subscriber.read(cx, limit, sink)
+    session.sockets.subscriber.read(interest, limit, sink)
 }
 
 fn read_dealer(
     session: &Session,
     dealer: &Dealer,
-    cx: Option<&mut Context<'_>>,
+    interest: Interest,
     events: &mut Vec<Event>,
     limit: usize,
 ) -> bool {
     let mut controls = Vec::new();
-    let more = dealer.socket.read(cx, limit, dealer_sink(session, dealer, events, &mut controls));
+    let more = dealer.socket.read(interest, limit, dealer_sink(session, dealer, events, &mut controls));
     for control in controls {
         session.on_dealer_control(dealer, control);
     }

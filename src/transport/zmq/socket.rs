@@ -5,12 +5,14 @@
 //! - who has tried looks at ZMQ_EVENTS and wakes the other side: a sender the receiver if there is something to read,
 //!   the receiver, and who sends without waiting, a waiting sender;
 //! - a drain that stops before EAGAIN says so, and the next one begins without waiting.
+//!
+//! Each socket wakes by a flag of its own: a session that is woken asks the flags which of its sockets to look at.
 
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
 use tokio::io::unix::AsyncFd;
@@ -29,18 +31,46 @@ pub(super) enum Turn {
     Holder,
 }
 
+/// For how long a reader is interested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interest {
+    /// Until it has read all that comes: if there is no more for now, the receiver is woken when there is.
+    Lasting,
+    /// For what is there now. The receiver, if it is registered, stays so.
+    Passing,
+}
+
 /// A socket, shared by the receiving half and any number of senders.
 pub(super) struct Socket {
     readiness: AsyncFd<OwnedFd>,
     /// `None` once closed.
     inner: Mutex<Option<::zmq::Socket>>,
-    /// There may be something to read, whatever the descriptor says.
-    pending: AtomicBool,
-    receiver: Arc<AtomicWaker>,
+    signal: Arc<Signal>,
+    /// That signal, for the reactor.
+    waker: Waker,
     /// Somebody else has let libzmq work: a full pipe may have room.
     progress: Notify,
     /// Senders wait one at a time, so that they cannot wake each other in circles.
     turn: tokio::sync::Mutex<()>,
+}
+
+/// Wakes the receiver, and says that it is because of this socket.
+struct Signal {
+    /// There may be something to read, whatever the descriptor says; or nobody is registered with the descriptor.
+    pending: AtomicBool,
+    receiver: Arc<AtomicWaker>,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.receiver.wake();
+        }
+    }
 }
 
 impl Socket {
@@ -52,11 +82,12 @@ impl Socket {
     ) -> std::io::Result<Arc<Self>> {
         let fd = ffi::readiness_fd(&socket)?;
         let _context = runtime.enter();
+        let signal = Arc::new(Signal { pending: AtomicBool::new(true), receiver });
         Ok(Arc::new(Self {
             readiness: ffi::watch(fd)?,
             inner: Mutex::new(Some(socket)),
-            pending: AtomicBool::new(true),
-            receiver,
+            waker: signal.clone().into(),
+            signal,
             progress: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
         }))
@@ -112,39 +143,30 @@ impl Socket {
 
     /// Hands messages to `sink` until the socket is empty, `sink` breaks or `limit` is reached. `true` if there may be
     /// more, which the next call finds.
-    ///
-    /// With a context, and if there is no more, the task is registered for it. Without one, nothing is promised to the
-    /// task that is.
     pub(super) fn read(
         &self,
-        mut cx: Option<&mut Context<'_>>,
+        interest: Interest,
         limit: usize,
         mut sink: impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
     ) -> bool {
-        let mut left = limit;
-        loop {
-            let mut ready = self.pending.swap(false, Ordering::AcqRel);
-            match cx.as_deref_mut() {
-                // Asking the reactor also registers the task.
-                Some(cx) => {
-                    while let Poll::Ready(Ok(mut guard)) = self.readiness.poll_read_ready(cx) {
-                        guard.clear_ready();
-                        ready = true;
-                    }
-                }
-                None => ready = true,
-            }
-            if !ready {
+        if interest == Interest::Lasting {
+            let pending = &self.signal.pending;
+            // Most sockets have nothing to say most of the time.
+            if !pending.load(Ordering::Acquire) || !pending.swap(false, Ordering::AcqRel) {
                 return false;
             }
-            let more = self.drain(&mut left, &mut sink);
-            if more {
-                self.pending.store(true, Ordering::Release);
-            }
-            if more || cx.is_none() {
-                return more;
+            // Asking the reactor also registers the signal.
+            let cx = &mut Context::from_waker(&self.waker);
+            while let Poll::Ready(Ok(mut guard)) = self.readiness.poll_read_ready(cx) {
+                guard.clear_ready();
             }
         }
+        let mut left = limit;
+        let more = self.drain(&mut left, &mut sink);
+        if more {
+            self.signal.pending.store(true, Ordering::Release);
+        }
+        more
     }
 
     /// Reads until the socket is empty, which is `false`, or `left` is used up or `sink` breaks.
@@ -188,7 +210,7 @@ impl Socket {
     pub(super) fn take(&self) -> Option<::zmq::Socket> {
         let socket = self.lock().take();
         self.progress.notify_waiters();
-        self.receiver.wake();
+        self.signal.receiver.wake();
         socket
     }
 
@@ -196,8 +218,8 @@ impl Socket {
         let mut inner = self.lock();
         let socket = inner.as_mut()?;
         let result = call(socket);
-        if has_input(socket) && !self.pending.swap(true, Ordering::AcqRel) {
-            self.receiver.wake();
+        if has_input(socket) {
+            self.signal.wake_by_ref();
         }
         Some(result)
     }
