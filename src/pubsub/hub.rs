@@ -1,9 +1,10 @@
 //! A session's publishers and subscribers: routes what the driver brings to them, and runs their timers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
+use ahash::HashMap;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 

@@ -1,7 +1,8 @@
 //! A reader's queue of unread samples: bounded, by the history policy.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use ahash::HashMap;
 use bytes::Bytes;
 
 use super::FRAME_OVERHEAD;

@@ -2,9 +2,10 @@
 
 mod overflow;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use ahash::HashMap;
 use bytes::Bytes;
 
 use super::control::{AckNack, Heartbeat, Message, Replay};
@@ -119,7 +120,7 @@ impl WriterCore {
             history: HistoryCache::default(),
             sealed_next: 1,
             passed: 1,
-            readers: HashMap::new(),
+            readers: HashMap::default(),
             matched: 0,
             actions: VecDeque::new(),
             heartbeat_at: now,

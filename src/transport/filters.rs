@@ -1,6 +1,6 @@
 //! What a session's users subscribe to, and the exact check of what a socket or a broker lets through.
 
-use std::collections::{HashMap, HashSet};
+use ahash::{HashMap, HashSet};
 
 use crate::topic::{Topic, TopicFilter};
 

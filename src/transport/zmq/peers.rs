@@ -1,8 +1,9 @@
 //! What is known about each peer, and by which connection it is spoken to.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use ahash::HashMap;
 
 use super::dealer::Dealer;
 use crate::transport::Locator;

@@ -1,9 +1,10 @@
 //! Reading the sockets: messages into events, control frames and monitors' reports into what the session knows.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use ahash::HashMap;
 
 use super::control::Control;
 use super::dealer::Dealer;
