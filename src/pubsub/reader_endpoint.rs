@@ -125,7 +125,7 @@ impl ReaderEndpoint {
     ) -> Option<V> {
         let mut core = lock(&self.core);
         let taken = take(&mut core)?;
-        if core.on_room(hub.core.clock.now()) {
+        if core.on_room(|| hub.core.clock.now()) {
             self.run_actions(hub, core);
         }
         Some(taken)

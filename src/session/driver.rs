@@ -28,6 +28,7 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
     // When the timer goes off, if it is set.
     let mut alarm = None;
     let mut timer = pin!(tokio::time::sleep_until(core.clock.instant(core.clock.now())));
+    let mut end = pin!(async { drop(stopped.wait_for(|stop| *stop).await) });
     loop {
         core.alarm.clear();
         let (now, deadline) = run_timers(&core);
@@ -42,7 +43,7 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
         core.outbox.release(&core.tx);
         tokio::select! {
             biased;
-            () = async { drop(stopped.wait_for(|stop| *stop).await) } => break,
+            () = end.as_mut() => break,
             received = rx.recv_batch(&mut events, BATCH) => match received {
                 Ok(_) => {
                     if events.len() > 1 || events.first().is_some_and(is_bundle) {

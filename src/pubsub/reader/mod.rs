@@ -4,10 +4,12 @@ mod arbitration;
 mod delivery;
 mod overflow;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+
+use ahash::HashMap;
 
 use super::control::{AckNack, Heartbeat, Message, Replay};
 use super::events::{Departure, MatchEvent};
@@ -104,9 +106,9 @@ impl ReaderCore {
             relay: false,
             queue: ReaderQueue::new(requested.history, requested.resource_limits, requested.overflow),
             requested,
-            writers: HashMap::new(),
-            instances: HashMap::new(),
-            departed: HashMap::new(),
+            writers: HashMap::default(),
+            instances: HashMap::default(),
+            departed: HashMap::default(),
             held_bytes: Arc::default(),
             stats: SubscriberStats::default(),
             actions: VecDeque::new(),
@@ -289,11 +291,12 @@ impl ReaderCore {
     }
 
     /// The user has taken samples: writers that found the queue full are asked again. Says whether there are any.
-    pub(super) fn on_room(&mut self, now: Mono) -> bool {
+    pub(super) fn on_room(&mut self, now: impl FnOnce() -> Mono) -> bool {
         if self.blocked == 0 || !self.queue.has_much_room() {
             return false;
         }
         self.blocked = 0;
+        let now = now();
         let blocked: Vec<_> =
             self.writers.iter().filter(|(_, proxy)| proxy.blocked).map(|(id, _)| *id).collect();
         for writer in blocked {
