@@ -18,8 +18,8 @@ use crate::failure::Usage;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lets the broker's allocator keep what it has. By default it gives the memory of a large message back to the system after
-/// the message, which clears its pages for the next, as long as no other message waits: a broker whose subscribers are fast
-/// takes twice the time, and which side of a bench meets that is a matter of chance.
+/// the message, and has its pages cleared for the next, as long as no other message waits: the faster the subscriber, the
+/// slower the broker.
 const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_TRIM_THRESHOLD_", "268435456"),
     ("MALLOC_TOP_PAD_", "1048576"),
