@@ -17,9 +17,9 @@ use crate::failure::Usage;
 /// How long Mosquitto may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Lets the broker's allocator keep what it has. By default it gives the memory of a large message back to the system after
-/// the message, and has its pages cleared for the next, as long as no other message waits: the faster the subscriber, the
-/// slower the broker.
+/// Lets the broker's allocator keep what it has. By default it may give the memory of a large message back to the system after
+/// each message, and have its pages cleared for the next: by the state of its heap, which one side may meet more often than the
+/// other.
 const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_TRIM_THRESHOLD_", "268435456"),
     ("MALLOC_TOP_PAD_", "1048576"),
