@@ -150,11 +150,11 @@ impl<Tx: TransportTx> Hub<Tx> {
         }
     }
 
-    /// Sends a message to one session.
-    pub(super) fn tell(&self, to: Locator, message: &Message) {
+    /// Sends a message to one session, acknowledged where the transport can if it is to be `reliable`.
+    pub(super) fn tell(&self, to: Locator, message: &Message, reliable: bool) {
         tracing::trace!(%to, ?message, "tell");
         if let Ok(payload) = wire::encode_control(Room::PubSub, message) {
-            self.core.post(Outbound::peer(to, payload));
+            self.core.post(Outbound { reliable, ..Outbound::peer(to, payload) });
         }
     }
 

@@ -234,7 +234,7 @@ impl ReaderEndpoint {
         let mut events = Vec::new();
         while let Some(action) = core.poll_action() {
             match action {
-                ReaderAction::Tell { to, message } => hub.tell(to, &message),
+                ReaderAction::Tell { to, message, reliable } => hub.tell(to, &message, reliable),
                 ReaderAction::Event(event) => events.push(event),
             }
         }

@@ -430,7 +430,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             match action {
                 WriterAction::Announce(message) if state.line == Line::Full => state.behind = Some(message),
                 WriterAction::Announce(message) => hub.announce(&self.topic, &message, self.reliable),
-                WriterAction::Tell { to, message } => hub.tell(to, &message),
+                WriterAction::Tell { to, message } => hub.tell(to, &message, true),
                 WriterAction::Repair { to, frame } => hub.repair(to, &frame),
                 WriterAction::Event(event) => events.push(event),
             }

@@ -88,7 +88,7 @@ impl ReaderCore {
         if repairs && proxy.keeps_history() && replay_after.is_some() {
             proxy.replaying = replay_after;
             proxy.nack_now(now);
-            self.acknowledge(now, writer);
+            self.acknowledge(now, writer, true);
         }
     }
 }

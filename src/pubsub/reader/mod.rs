@@ -36,8 +36,8 @@ const MAX_DEPARTED: usize = 1024;
 /// What the shell is to do.
 #[derive(Debug)]
 pub(super) enum ReaderAction {
-    /// Send to a writer's session.
-    Tell { to: Locator, message: Message },
+    /// Send to a writer's session. What is not `reliable` may be lost: the writer asks if it matters.
+    Tell { to: Locator, message: Message, reliable: bool },
     /// Tell the user.
     Event(MatchEvent),
 }
@@ -128,7 +128,7 @@ impl ReaderCore {
     pub(super) fn set_stands_for(&mut self, now: Mono, writer: EntityId, subscribers: usize) {
         let Some(proxy) = self.writers.get_mut(&writer) else { return };
         proxy.stands_for = Some(u32::try_from(subscribers).unwrap_or(u32::MAX));
-        self.acknowledge(now, writer);
+        self.acknowledge(now, writer, true);
     }
 
     /// What is known of a writer.
@@ -188,7 +188,7 @@ impl ReaderCore {
         }
         self.arbitrate(now, id);
         self.follow(now, id);
-        self.acknowledge(now, id);
+        self.acknowledge(now, id, true);
     }
 
     pub(super) fn on_bye(&mut self, now: Mono, wall: Timestamp, writer: EntityId, epoch: u32, last: u64) {
@@ -273,7 +273,7 @@ impl ReaderCore {
         let due = |proxy: &WriterProxy| proxy.nack_at().is_some_and(|at| at <= now);
         let due: Vec<_> = self.writers.iter().filter(|(_, proxy)| due(proxy)).map(|(id, _)| *id).collect();
         for writer in due {
-            self.acknowledge(now, writer);
+            self.acknowledge(now, writer, true);
         }
         for proxy in self.writers.values() {
             let next = earliest(proxy.nack_at(), Some(just_after(proxy.lease_end(PEER_TIMEOUT))));
@@ -306,7 +306,7 @@ impl ReaderCore {
                 proxy.nack_now(now);
             }
             self.follow(now, writer);
-            self.acknowledge(now, writer);
+            self.acknowledge(now, writer, true);
         }
         true
     }
@@ -315,7 +315,7 @@ impl ReaderCore {
     pub(super) fn leave(&mut self) {
         for (writer, proxy) in self.writers.drain() {
             let message = Message::ReaderBye { reader: self.id, writer, via_node: self.via_node };
-            self.actions.push_back(ReaderAction::Tell { to: proxy.locator.clone(), message });
+            self.actions.push_back(ReaderAction::Tell { to: proxy.locator.clone(), message, reliable: true });
         }
     }
 
@@ -378,28 +378,29 @@ impl ReaderCore {
     }
 
     fn acknowledge_if_due(&mut self, now: Mono, writer: EntityId) {
-        let due = self.writers.get(&writer).is_some_and(|proxy| {
-            let limits = &proxy.offered.resource_limits;
-            let samples = (limits.max_samples / 4).clamp(1, ACKNOWLEDGED_SAMPLES) as u64;
-            let bytes = (limits.max_bytes / 4).clamp(1, ACKNOWLEDGED_BYTES);
-            proxy.nack_at().is_some_and(|at| at <= now)
-                || proxy.unacknowledged >= samples
-                || proxy.unacknowledged_bytes >= bytes
-        });
-        if due {
-            self.acknowledge(now, writer);
+        let repairs = self.repairs(writer);
+        let Some(proxy) = self.writers.get(&writer) else { return };
+        let limits = &proxy.offered.resource_limits;
+        let samples = (limits.max_samples / 4).clamp(1, ACKNOWLEDGED_SAMPLES) as u64;
+        let bytes = (limits.max_bytes / 4).clamp(1, ACKNOWLEDGED_BYTES);
+        // A writer keeps nothing for a reader that asks for nothing again.
+        let much = repairs && (proxy.unacknowledged >= samples || proxy.unacknowledged_bytes >= bytes);
+        if much || proxy.nack_at().is_some_and(|at| at <= now) {
+            self.acknowledge(now, writer, false);
         } else {
             self.arm(writer);
         }
     }
 
-    /// Sends what this reader has and, where a request for repair is due, what it misses.
-    fn acknowledge(&mut self, now: Mono, writer: EntityId) {
+    /// Sends what this reader has and, where a request for repair is due, what it misses. If nobody has `asked`, and nothing
+    /// is missing, the transport need not acknowledge it: the next one says it too.
+    fn acknowledge(&mut self, now: Mono, writer: EntityId, asked: bool) {
         let Some(proxy) = self.writers.get_mut(&writer) else { return };
         let requested = requested_of(self.relay, &self.requested, &proxy.offered);
         let due = proxy.nack_at().is_some_and(|at| at <= now);
         let missing =
             if due && proxy.replaying.is_none() && !proxy.blocked { proxy.missing() } else { Vec::new() };
+        let reliable = asked || due || proxy.replaying.is_some() || proxy.stands_for.is_some();
         let message = Message::AckNack(AckNack {
             reader: self.id,
             writer,
@@ -415,7 +416,7 @@ impl ReaderCore {
         if due {
             proxy.nacked(now);
         }
-        self.actions.push_back(ReaderAction::Tell { to: proxy.locator.clone(), message });
+        self.actions.push_back(ReaderAction::Tell { to: proxy.locator.clone(), message, reliable });
         self.arm(writer);
     }
 

@@ -28,6 +28,10 @@ use crate::transport::{Event, Undelivered};
 /// How many events may wait here for room in the receiving half's queue before reading stops.
 const STAGE: usize = 256;
 
+/// So many bytes are read before those who are to get them have their turn, where they share a thread: what is read further
+/// ahead has left the processor's cache when they do, and needs more memory.
+const TURN: usize = 256 * 1024;
+
 /// How long peers have to announce themselves again after a reconnect: longer than their own back-off, since the
 /// broker may have been restarted under all of them.
 const PRESENCE_GRACE: Duration = Duration::from_secs(5);
@@ -77,6 +81,8 @@ pub(super) struct EventLoop {
     pub(super) ready: Option<oneshot::Sender<Result<()>>>,
     /// Events on their way to the receiving half.
     pub(super) staged: VecDeque<Event>,
+    /// How many bytes were staged in this turn.
+    pub(super) taken: usize,
     pub(super) window: Window,
     pub(super) subscribing: Subscribing,
     pub(super) presence: Presence,
@@ -130,6 +136,7 @@ impl EventLoop {
             halves: Halves { closes, events, tx_gone: false, rx_gone: false },
             ready: Some(ready),
             staged: VecDeque::new(),
+            taken: 0,
             window,
             subscribing,
             presence,
@@ -186,6 +193,10 @@ impl EventLoop {
             self.hand_over();
             if self.is_over(link)? {
                 return Ok(());
+            }
+            if self.taken >= TURN {
+                self.taken = 0;
+                tokio::task::yield_now().await;
             }
             if !starved && self.has_stage_room() {
                 continue;

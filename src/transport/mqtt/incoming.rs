@@ -114,11 +114,12 @@ impl EventLoop {
     }
 
     fn stage_message(&mut self, event: Event) {
-        if let Event::Message { payload, .. } = &event
-            && payload.len() > self.settings.max_payload
-        {
-            self.drop_oversize(payload.len());
-            return;
+        if let Event::Message { payload, .. } = &event {
+            if payload.len() > self.settings.max_payload {
+                self.drop_oversize(payload.len());
+                return;
+            }
+            self.taken += payload.len();
         }
         self.staged.push_back(event);
     }

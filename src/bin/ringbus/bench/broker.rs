@@ -17,6 +17,15 @@ use crate::failure::Usage;
 /// How long Mosquitto may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Lets the broker's allocator keep what it has. By default it may give the memory of a large message back to the system after
+/// each message, and have its pages cleared for the next: by the state of its heap, which one side may meet more often than the
+/// other.
+const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_TRIM_THRESHOLD_", "268435456"),
+    ("MALLOC_TOP_PAD_", "1048576"),
+    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
+];
+
 /// A broker: somebody else's, or an own Mosquitto, which ends with this.
 pub(super) struct Broker {
     host: String,
@@ -84,6 +93,7 @@ async fn start(port: u16, nodelay: bool) -> anyhow::Result<Child> {
     // Debian keeps the broker where only root looks.
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin")).args(["-c", "/dev/stdin"]);
+    command.envs(ALLOCATOR);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().context(
         "cannot start mosquitto, which the bench over MQTT goes through: install it (apt-get install mosquitto), \
