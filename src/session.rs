@@ -8,6 +8,7 @@ mod driver;
 mod gather;
 mod listeners;
 mod outbox;
+mod turn;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -103,7 +104,6 @@ impl<T: Transport> Session<T> {
             entities: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             wake: Notify::new(),
-            turning: AtomicBool::new(false),
             alarm: Alarm::default(),
             sending: watch::channel(0).0,
             runtime: tokio::runtime::Handle::current(),
@@ -205,8 +205,17 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// A control message of this service's room, or a data frame, sent to this session alone.
     fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
 
-    /// All that was read in one go has been handed out.
-    fn on_read(&self) {}
+    /// All that was read in one go has been handed out. Whether to let the tasks that are ready have their turn before more
+    /// is read; if the service knows that they have had it, it [wakes](SessionCore::wake) the driver.
+    fn on_read(&self) -> bool {
+        false
+    }
+
+    /// The driver was woken. Whether to let the tasks that are ready have their turn, because there may be more of what it
+    /// was woken for when they have.
+    fn expects_more(&self) -> bool {
+        false
+    }
 
     /// Anything else that the transport has to tell.
     fn on_event(&self, _now: Mono, _event: &Event) {}
@@ -242,8 +251,6 @@ pub(crate) struct SessionCore<Tx> {
     entities: AtomicU32,
     closed: AtomicBool,
     wake: Notify,
-    /// The driver lets others have their turn and then asks the services at once.
-    turning: AtomicBool,
     /// When the driver looks at the timers at the latest; see [`Alarm`].
     alarm: Alarm,
     /// How many publishers wait for the transport with samples that they have taken, and nodes hand over.
@@ -324,12 +331,6 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// A service's next deadline may have come closer: the driver asks again.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
-    }
-
-    /// Whether the driver is going to ask the services without being woken. What it is to see has to be put down, under a
-    /// lock that the service takes when it is asked, before this is called.
-    pub(crate) fn is_turning(&self) -> bool {
-        self.turning.load(Ordering::SeqCst)
     }
 
     /// A service's next deadline is `at` now: the driver asks again if it would come too late.

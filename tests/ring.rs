@@ -110,6 +110,29 @@ async fn publisher_and_subscriber_find_each_other<H: Harness>(harness: H) {
     }
 }
 
+async fn lookups_wait_for_nobody_who_leaves_answers_unread<H: Harness>(harness: H) {
+    use futures::StreamExt;
+
+    let ring = Ring::of(&harness, 1).await;
+    let dht = open(&harness, "client").await.dht(ring.seeds());
+    let filter = TopicFilter::new("city/a").unwrap();
+    let mut unread = futures::stream::FuturesUnordered::new();
+    for round in 0..20 {
+        // All are asked, and all are answered, but only one of them is read before something else is asked.
+        unread.extend((0..64).map(|_| dht.lookup(&filter, None)));
+        soon("one of many lookups", StreamExt::next(&mut unread)).await.unwrap().unwrap();
+        let others = futures::future::join_all((0..round).map(|_| dht.lookup(&filter, None)));
+        soon("one more lookup", dht.lookup(&filter, None)).await.unwrap();
+        soon("more lookups", others).await.into_iter().for_each(|offers| drop(offers.unwrap()));
+        if round % 2 == 0 {
+            unread.clear();
+        }
+    }
+    while let Some(offers) = soon("the lookups that were left", StreamExt::next(&mut unread)).await {
+        offers.unwrap();
+    }
+}
+
 async fn lookups_answer_at_any_node<H: Harness>(harness: H) {
     let ring = Ring::of(&harness, 3).await;
     let a = open(&harness, "pub").await;
@@ -265,6 +288,7 @@ async fn a_ring_that_is_not_there_is_a_typed_error<H: Harness>(harness: H) {
 over_every_transport!(
     publisher_and_subscriber_find_each_other,
     lookups_answer_at_any_node,
+    lookups_wait_for_nobody_who_leaves_answers_unread,
     a_mismatch_is_told_to_both_sides,
     crash_direct,
     crash_via_node,

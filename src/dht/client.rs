@@ -98,17 +98,17 @@ impl<T: Transport, P: RingProtocol> fmt::Debug for Dht<T, P> {
 pub(super) struct ClientShell<Tx> {
     session: Arc<SessionCore<Tx>>,
     state: Mutex<State>,
-    /// What is asked when the driver has its turn. As many as there are callers that wait.
-    queries: Mutex<Vec<(Query, oneshot::Sender<Result<Answer>>)>>,
+    queries: Mutex<Queries>,
 }
 
-/// Wakes the driver when it is dropped.
-struct Wake<'a, Tx: TransportTx>(&'a SessionCore<Tx>);
-
-impl<Tx: TransportTx> Drop for Wake<'_, Tx> {
-    fn drop(&mut self) {
-        self.0.wake();
-    }
+/// What is asked when the driver has its turn. Locked after [`State`] where both are.
+#[derive(Default)]
+struct Queries {
+    /// As many as there are callers that wait.
+    waiting: Vec<(Query, oneshot::Sender<Result<Answer>>)>,
+    /// While those who were answered in one go have their turn: how many questions there are when each of them has asked
+    /// another.
+    expected: usize,
 }
 
 /// A question that changes nothing.
@@ -186,31 +186,31 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 
     /// As [`ask`](Self::ask), of a question that any node answers, and that changes nothing.
     ///
-    /// A lone question is sent at once. While others are unanswered it waits for the tasks that are ready by now, so that
-    /// what they ask travels together; the first of them sees to that.
+    /// A lone question is sent at once. While others are unanswered, or were answered in one go, the driver sends it
+    /// together with what the caller's task asks besides, and with what those others ask next.
     async fn query(&self, query: Query) -> Result<Answer> {
         let (sender, receiver) = oneshot::channel();
-        if let Some(wake) = self.submit(query, sender)? {
-            // Cancelled or not, it wakes the driver for all.
-            tokio::task::yield_now().await;
-            drop(wake);
-        }
+        self.submit(query, sender)?;
         answer_of(receiver).await
     }
 
-    /// Asks at once, or leaves the question to the driver; then the first says when that is to have its turn.
-    fn submit(&self, query: Query, sender: oneshot::Sender<Result<Answer>>) -> Result<Option<Wake<'_, Tx>>> {
+    /// Asks at once, or leaves the question to the driver.
+    fn submit(&self, query: Query, sender: oneshot::Sender<Result<Answer>>) -> Result<()> {
         if let Ok(state) = self.state.try_lock()
             && state.waiting.is_empty()
+            && lock(&self.queries).expected == 0
         {
-            return self.ask_now(state, |core, now| query.ask(core, now), sender).map(|()| None);
+            return self.ask_now(state, |core, now| query.ask(core, now), sender);
         }
         let mut queries = lock(&self.queries);
         self.session.check_open()?;
-        queries.push((query, sender));
-        // In this order: a driver that is not turning any more may have looked before.
-        let first = queries.len() == 1 && !self.session.is_turning();
-        Ok(first.then_some(Wake(&self.session)))
+        queries.waiting.push((query, sender));
+        let complete = queries.waiting.len() == queries.expected.max(1);
+        drop(queries);
+        if complete {
+            self.session.wake();
+        }
+        Ok(())
     }
 
     fn ask_now(
@@ -235,8 +235,8 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 
     /// Asks what has been waiting for the driver.
     fn ask_queries(&self, now: Mono, state: &mut State) {
-        let queries = std::mem::take(&mut *lock(&self.queries));
-        for (query, sender) in queries {
+        let Queries { waiting, .. } = std::mem::take(&mut *lock(&self.queries));
+        for (query, sender) in waiting {
             if let Some(foreign) = &state.foreign {
                 state.answered.push((sender, Err(self.session.foreign(foreign))));
                 continue;
@@ -311,8 +311,20 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         }
     }
 
-    fn on_read(&self) {
-        answer(lock(&self.state));
+    fn on_read(&self) -> bool {
+        let state = lock(&self.state);
+        let several = state.answered.len() > 1;
+        if several {
+            // What waits already was asked by others.
+            let mut queries = lock(&self.queries);
+            queries.expected = queries.waiting.len() + state.answered.len();
+        }
+        answer(state);
+        several
+    }
+
+    fn expects_more(&self) -> bool {
+        !lock(&self.queries).waiting.is_empty()
     }
 
     fn on_event(&self, now: Mono, event: &Event) {
@@ -342,7 +354,7 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         let mut state = lock(&self.state);
         // Dropping the senders tells those who wait.
         state.waiting.clear();
-        lock(&self.queries).clear();
+        lock(&self.queries).waiting.clear();
         answer(state);
     }
 }

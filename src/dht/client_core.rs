@@ -6,6 +6,7 @@
 
 mod api;
 mod calls;
+mod deadlines;
 mod nodes;
 mod watch;
 
@@ -27,7 +28,7 @@ pub use self::watch::MatchEvent;
 use self::watch::Watch;
 use super::member::Member;
 use super::message::{
-    MatchEntry, Matches, Message, Offers, Refusal, Reply, ReplyBody, Request, RequestBody, RequestId, Stored,
+    MatchEntry, Matches, Message, Refusal, Reply, ReplyBody, Request, RequestBody, RequestId, Stored,
 };
 use super::record::{Interest, Rank, Record, Registration};
 use super::registry::{MAX_LEASE, MIN_LEASE};
@@ -192,8 +193,18 @@ impl ClientCore {
     }
 
     fn ask(&mut self, now: Mono, body: RequestBody) -> RequestId {
-        let request = self.calls.insert(Call::new(now, Purpose::Ask, body, Some(self.config.deadline)));
-        self.advance(now, request);
+        let mut call = Call::new(now, Purpose::Ask, body, Some(self.config.deadline));
+        let Some(to) = self.nodes.pick(None, &[]) else {
+            let request = self.calls.insert(call);
+            self.advance(now, request);
+            return request;
+        };
+        // As `advance` does it, but for looking the call up again and again.
+        call.begin_attempt(now, to.clone(), self.config.attempt);
+        let body = call.body.clone();
+        let request = self.calls.insert(call);
+        self.actions
+            .push_back(ClientAction::Send { to, message: Message::Request(Request { id: request, body }) });
         request
     }
 
@@ -202,7 +213,8 @@ impl ClientCore {
         let Some(entry) = self.entries.get_mut(&id) else { return 0 };
         entry.record.rank.version += 1;
         self.renewals.clear(id);
-        let mut call = Call::new(now, Purpose::Put(id), RequestBody::Put(entry.record.clone()), deadline);
+        let mut call =
+            Call::new(now, Purpose::Put(id), RequestBody::Put(Box::new(entry.record.clone())), deadline);
         call.preferred = entry.responsible.as_ref().map(|node| node.locator.clone());
         let request = self.calls.insert(call);
         // What the user waits for is answered by the later version as well, so its call is left to end by itself.
@@ -268,22 +280,29 @@ impl ClientCore {
 
     fn handle_reply(&mut self, now: Mono, from: &Locator, reply: Reply) {
         let Some(call) = self.calls.get_mut(reply.id) else { return };
+        let is_put = call.purpose != Purpose::Ask;
         let Some((first, rest)) = call.take(from, reply.part, reply.parts, reply.body) else { return };
         self.nodes.answered(from);
         let (mut offers, mut members) = (None, None);
+        let mut further = Vec::new();
         for body in first.into_iter().chain(rest) {
             match body {
                 ReplyBody::Stored(stored) => return self.handle_stored(now, from, reply.id, stored),
                 ReplyBody::Refused(refusal) => return self.handle_refusal(now, reply.id, refusal),
                 ReplyBody::Offers(part) => match &mut offers {
                     None => offers = Some(part),
-                    Some(Offers { found, .. }) => found.extend(part.found),
+                    Some(_) => further.extend_from_slice(&part.found),
                 },
                 ReplyBody::Members(part) => members.get_or_insert_with(Vec::new).extend(part),
             }
         }
         let answer = match (offers, members) {
-            (Some(offers), _) => Answer::Offers(offers),
+            (Some(mut offers), _) => {
+                if !further.is_empty() {
+                    offers.found = offers.found.iter().cloned().chain(further).collect();
+                }
+                Answer::Offers(offers)
+            }
             (None, Some(members)) => {
                 self.nodes.learn(&members);
                 Answer::Members(members)
@@ -291,13 +310,12 @@ impl ClientCore {
             (None, None) => return,
         };
         // A put is answered by `Stored` alone; whoever answers it otherwise has not understood it.
-        if self.calls.get(reply.id).is_some_and(|call| call.purpose == Purpose::Ask) {
-            self.calls.remove(reply.id);
+        if !is_put {
             self.complete(reply.id, Ok(answer));
         }
     }
 
-    fn handle_stored(&mut self, now: Mono, from: &Locator, request: RequestId, stored: Stored) {
+    fn handle_stored(&mut self, now: Mono, from: &Locator, request: RequestId, stored: Box<Stored>) {
         self.nodes.learn(&stored.members);
         self.nodes.learn([&stored.responsible]);
         let Some(call) = self.calls.remove(request) else { return };
@@ -332,7 +350,7 @@ impl ClientCore {
         }
     }
 
-    fn report_stored(&mut self, call: &Call, request: RequestId, stored: Stored) {
+    fn report_stored(&mut self, call: &Call, request: RequestId, stored: Box<Stored>) {
         if call.deadline.is_some() {
             let withdrawn = matches!(&call.body, RequestBody::Put(record) if !record.is_live());
             let answer = if withdrawn { Answer::Unregistered } else { Answer::Registered(stored) };

@@ -180,7 +180,7 @@ impl NodeCore {
     /// Does what a client asks of the responsible node.
     fn serve(&mut self, now: Mono, body: RequestBody, reply_to: ReplyTo) {
         match body {
-            RequestBody::Put(record) => self.registry.put(now, &self.view, record, reply_to),
+            RequestBody::Put(record) => self.registry.put(now, &self.view, *record, reply_to),
             RequestBody::Lookup { filter, requested } => {
                 let found = match filter.as_topic() {
                     Some(topic) => self.registry.offers_on(&topic, requested.as_deref()),
@@ -236,7 +236,8 @@ impl NodeCore {
         unanswered.truncate(MAX_PART);
         let bodies = parts::split(found)
             .into_iter()
-            .map(|found| ReplyBody::Offers(Offers { found, unanswered: unanswered.clone(), truncated }));
+            .map(|found| Offers { found: found.into(), unanswered: unanswered.clone(), truncated })
+            .map(ReplyBody::Offers);
         self.reply_in_parts(reply_to, bodies.collect());
     }
 

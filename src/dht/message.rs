@@ -5,7 +5,9 @@
 
 pub(crate) mod lookups;
 mod matches;
+mod shared;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -122,7 +124,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RequestBody {
     /// Store a registration, renew it, change it, or withdraw it: all are a record of a higher rank.
-    Put(Record),
+    Put(Box<Record>),
     /// Which offers are there?
     Lookup {
         /// On which topics.
@@ -164,7 +166,7 @@ pub struct Reply {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ReplyBody {
     /// A majority of the replica set holds the record.
-    Stored(Stored),
+    Stored(Box<Stored>),
     /// Offers that a lookup has found.
     Offers(Offers),
     /// Members of the ring.
@@ -191,8 +193,9 @@ pub struct Stored {
 /// Part of the answer to a lookup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Offers {
-    /// At most [`MAX_PART`] offers.
-    pub found: Vec<FoundOffer>,
+    /// At most [`MAX_PART`] offers. Shared: a client hands the same answer to all who ask the same.
+    #[serde(with = "shared")]
+    pub found: Arc<[FoundOffer]>,
     /// Members that did not answer in time: their offers are missing. At most [`MAX_PART`].
     pub unanswered: Vec<NodeName>,
     /// There was more than one answer may hold.

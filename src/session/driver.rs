@@ -1,5 +1,6 @@
 //! The one task that reads a session's transport and calls its services.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,13 +8,17 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::SessionCore;
+use super::turn::Turn;
+use super::{Service, SessionCore};
 use crate::time::{Mono, earliest};
 use crate::transport::{Event, Locator, Origin, TransportRx, TransportTx};
 use crate::wire::{Bundle, Frame, Room};
 
 /// Events taken from the transport in one go.
 const BATCH: usize = 256;
+/// So many messages for this session alone are handed out before those whom they answer have their turn: what they ask next
+/// is under way while the rest is handed out.
+const ENOUGH: usize = 32;
 
 /// Runs until the session is closed or its last handle is dropped.
 ///
@@ -24,7 +29,9 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
     mut looped_back: mpsc::Receiver<Bytes>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let mut events = Vec::with_capacity(BATCH);
+    let mut events = VecDeque::with_capacity(BATCH);
+    let mut received = Vec::with_capacity(BATCH);
+    let turn = Turn::default();
     // When the timer goes off, if it is set.
     let mut alarm = None;
     let mut timer = pin!(tokio::time::sleep_until(core.clock.instant(core.clock.now())));
@@ -41,22 +48,21 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
         }
         core.alarm.set(alarm);
         core.outbox.release(&core.tx);
+        if !events.is_empty() {
+            core.outbox.hold();
+            hand_out(&core, &mut events, &mut looped_back, &turn).await;
+            continue;
+        }
         tokio::select! {
             biased;
             () = end.as_mut() => break,
-            received = rx.recv_batch(&mut events, BATCH) => match received {
+            outcome = rx.recv_batch(&mut received, BATCH) => match outcome {
                 Ok(_) => {
-                    if events.len() > 1 || events.first().is_some_and(is_bundle) {
+                    events.extend(received.drain(..));
+                    if events.len() > 1 || events.front().is_some_and(is_bundle) {
                         core.outbox.hold();
                     }
-                    let now = core.clock.now();
-                    let mut messages = events.drain(..).map(|event| dispatch(&core, now, event)).sum();
-                    // A transport that always has something must not starve what the session tells itself.
-                    for _ in 0..BATCH {
-                        let Ok(payload) = looped_back.try_recv() else { break };
-                        messages += directed(&core, now, core.tx.local(), payload);
-                    }
-                    read(&core, messages).await;
+                    hand_out(&core, &mut events, &mut looped_back, &turn).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, local = %core.tx.local(), "session ends");
@@ -66,10 +72,15 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
             Some(payload) = looped_back.recv() => {
                 core.outbox.hold();
                 let messages = directed(&core, core.clock.now(), core.tx.local(), payload);
-                read(&core, messages).await;
+                read(&core, messages, &turn).await;
             }
             // What the services do about it may be messages, many of them for one peer.
-            () = core.wake.notified() => core.outbox.hold(),
+            () = core.wake.notified() => {
+                core.outbox.hold();
+                if core.services().any(|service| service.expects_more()) {
+                    turn.pass(core.wake.notified()).await;
+                }
+            }
             () = timer.as_mut(), if alarm.is_some() => {}
         }
     }
@@ -83,20 +94,41 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
 /// Does what is due. Says when that was, and when something will be again.
 fn run_timers<Tx: TransportTx>(core: &SessionCore<Tx>) -> (Mono, Option<Mono>) {
     let now = core.clock.now();
-    core.turning.store(false, Ordering::SeqCst);
     (now, core.services().fold(None, |deadline, service| earliest(deadline, service.on_timeout(now))))
 }
 
-/// So many messages for this session alone have been handed out: lets those act to whom that matters.
-async fn read<Tx: TransportTx>(core: &SessionCore<Tx>, messages: usize) {
-    if messages > 0 {
-        core.services().for_each(|service| service.on_read());
+/// Hands out what was read, or the first of it, and what the session has told itself.
+async fn hand_out<Tx: TransportTx>(
+    core: &SessionCore<Tx>,
+    events: &mut VecDeque<Event>,
+    looped_back: &mut mpsc::Receiver<Bytes>,
+    turn: &Turn,
+) {
+    let (now, mut messages) = (core.clock.now(), 0);
+    while messages < ENOUGH
+        && let Some(event) = events.pop_front()
+    {
+        messages += dispatch(core, now, event);
     }
-    if messages > 1 {
-        // Answers go out at once; those who were answered may have something more to ask, all together.
+    // A transport that always has something must not starve what the session tells itself.
+    for _ in 0..BATCH {
+        let Ok(payload) = looped_back.try_recv() else { break };
+        messages += directed(core, now, core.tx.local(), payload);
+    }
+    read(core, messages, turn).await;
+}
+
+/// So many messages for this session alone have been handed out: lets those act to whom that matters.
+async fn read<Tx: TransportTx>(core: &SessionCore<Tx>, messages: usize, turn: &Turn) {
+    if messages == 0 {
+        return;
+    }
+    // Not `any`: each is to hear of it.
+    let expecting = core.services().filter(|service| service.on_read()).count() > 0;
+    if expecting {
+        // What they ask next is to be under way before more is read, and answers before that.
         core.outbox.flush(&core.tx);
-        core.turning.store(true, Ordering::SeqCst);
-        tokio::task::yield_now().await;
+        turn.pass(core.wake.notified()).await;
     }
 }
 
@@ -127,12 +159,14 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, event: Event) ->
 
 /// A message for this session alone, or a bundle of them; how many.
 fn directed<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, peer: &Locator, payload: Bytes) -> usize {
+    // Most of a bundle is for the same.
+    let mut last = None;
     if !Bundle::is_bundle(&payload) {
-        single(core, now, peer, payload);
+        single(core, now, peer, payload, &mut last);
         return 1;
     }
     match Bundle::parse(payload) {
-        Ok(bundle) => bundle.map(|payload| single(core, now, peer, payload)).count(),
+        Ok(bundle) => bundle.map(|payload| single(core, now, peer, payload, &mut last)).count(),
         Err(error) => {
             tracing::debug!(%peer, %error, "dropped a bundle");
             drop_frame("malformed", peer);
@@ -141,15 +175,24 @@ fn directed<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, peer: &Locator, 
     }
 }
 
-fn single<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, peer: &Locator, payload: Bytes) {
+fn single<Tx: TransportTx>(
+    core: &SessionCore<Tx>,
+    now: Mono,
+    peer: &Locator,
+    payload: Bytes,
+    last: &mut Option<(Room, Arc<dyn Service>)>,
+) {
     match Frame::parse(payload) {
         Ok(frame) => {
             let room = match &frame {
                 Frame::Data(_) => Room::PubSub,
                 Frame::Control { room, .. } => *room,
             };
-            match core.service(room) {
-                Some(service) => service.on_directed(now, peer, frame),
+            if last.as_ref().is_none_or(|(known, _)| *known != room) {
+                *last = core.service(room).map(|service| (room, service));
+            }
+            match last {
+                Some((_, service)) => service.on_directed(now, peer, frame),
                 None => drop_frame("no service", peer),
             }
         }

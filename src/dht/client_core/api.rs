@@ -61,7 +61,7 @@ pub enum ClientAction {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// The registration is held by a majority of its replica set, and will be kept alive.
-    Registered(Stored),
+    Registered(Box<Stored>),
     /// The registration is withdrawn.
     Unregistered,
     /// What a lookup found; `found` is not limited to one part here.

@@ -1,9 +1,10 @@
 //! Requests on their way: to one node after another until one answers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
+use super::deadlines::Deadlines;
 use crate::dht::message::{ReplyBody, RequestBody, RequestId};
 use crate::dht::parts::Assembly;
 use crate::error::{Error, ErrorKind};
@@ -152,14 +153,20 @@ impl Hasher for Scatter {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     by_id: RequestMap<Call>,
-    by_time: BTreeSet<(Mono, RequestId)>,
+    by_time: Deadlines,
     count: RequestId,
 }
 
 impl Calls {
-    /// Takes a new call. It is in nobody's way until it is [rescheduled](Self::reschedule).
-    pub(super) fn insert(&mut self, call: Call) -> RequestId {
+    /// Takes a new call. If it has not [begun](Call::begin_attempt) it is in nobody's way until it is
+    /// [rescheduled](Self::reschedule).
+    pub(super) fn insert(&mut self, mut call: Call) -> RequestId {
         self.count += 1;
+        if call.at.is_some() {
+            let at = call.due_at();
+            call.scheduled = Some(at);
+            self.by_time.set(at, self.count);
+        }
         self.by_id.insert(self.count, call);
         self.count
     }
@@ -176,25 +183,34 @@ impl Calls {
     pub(super) fn remove(&mut self, id: RequestId) -> Option<Call> {
         let call = self.by_id.remove(&id)?;
         if let Some(at) = call.scheduled {
-            self.by_time.remove(&(at, id));
+            self.clear(at, id);
         }
         Some(call)
     }
 
     /// The times of a call have changed.
     pub(super) fn reschedule(&mut self, id: RequestId) {
-        if let Some(call) = self.by_id.get_mut(&id) {
-            let at = call.due_at();
-            schedule(&mut self.by_time, id, call, at);
+        let Some(call) = self.by_id.get_mut(&id) else { return };
+        let at = call.due_at();
+        let before = call.scheduled.replace(at);
+        if before == Some(at) {
+            return;
         }
+        if let Some(before) = before {
+            self.clear(before, id);
+        }
+        self.by_time.set(at, id);
     }
 
     /// A node is gone: what it was asked is due for the next.
     pub(super) fn hurry(&mut self, now: Mono, node: &Locator) {
-        for (id, call) in &mut self.by_id {
-            if call.at.as_ref() == Some(node) {
+        let at_node = |call: &Call| call.at.as_ref() == Some(node);
+        let hurried: Vec<_> =
+            self.by_id.iter().filter(|(_, call)| at_node(call)).map(|(id, _)| *id).collect();
+        for id in hurried {
+            if let Some(call) = self.by_id.get_mut(&id) {
                 call.next_attempt = now;
-                schedule(&mut self.by_time, *id, call, now);
+                self.reschedule(id);
             }
         }
     }
@@ -202,9 +218,10 @@ impl Calls {
     /// Takes the calls that have to be looked at out of the schedule.
     pub(super) fn due(&mut self, now: Mono) -> Vec<RequestId> {
         let mut due = Vec::new();
-        while let Some((at, id)) = self.by_time.first().copied().filter(|(at, _)| *at <= now) {
-            self.by_time.remove(&(at, id));
-            if let Some(call) = self.by_id.get_mut(&id) {
+        while let Some((at, id)) = self.by_time.take_due(now) {
+            if let Some(call) = self.by_id.get_mut(&id)
+                && call.scheduled == Some(at)
+            {
                 call.scheduled = None;
                 due.push(id);
             }
@@ -213,16 +230,11 @@ impl Calls {
     }
 
     pub(super) fn next(&self) -> Option<Mono> {
-        self.by_time.first().map(|(at, _)| *at)
+        self.by_time.next()
     }
-}
 
-fn schedule(by_time: &mut BTreeSet<(Mono, RequestId)>, id: RequestId, call: &mut Call, at: Mono) {
-    if let Some(before) = call.scheduled.replace(at) {
-        if before == at {
-            return;
-        }
-        by_time.remove(&(before, id));
+    fn clear(&mut self, at: Mono, id: RequestId) {
+        let is_due = |at, id| self.by_id.get(&id).is_some_and(|call| call.scheduled == Some(at));
+        self.by_time.clear(at, id, self.by_id.len(), is_due);
     }
-    by_time.insert((at, id));
 }

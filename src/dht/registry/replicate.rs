@@ -89,7 +89,7 @@ impl Registry {
         for reply_to in self.writes.take_reached(id, reached) {
             let (responsible, members) = (responsible.clone(), members.clone());
             let stored = Stored { registration: id, version: reached.version, responsible, lease, members };
-            self.reply(&reply_to, ReplyBody::Stored(stored));
+            self.reply(&reply_to, ReplyBody::Stored(Box::new(stored)));
         }
     }
 

@@ -35,10 +35,10 @@ fn samples() -> Vec<Message> {
     let interest = Interest::Request { filter, qos, route: Route::ViaNode };
     let request = Record { rank, registration: Registration { interest, ..registration } };
     let lookup = RequestBody::Lookup { filter: "#".parse().unwrap(), requested: Some(Box::default()) };
-    let put = Request { id: 1, body: RequestBody::Put(offer.clone()) };
+    let put = Request { id: 1, body: RequestBody::Put(Box::new(offer.clone())) };
     let (client, entry) = (node_at("c"), node_at("e"));
     let reply = |body| Reply { id: 1, part: 0, parts: 1, body };
-    let found = ReplyBody::Offers(Offers { found: Vec::new(), unanswered: Vec::new(), truncated: true });
+    let found = ReplyBody::Offers(Offers { found: [].into(), unanswered: Vec::new(), truncated: true });
     let stored =
         Stored { registration: id, version: 1, responsible: stranger(), lease, members: vec![stranger()] };
     let topic = "a/b".parse().unwrap();
@@ -53,7 +53,7 @@ fn samples() -> Vec<Message> {
         Message::Request(Request { id: 2, body: lookup }),
         Message::Request(Request { id: 3, body: RequestBody::Members }),
         Message::Forward(Forward { request: put, client: client.clone(), entry, hops: 1 }),
-        Message::Reply(reply(ReplyBody::Stored(stored))),
+        Message::Reply(reply(ReplyBody::Stored(Box::new(stored)))),
         Message::Reply(reply(found)),
         Message::Reply(reply(ReplyBody::Members(vec![stranger()]))),
         Message::ReplyVia(ReplyVia { client, reply: reply(ReplyBody::Refused(Refusal::Full { limit: 9 })) }),

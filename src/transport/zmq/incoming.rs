@@ -98,5 +98,7 @@ impl Here {
 impl Drop for Here {
     fn drop(&mut self) {
         self.0.receiving.store(false, Ordering::SeqCst);
+        // Who comes back looks at everything first; whoever sends in the meantime has nobody to wake, least of all itself.
+        drop(self.0.receiver.take());
     }
 }
