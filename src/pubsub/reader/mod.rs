@@ -444,3 +444,78 @@ fn requested_of(relay: bool, requested: &Requested, offered: &Offered) -> Reques
 fn just_after(at: Mono) -> Mono {
     at + Duration::from_millis(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Encoding, SessionId};
+    use crate::wire::FrameBuilder;
+
+    const WRITER: EntityId = EntityId { session: SessionId(1), entity: 1 };
+
+    fn heartbeat(last: u64) -> Heartbeat {
+        Heartbeat {
+            writer: WRITER,
+            epoch: 1,
+            locator: Locator::new("memory:writer").unwrap(),
+            offered: Offered::reliable().keep_all(),
+            encoding: Encoding::Raw,
+            first: 1,
+            last,
+        }
+    }
+
+    /// The acknowledgements that are to go out: whether each is reliable.
+    fn told(reader: &mut ReaderCore) -> Vec<bool> {
+        std::iter::from_fn(|| reader.poll_action())
+            .filter_map(|action| match action {
+                ReaderAction::Tell { message: Message::AckNack(_), reliable, .. } => Some(reliable),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// A reader, and what it has told when it has heard of a writer, when twice the bytes that are acknowledged unasked have
+    /// come, when the writer asks, and when a sample is missing.
+    fn acknowledged(requested: Requested) -> [Vec<bool>; 4] {
+        let (now, wall) = (Mono::ZERO, Timestamp::from_secs(1));
+        let mut reader = ReaderCore::new(EntityId { entity: 2, ..WRITER }, false, requested.keep_all());
+        let topic = Topic::new("t").unwrap();
+        reader.on_heartbeat(now, wall, Some(&topic), &heartbeat(0));
+        let introduced = told(&mut reader);
+        let mut frames = FrameBuilder::new(Encoding::Raw, WRITER, 1, 1);
+        let mut frame = || {
+            let payload = |out: &mut Vec<u8>| {
+                out.resize(out.len() + ACKNOWLEDGED_BYTES / 4, 0);
+                Ok(())
+            };
+            frames.push(wall, wall, usize::MAX, payload).unwrap();
+            frames.take().unwrap()
+        };
+        for _ in 0..8 {
+            reader.on_data(now, wall, &frame());
+        }
+        let unasked = told(&mut reader);
+        reader.on_heartbeat(now, wall, Some(&topic), &heartbeat(8));
+        let asked = told(&mut reader);
+        let _lost = frame();
+        reader.on_data(now, wall, &frame());
+        reader.on_timeout(now + Duration::from_secs(1));
+        [introduced, unasked, asked, told(&mut reader)]
+    }
+
+    #[test]
+    fn what_nobody_asked_for_may_be_lost_and_requests_for_repair_may_not() {
+        let [introduced, unasked, asked, missing] = acknowledged(Requested::reliable());
+        assert_eq!((introduced, asked), (vec![true], vec![true]));
+        assert_eq!(unasked, [false, false], "once for every 512 KiB");
+        assert!(!missing.is_empty() && missing.iter().all(|reliable| *reliable), "{missing:?}");
+    }
+
+    #[test]
+    fn a_reader_that_has_nothing_repaired_only_answers() {
+        let [introduced, unasked, asked, missing] = acknowledged(Requested::best_effort());
+        assert_eq!((introduced, asked), (vec![true], vec![true]));
+        assert_eq!((unasked, missing), (vec![], vec![]));
+    }
+}
