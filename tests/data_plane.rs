@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ringbus::pubsub::PublisherBuilder;
 use ringbus::qos::{Offered, Requested};
-use ringbus::transport::Transport;
 use ringbus::transport::conformance::Harness;
-use ringbus::{Encoding, ErrorKind, Publisher, Session, Subscriber};
-use support::{Reading, open, pair, soon};
+use ringbus::transport::{OpenOptions, Transport};
+use ringbus::{Encoding, ErrorKind, Publisher, Session, SessionOptions, Subscriber};
+use support::{Reading, connect, open, pair, soon};
 
 fn raw<T: Transport>(session: &Session<T>, topic: &str) -> PublisherBuilder<Bytes, T> {
     session.publisher::<Bytes>(topic).encoding(Encoding::Raw).qos(Offered::reliable().keep_all())
@@ -49,7 +49,11 @@ async fn a_lone_sample_goes_alone_and_at_once<H: Harness>(harness: H) {
 
 async fn a_burst_is_gathered_into_bounded_frames<H: Harness>(harness: H) {
     const SAMPLES: u64 = 50_000;
-    let (a, b) = pair(&harness).await;
+    // A link that is full soon, however fast the other end reads.
+    let options = SessionOptions { transport: OpenOptions { queue: 2, ..OpenOptions::default() } };
+    let open = async |name| Session::open_with(harness.endpoint(name), options.clone()).await.unwrap();
+    let (a, b) = (open("alpha").await, open("beta").await);
+    connect(&a, &b).await;
     let mut subscriber = subscriber(&b, "burst").await;
     let publisher = raw(&a, "burst").batch_bytes(2000).batch_samples(50).build().await.unwrap();
     matched(&publisher).await;

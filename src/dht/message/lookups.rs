@@ -1,8 +1,7 @@
 //! Lookups of one topic, and their answers, without what lies between them and their bytes: they are asked by the hundred
 //! thousand a second, and most of them again and again.
 
-use std::collections::HashMap;
-
+use ahash::HashMap;
 use bytes::Bytes;
 
 use super::{Message, Offers, Reply, ReplyBody, RequestId};
