@@ -203,8 +203,7 @@ impl ClientCore {
         call.begin_attempt(now, to.clone(), self.config.attempt);
         let body = call.body.clone();
         let request = self.calls.insert(call);
-        self.actions
-            .push_back(ClientAction::Send { to, message: Message::Request(Request { id: request, body }) });
+        self.send(to, request, body);
         request
     }
 
@@ -255,8 +254,13 @@ impl ClientCore {
             );
         };
         call.begin_attempt(now, to.clone(), self.config.attempt);
-        let message = Message::Request(Request { id: request, body: call.body.clone() });
+        let body = call.body.clone();
         self.calls.reschedule(request);
+        self.send(to, request, body);
+    }
+
+    fn send(&mut self, to: Locator, id: RequestId, body: RequestBody) {
+        let message = Message::Request(Request { id, body });
         self.actions.push_back(ClientAction::Send { to, message });
     }
 

@@ -147,7 +147,7 @@ impl Socket {
         &self,
         interest: Interest,
         limit: usize,
-        mut sink: impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
+        sink: impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
     ) -> bool {
         if interest == Interest::Lasting {
             let pending = &self.signal.pending;
@@ -161,27 +161,26 @@ impl Socket {
                 guard.clear_ready();
             }
         }
-        let mut left = limit;
-        let more = self.drain(&mut left, &mut sink);
+        let more = self.drain(limit, sink);
         if more {
             self.signal.pending.store(true, Ordering::Release);
         }
         more
     }
 
-    /// Reads until the socket is empty, which is `false`, or `left` is used up or `sink` breaks.
+    /// Reads until the socket is empty, which is `false`, or `limit` is reached or `sink` breaks.
     fn drain(
         &self,
-        left: &mut usize,
-        sink: &mut impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
+        limit: usize,
+        mut sink: impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()>,
     ) -> bool {
         let mut inner = self.lock();
         let Some(socket) = inner.as_mut() else { return false };
-        let mut more = true;
-        while *left > 0 {
+        let (mut left, mut more) = (limit, true);
+        while left > 0 {
             match socket.recv_msg(::zmq::DONTWAIT) {
                 Ok(message) => {
-                    *left -= 1;
+                    left -= 1;
                     if sink(socket, message).is_break() {
                         break;
                     }
