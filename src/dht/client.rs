@@ -101,11 +101,11 @@ pub(super) struct ClientShell<Tx> {
     queries: Mutex<Queries>,
 }
 
-/// What is asked when the driver has its turn. Locked after [`State`] where both are.
+/// What is asked when the driver has its turn. Locked after [`State`] where both are, unless that is only tried.
 #[derive(Default)]
 struct Queries {
     /// As many as there are callers that wait.
-    waiting: Vec<(Query, oneshot::Sender<Result<Answer>>)>,
+    waiting: Vec<(Query, Asker)>,
     /// While those who were answered in one go have their turn: how many questions there are when each of them has asked
     /// another.
     expected: usize,
@@ -126,14 +126,18 @@ impl Query {
     }
 }
 
-/// Who waits for an answer, and the answer.
-type Answered = (oneshot::Sender<Result<Answer>>, Result<Answer>);
+/// Who waits for an answer.
+type Asker = oneshot::Sender<Result<Answer>>;
+/// That, and the answer.
+type Answered = (Asker, Result<Answer>);
 
 struct State {
     core: ClientCore,
     answers: AnswerReader,
-    waiting: RequestMap<oneshot::Sender<Result<Answer>>>,
+    waiting: RequestMap<Asker>,
     answered: Vec<Answered>,
+    /// Empty: its memory is for those that wait next.
+    asked: Vec<(Query, Asker)>,
     introductions: Introductions,
     /// Makes and ends connections.
     connecting: Option<JoinHandle<()>>,
@@ -150,6 +154,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
                 answers: AnswerReader::default(),
                 waiting: RequestMap::default(),
                 answered: Vec::new(),
+                asked: Vec::new(),
                 introductions: Introductions::default(),
                 connecting: None,
                 foreign: None,
@@ -195,14 +200,15 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     }
 
     /// Asks at once, or leaves the question to the driver.
-    fn submit(&self, query: Query, sender: oneshot::Sender<Result<Answer>>) -> Result<()> {
-        if let Ok(state) = self.state.try_lock()
+    fn submit(&self, query: Query, sender: Asker) -> Result<()> {
+        let mut queries = lock(&self.queries);
+        if queries.expected == 0
+            && let Ok(state) = self.state.try_lock()
             && state.waiting.is_empty()
-            && lock(&self.queries).expected == 0
         {
+            drop(queries);
             return self.ask_now(state, |core, now| query.ask(core, now), sender);
         }
-        let mut queries = lock(&self.queries);
         self.session.check_open()?;
         queries.waiting.push((query, sender));
         let complete = queries.waiting.len() == queries.expected.max(1);
@@ -217,7 +223,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
         &self,
         mut state: MutexGuard<'_, State>,
         ask: impl FnOnce(&mut ClientCore, Mono) -> RequestId,
-        sender: oneshot::Sender<Result<Answer>>,
+        sender: Asker,
     ) -> Result<()> {
         // Under the lock: a close that comes later finds this one waiting.
         self.session.check_open()?;
@@ -235,8 +241,13 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 
     /// Asks what has been waiting for the driver.
     fn ask_queries(&self, now: Mono, state: &mut State) {
-        let Queries { waiting, .. } = std::mem::take(&mut *lock(&self.queries));
-        for (query, sender) in waiting {
+        let mut asked = std::mem::take(&mut state.asked);
+        {
+            let mut queries = lock(&self.queries);
+            queries.expected = 0;
+            std::mem::swap(&mut queries.waiting, &mut asked);
+        }
+        for (query, sender) in asked.drain(..) {
             if let Some(foreign) = &state.foreign {
                 state.answered.push((sender, Err(self.session.foreign(foreign))));
                 continue;
@@ -244,6 +255,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
             let request = query.ask(&mut state.core, now);
             state.waiting.insert(request, sender);
         }
+        state.asked = asked;
     }
 
     fn run_actions(&self, state: &mut State) {
@@ -368,7 +380,9 @@ fn answer(mut state: MutexGuard<'_, State>) {
     if state.answered.is_empty() {
         return;
     }
-    let answered = std::mem::take(&mut state.answered);
+    // The next may be as many.
+    let room = Vec::with_capacity(state.answered.len());
+    let answered = std::mem::replace(&mut state.answered, room);
     drop(state);
     for (waiting, result) in answered {
         drop(waiting.send(result));

@@ -51,7 +51,7 @@ pub enum Message {
     /// From the owner back to the node that the client had asked, which passes it on.
     ReplyVia(ReplyVia),
     /// From a responsible node to a client: the present matches of a registration on one topic.
-    Matches(Matches),
+    Matches(Box<Matches>),
     /// Between nodes: copies of records.
     Transfer(Transfer),
     /// Between nodes: the records are held.

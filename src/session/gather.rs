@@ -10,8 +10,9 @@ use crate::error::Result;
 use crate::transport::{Destination, Locator, Outbound};
 use crate::wire::{self, BundleBuilder, MAX_BUNDLE_LEN, Room};
 
-/// A bundle of so many messages is not held any longer: the peer can begin with them while others gather.
-const ENOUGH: usize = 32;
+/// A bundle of so many messages is not held any longer: the peer can begin with them while others gather. Half of what the
+/// driver hands out at a time, so that both have something to do; fewer cost more wake-ups than they gain.
+const ENOUGH: usize = 16;
 /// Messages over so many bytes travel alone: they gain nothing.
 const LARGE: usize = 4096;
 /// Bundles for so many peers gather at a time.

@@ -1,6 +1,7 @@
 //! Requests on their way: to one node after another until one answers.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
@@ -186,6 +187,20 @@ impl Calls {
             self.clear(at, id);
         }
         Some(call)
+    }
+
+    /// Ends the call of a lookup, or of the list of members; whether it was one.
+    pub(super) fn remove_asked(&mut self, id: RequestId) -> bool {
+        let Entry::Occupied(entry) = self.by_id.entry(id) else { return false };
+        if entry.get().purpose != Purpose::Ask {
+            return false;
+        }
+        let scheduled = entry.get().scheduled;
+        drop(entry.remove());
+        if let Some(at) = scheduled {
+            self.clear(at, id);
+        }
+        true
     }
 
     /// The times of a call have changed.

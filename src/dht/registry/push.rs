@@ -98,7 +98,8 @@ impl Registry {
                 owner: list.owner,
                 entries,
             };
-            self.outputs.push_back(Output::Send { to: to.clone(), message: Message::Matches(matches) });
+            self.outputs
+                .push_back(Output::Send { to: to.clone(), message: Message::Matches(Box::new(matches)) });
         }
     }
 

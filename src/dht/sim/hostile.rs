@@ -57,7 +57,7 @@ fn samples() -> Vec<Message> {
         Message::Reply(reply(found)),
         Message::Reply(reply(ReplyBody::Members(vec![stranger()]))),
         Message::ReplyVia(ReplyVia { client, reply: reply(ReplyBody::Refused(Refusal::Full { limit: 9 })) }),
-        Message::Matches(Matches {
+        Message::Matches(Box::new(Matches {
             registration: id,
             topic,
             responsible: stranger(),
@@ -66,7 +66,7 @@ fn samples() -> Vec<Message> {
             parts: 1,
             owner: Some(id),
             entries: Vec::new(),
-        }),
+        })),
         Message::Transfer(Transfer {
             from: stranger(),
             records: [offer, request].map(|record| Copied { record, kept: true }).to_vec(),
