@@ -3,8 +3,11 @@
 use bytes::BytesMut;
 
 /// How much is read at a time, in bytes: little on a quiet connection, since a message that is kept keeps the memory
-/// around it, much on a busy one.
-const CHUNK: std::ops::RangeInclusive<usize> = 16 * 1024..=256 * 1024;
+/// around it, much on a busy one, but so little that a few buffers fit into a processor's cache.
+const CHUNK: std::ops::RangeInclusive<usize> = 16 * 1024..=128 * 1024;
+
+/// A buffer that one large packet needed is not remembered above this size, in bytes.
+const KEEP: usize = 256 * 1024;
 
 /// At most so many buffers whose packets are still in use are remembered.
 const SPARE: usize = 16;
@@ -50,7 +53,7 @@ impl Buffers {
         let mut next = self.again(want).unwrap_or_else(|| (want, BytesMut::with_capacity(want)));
         next.1.extend_from_slice(buffer);
         let mut used = (std::mem::replace(&mut self.size, next.0), std::mem::replace(buffer, next.1));
-        if used.0 <= *CHUNK.end() {
+        if used.0 <= KEEP {
             used.1.clear();
             if self.spare.len() == SPARE {
                 self.spare.remove(0);
@@ -70,7 +73,8 @@ impl Buffers {
     }
 
     fn again(&mut self, want: usize) -> Option<(usize, BytesMut)> {
-        let at = self.spare.iter_mut().position(|(size, buffer)| can_serve(want, *size, buffer))?;
+        // The last one in: what was used last is in the processor's cache.
+        let at = self.spare.iter_mut().rposition(|(size, buffer)| can_serve(want, *size, buffer))?;
         Some(self.spare.remove(at))
     }
 }
@@ -136,7 +140,7 @@ mod tests {
         let (mut buffers, mut buffer) = Buffers::new();
         let held: Vec<_> = (0..64)
             .map(|_| {
-                read(&mut buffers, &mut buffer, 256 * 1024);
+                read(&mut buffers, &mut buffer, *CHUNK.end());
                 buffer.split().freeze()
             })
             .collect();
@@ -160,7 +164,7 @@ mod tests {
         let packet = buffer.split().freeze();
         buffers.make_room(&mut buffer, 1);
         assert!(buffer.capacity() < 1 << 20);
-        assert!(buffers.spare.iter().all(|(size, _)| size <= CHUNK.end()));
+        assert!(buffers.spare.iter().all(|(size, _)| *size <= KEEP));
         assert_eq!(packet[99..101], [1, 2]);
     }
 }

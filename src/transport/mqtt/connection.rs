@@ -20,6 +20,12 @@ use crate::transport::under_way::Counted;
 /// Above this many bytes waiting to be written no more messages are encoded.
 const WRITE_HIGH_WATER: usize = 256 * 1024;
 
+/// So many bytes may be under way to a broker on this machine (the system doubles it for its own needs). There is no delay
+/// that more would bridge; more only waits at the broker, and has left the processor's cache when its turn comes. A quarter of
+/// it would be too little: where none of the loopback's segments fits, each waits for a delayed acknowledgement.
+#[cfg(target_os = "linux")]
+const LOCAL_SEND_BUFFER: usize = 128 * 1024;
+
 /// Why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
@@ -79,6 +85,9 @@ impl Connection {
     ) -> Result<(Self, bool), ConnectionError> {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         stream.set_nodelay(true)?;
+        if stream.peer_addr()?.ip().is_loopback() {
+            keep_little_under_way(&stream);
+        }
         let mut connection = Self {
             stream,
             decoder: Decoder::new(max_packet),
@@ -214,6 +223,16 @@ fn acknowledge(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::net::sockopt::set_tcp_quickack(stream, true) {
         tracing::trace!(%error, "acknowledgements stay delayed");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
+}
+
+/// Bounds what the system takes from us before the broker has taken it.
+fn keep_little_under_way(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(stream, LOCAL_SEND_BUFFER) {
+        tracing::trace!(%error, "the send buffer stays as it is");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = stream;
