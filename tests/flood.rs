@@ -29,6 +29,8 @@ const QUEUE: usize = 64;
 const LIMITS: ResourceLimits = ResourceLimits { max_samples: 1 << 20, max_bytes: 8 << 20 };
 /// The size of each value.
 const SIZE: usize = 1_000;
+/// What a value takes besides, in a history or a queue, that has a frame of its own.
+const ALONE_TAKES: usize = 320;
 /// What the allocator and libzmq may add to what is asked of them, in all: rounding, threads' caches, fragments.
 const SLACK: usize = 24 << 20;
 
@@ -104,8 +106,9 @@ async fn flood(name: &str, offered: Offered, requested: Requested) {
     let bound = bound(history, queue, held_back);
     let waits = history == LIMITS.max_bytes && offered.overflow == Overflow::Wait;
     let flood = Flood::new(offered.resource_limits(LIMITS), requested.resource_limits(LIMITS)).await;
-    // Nobody reads: a publisher that waits takes what both sides keep, others twice what all bounds together allow.
-    let minimum = if waits { 2 * LIMITS.max_bytes } else { 2 * bound } / SIZE;
+    // Nobody reads: a publisher that waits takes what both sides keep, others twice what all bounds together allow. On a link
+    // that keeps up with the publisher each value is a frame.
+    let minimum = if waits { 2 * LIMITS.max_bytes / (SIZE + ALONE_TAKES) } else { 2 * bound / SIZE };
     let (offered, grown) = flood.run(minimum as u64 * 9 / 10).await;
     let (sent, received) = flood.stats();
     let (grown_mib, bound_mib) = (grown as f64 / 1_048_576.0, bound as f64 / 1_048_576.0);
