@@ -3,6 +3,7 @@
 
 mod acquaintances;
 mod alarm;
+mod at_once;
 mod attachments;
 mod driver;
 mod gather;
@@ -27,12 +28,14 @@ use crate::message::{Encoding, EntityId, SessionId};
 use crate::time::{Clock, Mono};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{
-    Capabilities, Destination, Event, Locator, OpenOptions, Outbound, Transport, TransportTx, Undelivered,
+    Capabilities, Destination, Event, Locator, OpenOptions, Outbound, Transport, TransportRx, TransportTx,
+    Undelivered,
 };
 use crate::wire::{self, Room};
 
 pub(crate) use acquaintances::Acquaintances;
 use alarm::Alarm;
+use at_once::AtOnce;
 use attachments::{Attachments, Holder};
 use listeners::Listeners;
 pub(crate) use listeners::Listening;
@@ -86,7 +89,7 @@ impl<T: Transport> Session<T> {
     /// # Errors
     /// As for [`open`](Self::open).
     pub async fn open_with(transport: T, options: SessionOptions) -> Result<Self> {
-        let (tx, rx) = transport.open(options.transport).await?;
+        let (tx, mut rx) = transport.open(options.transport).await?;
         let (outbox, outbox_task) = outbox::new(tx.clone());
         let (stop, stopped) = watch::channel(false);
         let (loopback, looped_back) = mpsc::channel(LOOPBACK);
@@ -109,6 +112,7 @@ impl<T: Transport> Session<T> {
             runtime: tokio::runtime::Handle::current(),
             stopped: stopped.clone(),
         });
+        rx.set_sink(Arc::new(AtOnce::new(&core)));
         tokio::spawn(outbox_task.run(stopped.clone()));
         tokio::spawn(driver::run(core.clone(), rx, looped_back, stopped));
         Ok(Self { core, handle: Arc::new(Handle { stop }) })
@@ -202,6 +206,13 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// A message on a topic.
     fn on_topic(&self, _now: Mono, _topic: &Topic, _payload: &Bytes) {}
 
+    /// As [`on_topic`](Self::on_topic), but not by the driver: by whoever has noticed the message, the runtime's reactor for
+    /// instance, perhaps while the driver calls the service for something else. `false` if that is not the place to do what the
+    /// message asks for; then it comes by `on_topic`.
+    fn on_topic_at_once(&self, _now: Mono, _topic: &Topic, _payload: &Bytes) -> bool {
+        false
+    }
+
     /// A control message of this service's room, or a data frame, sent to this session alone.
     fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
 
@@ -214,6 +225,11 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// The driver was woken. Whether to let the tasks that are ready have their turn, because there may be more of what it
     /// was woken for when they have.
     fn expects_more(&self) -> bool {
+        false
+    }
+
+    /// As [`on_directed`](Self::on_directed), of a control message, in the way of [`on_topic_at_once`](Self::on_topic_at_once).
+    fn on_control_at_once(&self, _now: Mono, _from: &Locator, _body: &[u8]) -> bool {
         false
     }
 

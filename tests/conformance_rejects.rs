@@ -10,8 +10,8 @@ use std::time::Duration;
 use ringbus::transport::conformance::{BadAddress, Harness, TAKEN, checks};
 use ringbus::transport::memory::{MemoryRx, MemoryTx, Network};
 use ringbus::transport::{
-    Capabilities, Event, Locator, MemoryTransport, OpenOptions, Outbound, Transport, TransportRx,
-    TransportTx, TrySendError, Undelivered,
+    Capabilities, Event, Locator, MemoryTransport, MessageSink, OpenOptions, Outbound, Transport,
+    TransportRx, TransportTx, TrySendError, Undelivered,
 };
 use ringbus::{Result, TopicFilter};
 
@@ -34,6 +34,7 @@ enum Flaw {
     HidesDepartures,
     HidesReconnects,
     AnnouncesTwice,
+    OffersAndDelivers,
     StaysOpen,
     OpensWhatIsTaken,
 }
@@ -69,6 +70,7 @@ const FINDINGS: &[(Flaw, &[&str])] = &[
     (HidesDepartures, &["peer_events", "restarted_peer", "dropped_without_close"]),
     (HidesReconnects, &["interrupted_link"]),
     (AnnouncesTwice, &["peer_events"]),
+    (OffersAndDelivers, &["sink"]),
     (StaysOpen, &["closed_is_closed"]),
     (OpensWhatIsTaken, &["bad_addresses"]),
 ];
@@ -157,7 +159,7 @@ impl Transport for Flawed {
             _ => {}
         }
         let (tx, rx) = inner.open(options).await?;
-        Ok((FlawedTx { inner: tx, flaw, state: Arc::default() }, FlawedRx { inner: rx, flaw }))
+        Ok((FlawedTx { inner: tx, flaw, state: Arc::default() }, FlawedRx { inner: rx, flaw, sink: None }))
     }
 }
 
@@ -233,6 +235,7 @@ impl TransportTx for FlawedTx {
 struct FlawedRx {
     inner: MemoryRx,
     flaw: Flaw,
+    sink: Option<Arc<dyn MessageSink>>,
 }
 
 impl TransportRx for FlawedRx {
@@ -243,12 +246,23 @@ impl TransportRx for FlawedRx {
             if self.flaw == SpillsWhenReceivingIsCancelled {
                 tokio::task::yield_now().await;
             }
+            if let (OffersAndDelivers, Some(sink)) = (self.flaw, &self.sink) {
+                for event in &inner {
+                    if let Event::Message { from, payload } = event {
+                        sink.take(from, payload);
+                    }
+                }
+            }
             let before = events.len();
             events.extend(inner.into_iter().flat_map(|event| self.flaw.applied_to(event)));
             if events.len() > before {
                 return Ok(events.len() - before);
             }
         }
+    }
+
+    fn set_sink(&mut self, sink: Arc<dyn MessageSink>) {
+        self.sink = Some(sink);
     }
 }
 

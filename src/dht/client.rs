@@ -14,7 +14,7 @@ pub(super) use self::one_hop::OneHopClient;
 use super::client_core::{Answer, ClientAction, ClientConfig, ClientCore, MatchEvent, RequestMap};
 use super::member::Member;
 use super::message::lookups::AnswerReader;
-use super::message::{Offers, RequestId};
+use super::message::{Message, Offers, Reply, ReplyBody, RequestId};
 use super::protocol::{OneHop, RingProtocol};
 use crate::error::{ErrorKind, Result};
 use crate::message::EntityId;
@@ -321,6 +321,25 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
                 metrics::counter!("ringbus_frames_dropped_total", "cause" => "malformed").increment(1);
             }
         }
+    }
+
+    /// The answer to the only question that is under way. Where there are several the driver lets those who are answered ask
+    /// on together.
+    fn on_control_at_once(&self, now: Mono, from: &Locator, body: &[u8]) -> bool {
+        let Ok(mut state) = self.state.try_lock() else { return false };
+        if state.waiting.len() != 1 {
+            return false;
+        }
+        // One that sets no deadlines and introduces nobody.
+        let Ok(message @ Message::Reply(Reply { part: 0, parts: 1, body: ReplyBody::Offers(_), .. })) =
+            state.answers.decode(body)
+        else {
+            return false;
+        };
+        state.core.handle(now, from, message);
+        self.run_actions(&mut state);
+        answer(state);
+        true
     }
 
     fn on_read(&self) -> bool {

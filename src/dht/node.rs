@@ -4,7 +4,7 @@ mod one_hop;
 mod relays;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{broadcast, watch};
 
@@ -252,9 +252,10 @@ impl<Tx: TransportTx> NodeShell<Tx> {
     }
 
     /// Answers a lookup with what is kept for it. `false` if the message is to be handled as any other.
-    fn answer_lookup(&self, from: &Locator, message: &[u8]) -> bool {
+    fn answer_lookup(&self, mut core: MutexGuard<'_, NodeCore>, from: &Locator, message: &[u8]) -> bool {
         let Some(lookup) = PlainLookup::find(message) else { return false };
-        let Some(answer) = lock(&self.core).kept_answer(lookup.filter) else { return false };
+        let Some(answer) = core.kept_answer(lookup.filter) else { return false };
+        drop(core);
         let write = |out: &mut Vec<u8>| append_reply(lookup.id, &answer, out);
         if let Err(error) = self.session.post_control_with(from, Room::DhtClient, write) {
             tracing::warn!(to = %from, %error, "could not encode an answer");
@@ -286,7 +287,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
 impl<Tx: TransportTx> Service for NodeShell<Tx> {
     fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
         let Frame::Control { body, .. } = frame else { return };
-        if self.answer_lookup(from, &body) {
+        if self.answer_lookup(lock(&self.core), from, &body) {
             return;
         }
         match Message::decode(&body) {
@@ -300,6 +301,11 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
                 metrics::counter!("ringbus_frames_dropped_total", "cause" => "malformed").increment(1);
             }
         }
+    }
+
+    /// Lookups whose answers are kept. While the node is busy the driver waits for it.
+    fn on_control_at_once(&self, _now: Mono, from: &Locator, body: &[u8]) -> bool {
+        self.core.try_lock().is_ok_and(|core| self.answer_lookup(core, from, body))
     }
 
     fn on_event(&self, now: Mono, event: &Event) {

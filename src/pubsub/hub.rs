@@ -222,6 +222,12 @@ impl<Tx: TransportTx> Hub<Tx> {
         matching.iter().for_each(|writer| writer.announce(self, now));
     }
 
+    /// Samples on a topic, for the readers of that topic.
+    fn on_data(&self, now: Mono, topic: &Topic, frame: &DataFrame) {
+        let (wall, route) = (Timestamp::now(), self.route(topic));
+        route.readers.iter().for_each(|reader| reader.on_data(self, now, wall, frame));
+    }
+
     /// A message on a topic, for the readers of that topic.
     fn on_topic_message(&self, now: Mono, topic: &Topic, message: &Message) {
         match message {
@@ -268,17 +274,13 @@ impl<Tx: TransportTx> Hub<Tx> {
 
 impl<Tx: TransportTx> Service for Hub<Tx> {
     fn on_topic(&self, now: Mono, topic: &Topic, payload: &Bytes) {
-        let wall = Timestamp::now();
         if !Frame::is_frame(payload) {
-            let route = self.route(topic);
+            let (wall, route) = (Timestamp::now(), self.route(topic));
             route.readers.iter().for_each(|reader| reader.on_plain(self, wall, &route.topic, payload));
             return;
         }
         match Frame::parse(payload.clone()) {
-            Ok(Frame::Data(frame)) => {
-                let route = self.route(topic);
-                route.readers.iter().for_each(|reader| reader.on_data(self, now, wall, &frame));
-            }
+            Ok(Frame::Data(frame)) => self.on_data(now, topic, &frame),
             Ok(Frame::Control { room: Room::PubSub, body }) => {
                 if let Some(message) = decode(topic.as_str(), &body) {
                     self.on_topic_message(now, topic, &message);
@@ -291,6 +293,13 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
                 route.readers.iter().for_each(|reader| reader.on_undecodable());
             }
         }
+    }
+
+    /// Samples are put into queues; what control messages ask for is for the driver.
+    fn on_topic_at_once(&self, now: Mono, topic: &Topic, payload: &Bytes) -> bool {
+        let Ok(Frame::Data(frame)) = Frame::parse(payload.clone()) else { return false };
+        self.on_data(now, topic, &frame);
+        true
     }
 
     fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Capabilities, Event, Locator, OpenOptions, Outbound, Transport, TransportRx, TransportTx, TrySendError,
-    Undelivered,
+    Capabilities, Event, Locator, MessageSink, OpenOptions, Outbound, Transport, TransportRx, TransportTx,
+    TrySendError, Undelivered,
 };
 use crate::error::Result;
 use crate::topic::{Topic, TopicFilter};
@@ -109,6 +109,10 @@ pub struct BoxRx(Box<dyn ErasedRx>);
 impl TransportRx for BoxRx {
     async fn recv_batch(&mut self, events: &mut Vec<Event>, max: usize) -> Result<usize> {
         self.0.recv_batch(events, max).await
+    }
+
+    fn set_sink(&mut self, sink: Arc<dyn MessageSink>) {
+        self.0.set_sink(sink);
     }
 }
 
@@ -213,11 +217,16 @@ impl<T: TransportTx> ErasedTx for T {
 #[async_trait]
 trait ErasedRx: Send {
     async fn recv_batch(&mut self, events: &mut Vec<Event>, max: usize) -> Result<usize>;
+    fn set_sink(&mut self, sink: Arc<dyn MessageSink>);
 }
 
 #[async_trait]
 impl<T: TransportRx> ErasedRx for T {
     async fn recv_batch(&mut self, events: &mut Vec<Event>, max: usize) -> Result<usize> {
         TransportRx::recv_batch(self, events, max).await
+    }
+
+    fn set_sink(&mut self, sink: Arc<dyn MessageSink>) {
+        TransportRx::set_sink(self, sink);
     }
 }

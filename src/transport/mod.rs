@@ -18,6 +18,7 @@ mod under_way;
 pub mod zmq;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,6 +159,25 @@ pub trait TransportRx: Send + 'static {
         events: &mut Vec<Event>,
         max: usize,
     ) -> impl Future<Output = Result<usize>> + Send;
+
+    /// Lets the transport offer messages to `sink` where it notices them, before anybody is woken for them. What the sink refuses,
+    /// and all else, comes by [`recv_batch`](Self::recv_batch): every message comes by one of the two, once. Nothing is offered
+    /// from the moment in which `recv_batch` returns events until it is called again, so that messages which are dealt with in
+    /// between stay in their order.
+    ///
+    /// The first sink stays. A transport that offers nothing, which is the default, is right, too: it costs the wait for a task.
+    fn set_sink(&mut self, sink: Arc<dyn MessageSink>) {
+        drop(sink);
+    }
+}
+
+/// Takes messages where they are noticed: see [`TransportRx::set_sink`].
+pub trait MessageSink: Send + Sync + 'static {
+    /// Takes a message, or says `false`: then it comes by [`TransportRx::recv_batch`], and so do those behind it.
+    ///
+    /// It is called on the thread that looks for events, the runtime's reactor for instance, and while nothing can be received
+    /// otherwise: it must not wait, and must not use the receiving half.
+    fn take(&self, from: &Origin, payload: &Bytes) -> bool;
 }
 
 /// What a transport can do: stated, so that a session does not have to guess.

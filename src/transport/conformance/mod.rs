@@ -47,6 +47,7 @@ mod lifecycle;
 mod member;
 mod payloads;
 mod pressure;
+mod sink;
 mod topics;
 
 use std::fmt;
@@ -64,6 +65,7 @@ pub use filters::{changes_under_traffic, overlapping_filters, thousand_filters, 
 pub use lifecycle::{bad_addresses, close_flushes, closed_is_closed, dropped_without_close};
 pub use payloads::{all_sizes, over_limit_is_refused, oversize_from_a_peer};
 pub use pressure::{back_pressure, cancelled_receive};
+pub use sink::sink;
 pub use topics::{concurrent_senders, fan_out, interest, ordering, own_messages, unheard_topics};
 
 /// What the suite needs to know about a transport: how to make endpoints that can reach each other.
@@ -252,6 +254,7 @@ macro_rules! __transport_checks {
             oversize_from_a_peer
             back_pressure
             cancelled_receive
+            sink
             peer_events
             restarted_peer
             interrupted_link

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::task::AtomicWaker;
 use tokio::runtime::Handle;
 
 use super::address::Address;
 use super::monitor::Monitor;
+use super::receiver::Receiver;
 use super::socket::Socket;
 use super::sockets::Setup;
 use crate::error::Result;
@@ -44,7 +44,7 @@ impl Dealer {
         peer: Locator,
         address: Address,
         runtime: &Handle,
-        receiver: &Arc<AtomicWaker>,
+        receiver: &Arc<Receiver>,
     ) -> Result<Arc<Self>> {
         let (socket, monitor) = setup.dealer(context, local, &address, runtime, receiver)?;
         let now = Instant::now();

@@ -8,24 +8,22 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep};
 
 use super::keeper::{LATER, SOON};
-use super::reader::Reader;
 use super::socket::Interest;
 use super::state::{Session, closed};
 use crate::error::Result;
-use crate::transport::{Event, TransportRx};
+use crate::transport::{Event, MessageSink, TransportRx};
 
 /// The receiving half of a ZeroMQ session.
 #[derive(Debug)]
 pub struct ZmqRx {
     session: Arc<Session>,
-    reader: Reader,
     /// When connections are looked after again.
     timer: Pin<Box<Sleep>>,
 }
 
 impl ZmqRx {
     pub(super) fn new(session: Arc<Session>) -> Self {
-        Self { session, reader: Reader::default(), timer: Box::pin(tokio::time::sleep(SOON)) }
+        Self { session, timer: Box::pin(tokio::time::sleep(SOON)) }
     }
 
     fn poll_batch(
@@ -35,7 +33,9 @@ impl ZmqRx {
         max: usize,
     ) -> Poll<Result<usize>> {
         let session = &self.session;
-        let _only_reader = session.reading();
+        let mut reading = session.reading();
+        // Who asks for more has dealt with what it got.
+        reading.owed = false;
         // Registered before anything is looked at, so that nothing that comes later is missed.
         session.receiver.register(cx.waker());
         let ended = session.has_ended();
@@ -44,8 +44,8 @@ impl ZmqRx {
         take_reports(session, events, full);
         let mut more = false;
         if !ended {
-            more |= self.reader.read_links(session, Interest::Lasting);
-            more |= self.reader.read_all(session, Interest::Lasting, events, full);
+            more |= reading.reader.read_links(session, Interest::Lasting);
+            more |= reading.reader.read_all(session, Interest::Lasting, events, full);
             while self.timer.as_mut().poll(cx).is_ready() {
                 let pause = if session.tick() { SOON } else { LATER };
                 self.timer.as_mut().reset(Instant::now() + pause);
@@ -66,7 +66,10 @@ impl ZmqRx {
                 }
                 Poll::Pending
             }
-            count => Poll::Ready(Ok(count)),
+            count => {
+                reading.owed = true;
+                Poll::Ready(Ok(count))
+            }
         }
     }
 }
@@ -82,6 +85,14 @@ impl TransportRx for ZmqRx {
         let _here = Here::arrive(&self.session);
         // All that is taken is handed over within the same poll: cancelling between two polls loses nothing.
         std::future::poll_fn(|cx| self.poll_batch(cx, events, max)).await
+    }
+
+    fn set_sink(&mut self, sink: Arc<dyn MessageSink>) {
+        // Another one has the right to stay.
+        if self.session.sink.set(sink).is_ok() {
+            let session = Arc::downgrade(&self.session);
+            self.session.receiver.set_at_once(session);
+        }
     }
 }
 
@@ -99,6 +110,6 @@ impl Drop for Here {
     fn drop(&mut self) {
         self.0.receiving.store(false, Ordering::SeqCst);
         // Who comes back looks at everything first; whoever sends in the meantime has nobody to wake, least of all itself.
-        drop(self.0.receiver.take());
+        self.0.receiver.leave();
     }
 }

@@ -21,6 +21,7 @@
 //! address) take each other's answers.
 
 mod address;
+mod at_once;
 mod control;
 mod dealer;
 mod ffi;
@@ -33,6 +34,7 @@ mod outgoing;
 mod peers;
 mod prefix;
 mod reader;
+mod receiver;
 mod routes;
 mod socket;
 mod sockets;
@@ -42,10 +44,10 @@ mod upkeep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::task::AtomicWaker;
 use tokio::runtime::Handle;
 
 use address::{Address, invalid};
+use receiver::Receiver;
 use sockets::{Bound, Setup};
 use state::Session;
 
@@ -195,7 +197,7 @@ impl Transport for ZmqTransport {
         let local = advertised.with_port(bound.router_port).locator()?;
         let port = bound.publish_port;
         let publish = (port, vec![advertised.with_port(port).endpoint(), inbound.with_port(port).endpoint()]);
-        let (runtime, receiver) = (Handle::current(), Arc::new(AtomicWaker::new()));
+        let (runtime, receiver) = (Handle::current(), Arc::<Receiver>::default());
         let sockets = setup.sockets(&context, bound, &runtime, &receiver)?;
         let session = Session::new(setup, capabilities, local, publish, runtime, receiver, sockets, context);
         let session = Arc::new(session);

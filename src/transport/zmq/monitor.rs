@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use futures::task::AtomicWaker;
 use tokio::runtime::Handle;
 
+use super::receiver::{Holds, Receiver};
 use super::socket::{Interest, Socket};
 
 /// Something happened to a connection that this side has made.
@@ -44,7 +44,7 @@ impl Monitor {
         socket: &::zmq::Socket,
         name: &str,
         runtime: &Handle,
-        receiver: Arc<AtomicWaker>,
+        receiver: Arc<Receiver>,
     ) -> std::io::Result<Self> {
         let endpoint = format!("inproc://monitor/{name}");
         socket.monitor(&endpoint, WATCHED)?;
@@ -54,7 +54,7 @@ impl Monitor {
         reports.set_rcvhwm(0)?;
         reports.set_linger(0)?;
         reports.connect(&endpoint)?;
-        Ok(Self { socket: Socket::new(reports, runtime, receiver)? })
+        Ok(Self { socket: Socket::new(reports, runtime, receiver, Holds::Reports)? })
     }
 
     /// Appends what happened, oldest first. `true` if there may be more.

@@ -6,7 +6,8 @@
 //!   the receiver, and who sends without waiting, a waiting sender;
 //! - a drain that stops before EAGAIN says so, and the next one begins without waiting.
 //!
-//! Each socket wakes by a flag of its own: a session that is woken asks the flags which of its sockets to look at.
+//! Each socket wakes by a flag of its own: a session that is woken asks the flags which of its sockets to look at. Where the
+//! reactor notices that there is something, it may be [read at once](super::at_once), and the receiver sleeps on.
 
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
@@ -14,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures::task::AtomicWaker;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::ffi;
+use super::receiver::{Holds, Receiver};
 
 /// Who tries to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,31 +59,44 @@ pub(super) struct Socket {
 struct Signal {
     /// There may be something to read, whatever the descriptor says; or nobody is registered with the descriptor.
     pending: AtomicBool,
-    receiver: Arc<AtomicWaker>,
+    receiver: Arc<Receiver>,
+    holds: Holds,
 }
 
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
+impl Signal {
+    /// From where the socket is used, and locked: it cannot be read there.
+    fn raise(&self) {
         if !self.pending.swap(true, Ordering::AcqRel) {
             self.receiver.wake();
         }
     }
 }
 
+/// By the reactor: on its thread, and under no lock.
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Otherwise the receiver knows already.
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.receiver.read_or_wake(self.holds);
+        }
+    }
+}
+
 impl Socket {
-    /// Takes a socket. `runtime` drives its readiness; `receiver` is woken when there is something to read.
+    /// Takes a socket. `runtime` drives its readiness; `receiver` is told when there is something to read.
     pub(super) fn new(
         socket: ::zmq::Socket,
         runtime: &Handle,
-        receiver: Arc<AtomicWaker>,
+        receiver: Arc<Receiver>,
+        holds: Holds,
     ) -> std::io::Result<Arc<Self>> {
         let fd = ffi::readiness_fd(&socket)?;
         let _context = runtime.enter();
-        let signal = Arc::new(Signal { pending: AtomicBool::new(true), receiver });
+        let signal = Arc::new(Signal { pending: AtomicBool::new(true), receiver, holds });
         Ok(Arc::new(Self {
             readiness: ffi::watch(fd)?,
             inner: Mutex::new(Some(socket)),
@@ -158,6 +172,10 @@ impl Socket {
             // Asking the reactor also registers the signal.
             let cx = &mut Context::from_waker(&self.waker);
             while let Poll::Ready(Ok(mut guard)) = self.readiness.poll_read_ready(cx) {
+                // That cannot be cleared: libzmq has closed the socket, and nothing comes any more.
+                if guard.ready().is_read_closed() {
+                    break;
+                }
                 guard.clear_ready();
             }
         }
@@ -218,7 +236,7 @@ impl Socket {
         let socket = inner.as_mut()?;
         let result = call(socket);
         if has_input(socket) {
-            self.signal.wake_by_ref();
+            self.signal.raise();
         }
         Some(result)
     }

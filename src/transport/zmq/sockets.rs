@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::task::AtomicWaker;
 use tokio::runtime::Handle;
 
 use super::address::Address;
 use super::ffi;
 use super::monitor::Monitor;
+use super::receiver::{Holds, Receiver};
 use super::socket::Socket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::MAX_TOPIC_LEN;
@@ -46,7 +46,7 @@ impl Setup {
         context: &::zmq::Context,
         bound: Bound,
         runtime: &Handle,
-        receiver: &Arc<AtomicWaker>,
+        receiver: &Arc<Receiver>,
     ) -> Result<Sockets> {
         let mut subscriber = context.socket(::zmq::SUB).map_err(failed("opening a SUB"))?;
         self.common(&mut subscriber).map_err(failed("setting up a SUB"))?;
@@ -56,11 +56,12 @@ impl Setup {
         bound.publisher.bind(OWN_FEED).map_err(failed("binding the own feed"))?;
         let feeds = self.monitor(context, &subscriber, runtime, receiver)?;
         subscriber.connect(OWN_FEED).map_err(failed("connecting to the own feed"))?;
-        let ready = |socket| Socket::new(socket, runtime, receiver.clone()).map_err(not_watched);
+        let ready =
+            |socket, holds| Socket::new(socket, runtime, receiver.clone(), holds).map_err(not_watched);
         Ok(Sockets {
-            router: ready(bound.router)?,
-            publisher: ready(bound.publisher)?,
-            subscriber: ready(subscriber)?,
+            router: ready(bound.router, Holds::Messages)?,
+            publisher: ready(bound.publisher, Holds::Reports)?,
+            subscriber: ready(subscriber, Holds::Messages)?,
             feeds,
         })
     }
@@ -72,7 +73,7 @@ impl Setup {
         local: &Locator,
         address: &Address,
         runtime: &Handle,
-        receiver: &Arc<AtomicWaker>,
+        receiver: &Arc<Receiver>,
     ) -> Result<(Arc<Socket>, Monitor)> {
         let mut socket = context.socket(::zmq::DEALER).map_err(failed("opening a DEALER"))?;
         self.common(&mut socket)
@@ -85,7 +86,8 @@ impl Setup {
             let reason = format!("libzmq cannot connect to it: {e}");
             Error::with_source(ErrorKind::InvalidAddress { address: endpoint, reason }, e)
         })?;
-        Ok((Socket::new(socket, runtime, receiver.clone()).map_err(not_watched)?, monitor))
+        let socket = Socket::new(socket, runtime, receiver.clone(), Holds::Messages).map_err(not_watched)?;
+        Ok((socket, monitor))
     }
 
     fn monitor(
@@ -93,7 +95,7 @@ impl Setup {
         context: &::zmq::Context,
         socket: &::zmq::Socket,
         runtime: &Handle,
-        receiver: &Arc<AtomicWaker>,
+        receiver: &Arc<Receiver>,
     ) -> Result<Monitor> {
         let name = self.monitors.fetch_add(1, Ordering::Relaxed).to_string();
         Monitor::watch(context, socket, &name, runtime, receiver.clone()).map_err(not_watched)

@@ -2,20 +2,21 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
-use futures::task::AtomicWaker;
 use tokio::runtime::Handle;
 
 use super::address::Address;
 use super::dealer::Dealer;
 use super::peers::Peers;
+use super::reader::Reader;
+use super::receiver::Receiver;
 use super::sockets::{Setup, Sockets};
 use crate::error::{ErrorKind, Result};
 use crate::transport::filters::Filters;
 use crate::transport::under_way::UnderWay;
-use crate::transport::{Capabilities, Event, Locator};
+use crate::transport::{Capabilities, Event, Locator, MessageSink};
 
 /// The most events about peers and subscriptions that wait for the receiving half. While there are so many, the
 /// sockets that they come from are not read.
@@ -33,7 +34,7 @@ pub(super) struct Session {
     pub(super) nonce: u64,
     pub(super) runtime: Handle,
     /// Wakes the receiving half.
-    pub(super) receiver: Arc<AtomicWaker>,
+    pub(super) receiver: Arc<Receiver>,
     /// Nothing is taken any more.
     closed: AtomicBool,
     /// The sockets are gone, and what they had received is among the events.
@@ -44,13 +45,25 @@ pub(super) struct Session {
     pub(super) receiving: AtomicBool,
     /// Something has happened that is to be looked after soon.
     urgent: AtomicBool,
-    reading: Mutex<()>,
+    reading: Mutex<Reading>,
     peers: Mutex<Peers>,
     filters: Mutex<Filters>,
     events: Mutex<VecDeque<Event>>,
     pub(super) under_way: Arc<UnderWay>,
     pub(super) sockets: Sockets,
     context: Mutex<Option<::zmq::Context>>,
+    /// Takes messages where they are noticed.
+    pub(super) sink: OnceLock<Arc<dyn MessageSink>>,
+}
+
+/// What it takes to read the sockets.
+#[derive(Default)]
+pub(super) struct Reading {
+    pub(super) reader: Reader,
+    /// The receiving half has handed out what its owner may not have dealt with yet: nothing may overtake it.
+    pub(super) owed: bool,
+    /// Memory for what is read at once.
+    pub(super) spare: Vec<Event>,
 }
 
 impl Session {
@@ -61,7 +74,7 @@ impl Session {
         local: Locator,
         publish: (u16, Vec<String>),
         runtime: Handle,
-        receiver: Arc<AtomicWaker>,
+        receiver: Arc<Receiver>,
         sockets: Sockets,
         context: ::zmq::Context,
     ) -> Self {
@@ -86,12 +99,22 @@ impl Session {
             under_way: Arc::default(),
             sockets,
             context: Mutex::new(Some(context)),
+            sink: OnceLock::new(),
         }
     }
 
     /// The right to read the sockets.
-    pub(super) fn reading(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn reading(&self) -> MutexGuard<'_, Reading> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to read the sockets, unless somebody has it.
+    pub(super) fn try_reading(&self) -> Option<MutexGuard<'_, Reading>> {
+        match self.reading.try_lock() {
+            Ok(reading) => Some(reading),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Asks for a [tick](Self::tick) soon.

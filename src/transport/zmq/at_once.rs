@@ -1,0 +1,115 @@
+//! Messages are read where the reactor notices them, if they are few and nobody has to be asked first.
+//!
+//! The way by the receiving half costs a task: it is scheduled, looks at every socket and at its timers, hands a message
+//! out, and looks at everything once more before whom the message is for has its turn.
+
+use super::receiver::ReadAtOnce;
+use super::socket::Interest;
+use super::state::Session;
+use crate::transport::Event;
+
+/// So many messages at most: other descriptors wait meanwhile. Where there are more, batches are what counts.
+const FEW: usize = 16;
+
+impl ReadAtOnce for Session {
+    fn read_at_once(&self) -> bool {
+        let Some(sink) = self.sink.get() else { return false };
+        // Whoever reads just now may have passed the socket by already.
+        let Some(mut reading) = self.try_reading() else { return false };
+        // Nothing overtakes what came before.
+        if reading.owed || !self.events().is_empty() {
+            return false;
+        }
+        let mut few = std::mem::take(&mut reading.spare);
+        let more = reading.reader.read_all(self, Interest::Lasting, &mut few, FEW);
+        // They are handed over while nobody else can read what comes after them; behind one that is refused wait all others.
+        let mut refused = false;
+        for event in few.drain(..) {
+            refused = refused
+                || match &event {
+                    Event::Message { from, payload } => !sink.take(from, payload),
+                    _ => true,
+                };
+            if refused {
+                self.events().push_back(event);
+            }
+        }
+        reading.spare = few;
+        !more && !refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use crate::topic::Topic;
+    use crate::transport::{
+        MessageSink, OpenOptions, Origin, Outbound, Transport, TransportRx, TransportTx, ZmqTransport,
+    };
+
+    /// Takes what is to a topic, or to this session alone.
+    #[derive(Default)]
+    struct Counts {
+        topic: AtomicUsize,
+        peer: AtomicUsize,
+    }
+
+    impl MessageSink for Counts {
+        fn take(&self, from: &Origin, _payload: &Bytes) -> bool {
+            let count = if matches!(from, Origin::Topic(_)) { &self.topic } else { &self.peer };
+            count.fetch_add(1, Ordering::Relaxed);
+            true
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn lone_messages_wake_no_receiver() {
+        const LONE: usize = 50;
+        let open = || ZmqTransport::ephemeral().open(OpenOptions::default());
+        let ((near, mut near_rx), (far, mut far_rx)) = (open().await.unwrap(), open().await.unwrap());
+        let counts = Arc::new(Counts::default());
+        near_rx.set_sink(counts.clone());
+        let topic = Topic::new("t").unwrap();
+        near.subscribe(&(&topic).into()).await.unwrap();
+        near.attach(far.local()).await.unwrap();
+        let messages = Arc::new(AtomicUsize::new(0));
+        let receiving = tokio::spawn({
+            let messages = messages.clone();
+            async move {
+                let mut events = Vec::new();
+                while near_rx.recv_batch(&mut events, 16).await.is_ok() {
+                    let is_message = |event: &_| matches!(event, crate::transport::Event::Message { .. });
+                    messages.fetch_add(events.drain(..).filter(is_message).count(), Ordering::Relaxed);
+                }
+            }
+        });
+        let answering =
+            tokio::spawn(async move { while far_rx.recv_batch(&mut Vec::new(), 16).await.is_ok() {} });
+        let arrived = || counts.topic.load(Ordering::Relaxed) + messages.load(Ordering::Relaxed);
+        let all = async {
+            // Until the subscription has arrived nobody hears a publication.
+            while arrived() == 0 {
+                drop(far.try_send(Outbound::topic(topic.clone(), "probe")));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            for _ in 0..LONE {
+                far.try_send(Outbound::topic(topic.clone(), "lone")).unwrap();
+                far.try_send(Outbound::peer(near.local().clone(), "lone")).unwrap();
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
+        let at_once = (counts.topic.load(Ordering::Relaxed), counts.peer.load(Ordering::Relaxed));
+        // On a machine that is busy some find the receiver reading.
+        assert!(at_once.0 > LONE / 2 && at_once.1 > LONE / 2, "{at_once:?} of {LONE}");
+        far.close(Duration::ZERO).await.unwrap();
+        near.close(Duration::ZERO).await.unwrap();
+        receiving.await.unwrap();
+        answering.await.unwrap();
+    }
+}
