@@ -3,35 +3,49 @@
 //! The way by the receiving half costs a task: it is scheduled, looks at every socket and at its timers, hands a message
 //! out, and looks at everything once more before whom the message is for has its turn.
 
-use super::receiver::ReadAtOnce;
+use std::sync::{Arc, Weak};
+
 use super::socket::Interest;
 use super::state::Session;
-use crate::transport::Event;
+use crate::transport::{Event, MessageSink};
 
 /// So many messages at most: other descriptors wait meanwhile. Where there are more, batches are what counts.
 const FEW: usize = 16;
 
-impl ReadAtOnce for Session {
-    fn read_at_once(&self) -> bool {
-        let Some(sink) = self.sink.get() else { return false };
+/// Reads in the receiving half's stead.
+pub(super) struct AtOnce {
+    /// It owns the sockets, which lead here.
+    session: Weak<Session>,
+    sink: Arc<dyn MessageSink>,
+}
+
+impl AtOnce {
+    pub(super) fn new(session: &Arc<Session>, sink: Arc<dyn MessageSink>) -> Self {
+        Self { session: Arc::downgrade(session), sink }
+    }
+
+    /// Reads with a lasting interest. `false` if the receiving half is to be woken: there is more than was read, or it was not
+    /// the time to read.
+    pub(super) fn read(&self) -> bool {
+        let Some(session) = self.session.upgrade() else { return false };
         // Whoever reads just now may have passed the socket by already.
-        let Some(mut reading) = self.try_reading() else { return false };
+        let Some(mut reading) = session.try_reading() else { return false };
         // Nothing overtakes what came before.
-        if reading.owed || !self.events().is_empty() {
+        if reading.owed || !session.events().is_empty() {
             return false;
         }
         let mut few = std::mem::take(&mut reading.spare);
-        let more = reading.reader.read_all(self, Interest::Lasting, &mut few, FEW);
+        let more = reading.reader.read_all(&session, Interest::Lasting, &mut few, FEW);
         // They are handed over while nobody else can read what comes after them; behind one that is refused wait all others.
         let mut refused = false;
         for event in few.drain(..) {
             refused = refused
                 || match &event {
-                    Event::Message { from, payload } => !sink.take(from, payload),
+                    Event::Message { from, payload } => !self.sink.take(from, payload),
                     _ => true,
                 };
             if refused {
-                self.events().push_back(event);
+                session.events().push_back(event);
             }
         }
         reading.spare = few;

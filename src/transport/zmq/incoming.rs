@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep};
 
+use super::at_once::AtOnce;
 use super::keeper::{LATER, SOON};
 use super::socket::Interest;
 use super::state::{Session, closed};
@@ -88,11 +89,7 @@ impl TransportRx for ZmqRx {
     }
 
     fn set_sink(&mut self, sink: Arc<dyn MessageSink>) {
-        // Another one has the right to stay.
-        if self.session.sink.set(sink).is_ok() {
-            let session = Arc::downgrade(&self.session);
-            self.session.receiver.set_at_once(session);
-        }
+        self.session.receiver.set_at_once(AtOnce::new(&self.session, sink));
     }
 }
 

@@ -1,22 +1,17 @@
 //! Who is told that a socket of a session has something to read.
 
-use std::sync::{OnceLock, Weak};
+use std::sync::OnceLock;
 use std::task::Waker;
 
 use futures::task::AtomicWaker;
+
+use super::at_once::AtOnce;
 
 /// The receiving half, which is woken, or who reads in its stead where it is noticed. All sockets of a session share it.
 #[derive(Default)]
 pub(super) struct Receiver {
     task: AtomicWaker,
-    at_once: OnceLock<Weak<dyn ReadAtOnce>>,
-}
-
-/// Reads what sockets hold that have [something for it](Holds::Messages).
-pub(super) trait ReadAtOnce: Send + Sync {
-    /// Reads with a lasting interest. `false` if the receiving half is to be woken: there is more than was read, or it was not
-    /// the time to read.
-    fn read_at_once(&self) -> bool;
+    at_once: OnceLock<AtOnce>,
 }
 
 /// What comes out of a socket.
@@ -40,8 +35,7 @@ impl Receiver {
     }
 
     /// Lets `reader` read where it is noticed that there is something to read. The first one stays.
-    pub(super) fn set_at_once(&self, reader: Weak<dyn ReadAtOnce>) {
-        // One is as good as another: they all are the session.
+    pub(super) fn set_at_once(&self, reader: AtOnce) {
         drop(self.at_once.set(reader));
     }
 
@@ -51,8 +45,8 @@ impl Receiver {
 
     /// Has a socket read, or wakes the task for it. The caller holds no lock of the session's.
     pub(super) fn read_or_wake(&self, holds: Holds) {
-        let reader = self.at_once.get().filter(|_| holds == Holds::Messages).and_then(Weak::upgrade);
-        if reader.is_none_or(|reader| !reader.read_at_once()) {
+        let reader = self.at_once.get().filter(|_| holds == Holds::Messages);
+        if reader.is_none_or(|reader| !reader.read()) {
             self.wake();
         }
     }

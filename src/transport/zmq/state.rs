@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -16,7 +16,7 @@ use super::sockets::{Setup, Sockets};
 use crate::error::{ErrorKind, Result};
 use crate::transport::filters::Filters;
 use crate::transport::under_way::UnderWay;
-use crate::transport::{Capabilities, Event, Locator, MessageSink};
+use crate::transport::{Capabilities, Event, Locator};
 
 /// The most events about peers and subscriptions that wait for the receiving half. While there are so many, the
 /// sockets that they come from are not read.
@@ -52,8 +52,6 @@ pub(super) struct Session {
     pub(super) under_way: Arc<UnderWay>,
     pub(super) sockets: Sockets,
     context: Mutex<Option<::zmq::Context>>,
-    /// Takes messages where they are noticed.
-    pub(super) sink: OnceLock<Arc<dyn MessageSink>>,
 }
 
 /// What it takes to read the sockets.
@@ -99,7 +97,6 @@ impl Session {
             under_way: Arc::default(),
             sockets,
             context: Mutex::new(Some(context)),
-            sink: OnceLock::new(),
         }
     }
 
