@@ -206,7 +206,9 @@ impl SuccessorCore {
         if was_warm || !self.warmth.is_warm() {
             return;
         }
-        self.pairs.values_mut().for_each(|pair| pair.fresh = false);
+        for pair in self.pairs.values_mut() {
+            (pair.fresh, pair.sure) = (false, true);
+        }
         for key in std::mem::take(&mut self.held).into_keys() {
             self.on_get(now, key);
         }

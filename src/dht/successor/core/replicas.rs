@@ -48,18 +48,20 @@ impl SuccessorCore {
         }
         let incoming = digest(&value);
         let full = self.pairs.len() >= self.config.max_pairs;
+        let sure = !owned || self.has_the_latest(from);
         match self.pairs.get_mut(&key) {
             Some(pair) if pair.digest == incoming => {
                 pair.raise(version);
-                pair.sure = true;
+                pair.sure |= sure;
             }
             Some(pair) if pair.is_before(version, incoming) => {
                 pair.replace(value, version);
+                pair.sure = sure;
                 pair.offered = false;
             }
             Some(pair) if pair.fresh => pair.raise(version.saturating_add(1)),
             Some(pair) => {
-                pair.sure = true;
+                pair.sure |= sure;
                 if !owned {
                     // The other one has an older value: it gets this one.
                     return self.store_at(from, NO_ANSWER, key);
@@ -67,7 +69,7 @@ impl SuccessorCore {
             }
             None if full => return self.refuse_full(key),
             None => {
-                self.insert(key, Pair { mine: owned, ..Pair::new(value, version) });
+                self.insert(key, Pair { mine: owned, sure, ..Pair::new(value, version) });
             }
         }
         self.answer_held(now, key);
@@ -125,17 +127,14 @@ impl SuccessorCore {
             return;
         }
         let successor = self.links.successor == Some(from);
+        let sure = self.has_the_latest(from);
         let Some(pair) = self.pairs.get_mut(&key) else {
-            // A newcomer's pairs come from its successor; an old copy from elsewhere must not be the first.
-            if successor || !self.warmth.is_newcomer() {
-                self.say(from, tag, key, ReplicaBody::Lack);
-            }
-            return;
+            return self.say(from, tag, key, ReplicaBody::Lack);
         };
         self.warmth.progress(now);
         if pair.digest == digest {
             pair.raise(version);
-            pair.sure = true;
+            pair.sure |= sure;
             if successor {
                 // It would not ask if it knew that this node counts on it; what it said before does not count.
                 self.turn += 1;
@@ -152,6 +151,12 @@ impl SuccessorCore {
         self.answer_held(now, key);
         self.waiters.add(key, Waiter::Ask { from, tag });
         self.see_to(now, key);
+    }
+
+    /// Whether what another node has of this one's arc is the latest that there is. A newcomer's successor owned it before,
+    /// or knows who did; what others have may be an old copy.
+    fn has_the_latest(&self, from: Key) -> bool {
+        !self.warmth.is_newcomer() || self.links.successor == Some(from)
     }
 
     /// The successor keeps a copy, or the owner has the pair safely.

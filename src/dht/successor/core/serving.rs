@@ -47,7 +47,8 @@ impl SuccessorCore {
         match self.pairs.get_mut(&key) {
             None if full => return self.refuse_full(key),
             None if handover => {
-                self.insert(key, Pair { mine: true, ..Pair::new(value, 0) });
+                let sure = !self.warmth.is_newcomer() || self.is_followed_by_plain(now);
+                self.insert(key, Pair { mine: true, sure, ..Pair::new(value, 0) });
             }
             None => {
                 let version = self.clock.tick(now);
@@ -126,6 +127,16 @@ impl SuccessorCore {
     pub(super) fn refuse_full(&mut self, key: Key) {
         tracing::warn!(%key, limit = self.config.max_pairs, "no room for another pair");
         metrics::counter!("ringbus_successor_refused_total", "cause" => "full").increment(1);
+    }
+
+    /// Whether the successor is a plain peer, which says no more of a pair than its value.
+    fn is_followed_by_plain(&self, now: Mono) -> bool {
+        match self.links.successor.map(|id| self.kind(id, now)) {
+            Some(Kind::Plain) => true,
+            // Plain peers are found at a broker only.
+            Some(Kind::Unknown) => self.address.is_none(),
+            Some(Kind::Speaks) | None => false,
+        }
     }
 
     /// Puts under a number that had to wait: by now it is known which numbers are nodes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::dht::key::Key;
 use crate::dht::successor::config::SuccessorConfig;
 use crate::dht::successor::core::{Action, Input, SuccessorCore};
-use crate::dht::successor::message::{Heal, Message, Plain, Side, Stage};
+use crate::dht::successor::message::{Heal, Message, Plain, Replica, ReplicaBody, Side, Stage};
 use crate::time::{Mono, Timestamp};
 
 const ME: Key = Key::new(1000);
@@ -152,4 +152,47 @@ fn a_plain_peer_that_was_denied_now_and_then_is_not_given_up() {
     }
     say(&mut node, ME);
     assert_eq!(node.core.links().predecessor, Some(PLAIN));
+}
+
+/// Several nodes join at the same time, and what is this one's was put at another one of them, which has come too late to
+/// be heard when it handed it over.
+#[test]
+fn a_newcomer_takes_a_pair_from_anybody_and_answers_when_its_successor_has_no_later_one() {
+    let config = SuccessorConfig { join_interval: Duration::from_millis(50), ..SuccessorConfig::default() };
+    let wall = Timestamp::from_secs(1_700_000_000);
+    let core = SuccessorCore::new(Mono::ZERO, ME, config, wall, Some("tcp://me".into()));
+    let mut node = Alone { now: Mono::ZERO, core, said: Vec::new() };
+    let [successor, other, key] = [2000, 3000, 900].map(Key::new);
+    let mut clock = 1_700_000_000_000_000;
+    let mut heal = |id, stage| {
+        clock += 1;
+        let links = (Some(ME), Some(ME));
+        let addresses = vec![format!("tcp://{id}")];
+        let (predecessor, successor) = if id == successor { links } else { (Some(successor), Some(ME)) };
+        Message::Heal(Heal { id, predecessor, successor, plain: Plain::default(), stage, clock, addresses })
+    };
+    let ask = |version, digest| {
+        let body = ReplicaBody::Ask { version, digest, bound: None };
+        Message::Replica { to: None, replica: Replica { from: other, tag: 7, key, body } }
+    };
+    node.hear(heal(successor, Stage::Busy));
+    node.hear(heal(other, Stage::Busy));
+    for (from, side) in [(successor, Side::Successor), (other, Side::Predecessor)] {
+        node.hear(Message::AckJoin { from, to: ME, side });
+    }
+    assert!(node.core.is_serving());
+    node.said.clear();
+    node.hear(ask(1_700_000_000_000_000, 5));
+    let lacks = |message: &Message| matches!(message, Message::Replica { to: Some(to), replica } if *to == other && replica.body == ReplicaBody::Lack);
+    assert!(node.said.iter().any(lacks), "{:?}", node.said);
+    node.put("None", key.get(), "value");
+    let answers =
+        |node: &Alone| node.said.iter().filter(|said| matches!(said, Message::ResGet { .. })).count();
+    node.hear(Message::Get(key));
+    assert_eq!(answers(&node), 0, "the successor may have a later one");
+    for stage in [Stage::Busy, Stage::Done, Stage::Done, Stage::Done] {
+        node.run_for(Duration::from_millis(400));
+        node.hear(heal(successor, stage));
+    }
+    assert_eq!(answers(&node), 1);
 }

@@ -40,6 +40,9 @@ schedules! {
     lossy_b: LOSSY, true, 20_750..21_500;
     without_faults_in_order: FIFO, false, 30_000..31_000;
     without_faults_reordered: REORDERING, false, 40_000..40_500;
+    meeting_a: MEETING, true, 50_000..51_000;
+    without_faults_meeting_a: MEETING, false, 60_000..61_000;
+    without_faults_meeting_b: MEETING, false, 61_000..62_000;
 }
 
 struct Schedule {
@@ -60,7 +63,7 @@ struct Schedule {
 impl Schedule {
     fn new(seed: u64, medium: Medium, faults: bool) -> Self {
         // Four announcements are the longest round trip that is in order, ten are that of the others.
-        let join_attempts = if medium.reorders { 10 } else { 4 };
+        let join_attempts = if medium.reorders || medium.meeting.is_some() { 10 } else { 4 };
         let join_interval = Duration::from_millis(50);
         let config = SuccessorConfig { join_interval, join_attempts, ..SuccessorConfig::default() };
         let must_find = !faults && !medium.reorders;

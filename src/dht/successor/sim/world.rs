@@ -26,15 +26,20 @@ pub(super) struct Medium {
     /// Also messages from one sender to one receiver.
     pub(super) reorders: bool,
     pub(super) loss: f64,
+    /// Without a broker: so many milliseconds pass before a newcomer and each of the others hear each other. What is said
+    /// until then reaches nobody.
+    pub(super) meeting: Option<RangeInclusive<u64>>,
 }
 
 impl Medium {
     /// What transports do.
-    pub(super) const FIFO: Self = Self { delay: 1..=20, reorders: false, loss: 0.0 };
+    pub(super) const FIFO: Self = Self { delay: 1..=20, reorders: false, loss: 0.0, meeting: None };
     /// Worse than they do.
-    pub(super) const REORDERING: Self = Self { delay: 1..=100, reorders: true, loss: 0.0 };
+    pub(super) const REORDERING: Self = Self { delay: 1..=100, reorders: true, loss: 0.0, meeting: None };
     /// Much worse.
-    pub(super) const LOSSY: Self = Self { delay: 1..=100, reorders: true, loss: 0.02 };
+    pub(super) const LOSSY: Self = Self { delay: 1..=100, reorders: true, loss: 0.02, meeting: None };
+    /// What transports without a broker do.
+    pub(super) const MEETING: Self = Self { meeting: Some(0..=300), ..Self::FIFO };
 }
 
 /// More messages than this are a storm: nodes that answer each other without end.
@@ -100,6 +105,8 @@ pub(super) struct World {
     heard_by_all: Mono,
     /// When the last message between these two arrives, where the order is kept.
     latest: BTreeMap<(Party, Party), Mono>,
+    /// From when on the second hears the first, where they had to meet.
+    met: BTreeMap<(Party, Party), Mono>,
     published: u64,
     trace: bool,
 }
@@ -118,6 +125,7 @@ impl World {
             scheduled: 0,
             heard_by_all: Mono::ZERO,
             latest: BTreeMap::new(),
+            met: BTreeMap::new(),
             published: 0,
             trace: std::env::var_os("RINGBUS_SEED").is_some(),
         }
@@ -133,14 +141,27 @@ impl World {
         let wall = 1_700_000_000_000 + self.now.since_origin().as_millis() as i64 - behind.as_millis() as i64
             + self.rng.random_range(-5000..=5000);
         let wall = Timestamp::from_nanos(wall * 1_000_000);
-        let core = SuccessorCore::new(self.now, id, self.config.clone(), wall, None);
+        let address = self.medium.meeting.as_ref().map(|_| format!("tcp://{id}"));
+        let core = SuccessorCore::new(self.now, id, self.config.clone(), wall, address);
         let (topics, told) = (node_topics(id).collect(), Vec::new());
         let node = SimNode { id, core, fate: Fate::Running, is_cut: false, told, topics, due: None };
         self.nodes.push(node);
         let place = self.nodes.len() - 1;
         self.log(|| format!("node {id} starts at place {place}"));
+        self.meet(place);
         self.drain(place);
         place
+    }
+
+    /// A newcomer gets to know all others, each in its own time.
+    fn meet(&mut self, newcomer: Place) {
+        let Some(times) = self.medium.meeting.clone() else { return };
+        for other in (0..newcomer).map(Party::Node).chain([Party::Clients]) {
+            for way in [(Party::Node(newcomer), other), (other, Party::Node(newcomer))] {
+                let after = Duration::from_millis(self.rng.random_range(times.clone()));
+                self.met.insert(way, self.now + after);
+            }
+        }
     }
 
     pub(super) fn leave(&mut self, place: Place) {
@@ -279,6 +300,10 @@ impl World {
     }
 
     fn send(&mut self, from: Party, to: Party, message: &Message) {
+        if self.met.get(&(from, to)).is_some_and(|met| self.now < *met) {
+            self.log(|| format!("    {} does not hear it yet", self.name(to)));
+            return;
+        }
         if self.medium.loss > 0.0 && self.rng.random_bool(self.medium.loss) {
             self.log(|| format!("    lost on its way to {}", self.name(to)));
             return;
