@@ -73,8 +73,6 @@ const SAMPLES: usize = 200_000;
 const PER_FRAME: usize = 7;
 /// What goes on besides, at its own pace: heartbeats, acknowledgements, the runtime.
 const BESIDES: usize = 2_000;
-/// Samples in a frame, at least and on average: with a machine that is busy with other things it is hundreds, too.
-const GATHERED: usize = 15;
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Weather {
@@ -112,8 +110,11 @@ impl Cost {
         );
         let bound = frames * PER_FRAME + BESIDES;
         assert!(allocations <= bound, "{what}: {allocations} allocations for {frames} frames");
-        assert!(frames * GATHERED < SAMPLES, "{what}: {frames} frames: not much was gathered");
-        assert!(bound < SAMPLES, "{what}: one for each sample would not be noticed");
+        // How many samples a frame holds is a matter of which side is faster: of structs in a test build five to thirty.
+        assert!(
+            allocations < SAMPLES,
+            "{what}: {allocations} allocations, and one for each sample would be {SAMPLES}"
+        );
         assert!(
             calls <= frames * 4 + 100,
             "{what}: {calls} calls of publish allocated, with {frames} frames"
