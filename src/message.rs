@@ -1,6 +1,7 @@
 //! Samples as the user sees them, and how values become payload bytes.
 
 mod encoding;
+mod postcard_serializer;
 mod raw;
 
 use std::fmt;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::value::BorrowedBytesDeserializer;
 use serde::{Deserialize, Serialize};
 
+use super::postcard_serializer::PostcardSerializer;
 use super::raw;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::Topic;
@@ -70,7 +71,7 @@ impl Encoding {
     pub fn encode<M: Serialize + ?Sized>(self, value: &M, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
         let refused = match self {
-            Self::Postcard => match postcard::serialize_with_flavor(value, Append(out)) {
+            Self::Postcard => match value.serialize(&mut PostcardSerializer::new(out)) {
                 Ok(()) => return Ok(()),
                 Err(error) => error.into(),
             },
@@ -127,71 +128,5 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// Appends between `N` and twice `N` bytes.
-#[inline]
-fn overlapping<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
-    if let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
-        let end = out.len() + bytes.len();
-        out.extend_from_slice(first);
-        out.truncate(end - N);
-        out.extend_from_slice(last);
-    }
-}
-
-/// Lets postcard append in whole slices; its own adapters go byte by byte.
-struct Append<'a>(&'a mut Vec<u8>);
-
-impl postcard::ser_flavors::Flavor for Append<'_> {
-    type Output = ();
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        // Numbers take a few bytes each. Two stores of fixed length, which may overlap, do for any of these lengths; a copy of
-        // unknown length is a call.
-        match bytes.len() {
-            1..4 => self.0.extend(bytes.iter().copied()),
-            4..8 => overlapping::<4>(self.0, bytes),
-            8..=16 => overlapping::<8>(self.0, bytes),
-            _ => self.0.extend_from_slice(bytes),
-        }
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn postcard_appends_what_it_writes_elsewhere(
-            before in proptest::collection::vec(any::<u8>(), 0..9),
-            numbers in any::<(u64, u128, u32, u16, i64, f64, bool, char)>(),
-            shifts in (0u32..64, 0u32..128, 0u32..32),
-            bytes in proptest::collection::vec(any::<u8>(), 0..40),
-        ) {
-            let (a, b, c, ..) = numbers;
-            // Of every length that a number may have.
-            let value = (a >> shifts.0, b >> shifts.1, c >> shifts.2, numbers, String::from_utf8_lossy(&bytes), &bytes);
-            let mut out = before.clone();
-            Encoding::Postcard.encode(&value, &mut out).unwrap();
-            prop_assert_eq!(&out[..before.len()], &before[..]);
-            prop_assert_eq!(&out[before.len()..], &postcard::to_stdvec(&value).unwrap()[..]);
-        }
     }
 }
