@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The frame size at which a batch is full.
-const FRAME: usize = 64 << 10;
+const FRAME: usize = 128 << 10;
 /// Messages that wait in each of libzmq's four queues between the two sessions.
 const QUEUE: usize = 64;
 /// The bound of each history and each queue.

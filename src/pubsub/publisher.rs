@@ -23,7 +23,7 @@ use crate::transport::{Outbound, Transport, TransportTx};
 use crate::wire::{DATA_HEADER_LEN, MAX_SAMPLES, SAMPLE_OVERHEAD};
 
 /// The frame size at which an open batch is full, in bytes.
-const BATCH_BYTES: usize = 64 << 10;
+const BATCH_BYTES: usize = 128 << 10;
 /// A batch is not made larger than this: what is asked for beyond is a mistake in the unit.
 const MAX_BATCH_BYTES: usize = 16 << 20;
 
@@ -302,7 +302,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         self
     }
 
-    /// The frame size, in bytes, at which a batch is full; 64 KiB if not called. A batch grows only while earlier frames are on
+    /// The frame size, in bytes, at which a batch is full; 128 KiB if not called. A batch grows only while earlier frames are on
     /// their way: a sample on an idle link goes alone and at once, whatever this says. A larger sample has a frame of its
     /// own; the transport's largest payload bounds all.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {

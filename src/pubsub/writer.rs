@@ -37,7 +37,7 @@ const MAX_REPAIR_FRAMES: usize = 1024;
 const MAX_REPAIR_BYTES: usize = 4 << 20;
 
 /// A batch of so many bytes costs little more to send than one that is full.
-const GROWN: usize = 48 << 10;
+const GROWN: usize = 96 << 10;
 
 /// What the shell is to do.
 #[derive(Debug)]
