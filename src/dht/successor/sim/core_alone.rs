@@ -183,7 +183,10 @@ fn a_newcomer_takes_a_pair_from_anybody_and_answers_when_its_successor_has_no_la
     assert!(node.core.is_serving());
     node.said.clear();
     node.hear(ask(1_700_000_000_000_000, 5));
-    let lacks = |message: &Message| matches!(message, Message::Replica { to: Some(to), replica } if *to == other && replica.body == ReplicaBody::Lack);
+    let lacks = |message: &Message| match message {
+        Message::Replica { to, replica } => *to == Some(other) && replica.body == ReplicaBody::Lack,
+        _ => false,
+    };
     assert!(node.said.iter().any(lacks), "{:?}", node.said);
     node.put("None", key.get(), "value");
     let answers =
