@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use encoding::Encoding;
+pub(crate) use postcard_serializer::zigzag;
 
 use crate::error::Result;
 use crate::time::Timestamp;

@@ -80,7 +80,7 @@ fn sevens(value: u64) -> u64 {
 
 /// Small numbers of either sign become small numbers.
 #[inline]
-fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::pool::FramePool;
 use super::{DATA_HEADER_LEN, DataFrame, DataHeader, MAX_SAMPLES, SAMPLE_OVERHEAD};
 use crate::error::{ErrorKind, Result};
-use crate::message::{Encoding, EntityId};
+use crate::message::{Encoding, EntityId, zigzag};
 use crate::time::Timestamp;
 
 /// A data frame under construction: samples are serialised straight into it.
@@ -279,10 +279,6 @@ fn fill_length(into: &mut Vec<u8>, start: usize, space: usize, length: u32) -> u
         rest >>= 7;
     }
     needed
-}
-
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 fn varint_len(value: u32) -> usize {

@@ -47,7 +47,7 @@ impl SuccessorCore {
         match self.pairs.get_mut(&key) {
             None if full => return self.refuse_full(key),
             None if handover => {
-                let sure = !self.warmth.is_newcomer() || self.is_followed_by_plain(now);
+                let sure = !fresh || self.is_followed_by_plain(now);
                 self.insert(key, Pair { mine: true, sure, ..Pair::new(value, 0) });
             }
             None => {
