@@ -283,16 +283,19 @@ mod tests {
         broker.await.unwrap().unwrap();
     }
 
-    /// Accepts one client and reads until it has this many bytes more.
-    async fn swallow(listener: TcpListener, mut bytes: usize) -> io::Result<()> {
+    /// Accepts one client and reads until that closes; how many bytes it was.
+    async fn swallow(listener: TcpListener) -> io::Result<usize> {
         let (mut stream, _) = listener.accept().await?;
         let mut buffer = vec![0; 64 * 1024];
         assert!(stream.read(&mut buffer).await? > 0);
         stream.write_all(&[0x20, 2, 0, 0]).await?;
-        while bytes > 0 {
-            bytes -= stream.read(&mut buffer).await?.min(bytes);
+        let mut bytes = 0;
+        loop {
+            match stream.read(&mut buffer).await? {
+                0 => return Ok(bytes),
+                more => bytes += more,
+            }
         }
-        Ok(())
     }
 
     #[tokio::test]
@@ -301,20 +304,25 @@ mod tests {
         let message = Publish::new("t", rumqttc::QoS::AtMostOnce, vec![0; 64 * 1024]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = BrokerAddress { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
-        let broker = tokio::spawn(swallow(listener, COUNT * message.payload.len()));
+        let broker = tokio::spawn(swallow(listener));
         let (mut connection, _) = Connection::open(&address, &Connect::new("large"), 1024).await.unwrap();
         let size = rustix::net::sockopt::socket_send_buffer_size(&connection.stream).unwrap();
         assert!((LOCAL_SEND_BUFFER..=2 * LOCAL_SEND_BUFFER).contains(&size), "{size}");
-        let began = Instant::now();
+        let mut times = Vec::new();
         for _ in 0..COUNT {
+            let began = Instant::now();
             connection.publish(&message, None).unwrap();
             while !connection.is_flushed() {
                 connection.flush().unwrap();
                 connection.stream.writable().await.unwrap();
             }
+            times.push(began.elapsed());
         }
-        broker.await.unwrap().unwrap();
-        // With a buffer of 32 KiB each of them takes as long as an acknowledgement may be delayed, 40 ms.
-        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        drop(connection);
+        assert!(broker.await.unwrap().unwrap() > COUNT * message.payload.len());
+        // With a buffer of 32 KiB each of them takes as long as an acknowledgement may be delayed, 40 ms. Of all together
+        // a busy machine may take more than that.
+        times.sort_unstable();
+        assert!(times[COUNT / 2] < Duration::from_millis(20), "{times:?}");
     }
 }
