@@ -1,8 +1,10 @@
 //! One writer as a state machine: numbering, history, matched readers, heartbeats, repairs.
 
+mod open;
 mod overflow;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::HashMap;
@@ -19,6 +21,8 @@ use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::Locator;
 use crate::wire::{DataFrame, FrameBuilder, FramePool, Sealed};
+use open::Leave;
+pub(super) use open::{Appended, OpenBatch};
 use overflow::{HoldUp, Pace};
 pub(super) use overflow::{Lack, Room};
 
@@ -37,7 +41,7 @@ const MAX_REPAIR_FRAMES: usize = 1024;
 const MAX_REPAIR_BYTES: usize = 4 << 20;
 
 /// A batch of so many bytes costs little more to send than one that is full.
-const GROWN: usize = 96 << 10;
+pub(super) const GROWN: usize = 96 << 10;
 
 /// What the shell is to do.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ pub(super) struct WriterConfig {
 #[derive(Debug)]
 pub(super) struct WriterCore {
     config: WriterConfig,
-    open: FrameBuilder,
+    open: Arc<OpenBatch>,
     history: HistoryCache,
     /// The number of the next sample that will be sealed.
     sealed_next: u64,
@@ -109,14 +113,14 @@ impl WriterCore {
     pub(super) fn new(now: Mono, config: WriterConfig) -> Self {
         let heartbeat_wait = period(&config.offered);
         Self {
-            open: FrameBuilder::with_lead(
+            open: Arc::new(OpenBatch::new(FrameBuilder::with_lead(
                 config.encoding,
                 config.id,
                 config.epoch,
                 1,
                 config.lead.clone(),
                 config.pool.clone(),
-            ),
+            ))),
             history: HistoryCache::default(),
             sealed_next: 1,
             passed: 1,
@@ -146,31 +150,71 @@ impl WriterCore {
         self.acknowledged() >= self.sealed_next
     }
 
+    /// The open batch, to which publishers append as far as they have [leave](Self::give_leave).
+    pub(super) fn open_batch(&self) -> &Arc<OpenBatch> {
+        &self.open
+    }
+
     /// Whether the open batch takes another sample.
-    #[inline]
     pub(super) fn batch_has_room(&self) -> bool {
-        self.open.is_empty()
-            || (self.open.count() < self.config.batch_samples && self.open.len() < self.config.batch_bytes)
+        let (samples, bytes) = self.open.size();
+        samples < self.config.batch_samples && bytes < self.config.batch_bytes
     }
 
     /// Whether the history takes another sample. Only keep-all makes a publisher wait: until readers acknowledge.
-    #[inline]
     pub(super) fn history_has_room(&self) -> bool {
+        if !self.keeps_all() {
+            return true;
+        }
+        let (samples, bytes) = self.open.size();
+        let room = self.room_of_history();
+        (samples < room.samples && bytes < room.bytes)
+            || (self.batch_is_within_limits(samples, bytes) && self.evictable())
+    }
+
+    /// Lets publishers append without asking, as long as the answer is known: there is room. Whoever calls this sees to it that what is
+    /// appended is sent.
+    pub(super) fn give_leave(&self, shares_time: bool) {
+        let room = self.room_of_history();
+        let samples = room.samples.min(self.config.batch_samples);
+        let bytes = room.bytes.min(self.config.batch_bytes);
+        self.open.give(Leave { samples, bytes, shares_time });
+    }
+
+    /// Publishers have to ask, until they are given leave again.
+    pub(super) fn take_leave(&self) {
+        self.open.take_leave();
+    }
+
+    /// What an open batch may hold for it to fit into the history; its size when a sample is appended is below it.
+    fn room_of_history(&self) -> Leave {
         let limits = &self.config.offered.resource_limits;
-        !self.keeps_all()
-            || (self.history.samples() + self.open.count() < limits.max_samples
-                && self.history.bytes() + self.open.len() < limits.max_bytes)
-            || (self.batch_is_within_limits() && self.evictable())
+        let (mut samples, mut bytes) = (usize::MAX, usize::MAX);
+        if self.keeps_all() {
+            samples = limits.max_samples.saturating_sub(self.history.samples());
+            bytes = limits.max_bytes.saturating_sub(self.history.bytes());
+        }
+        Leave { samples, bytes, shares_time: false }
     }
 
     /// Whether the open batch alone leaves room in the history. Where the oldest gives way it may pass the bound: frames are
     /// dropped whole, so that it would be dropped whole.
-    fn batch_is_within_limits(&self) -> bool {
+    fn batch_is_within_limits(&self, samples: usize, bytes: usize) -> bool {
         if self.config.offered.overflow == Overflow::DropOldest {
             return true;
         }
         let limits = &self.config.offered.resource_limits;
-        self.open.count() < limits.max_samples && self.open.len() < limits.max_bytes
+        samples < limits.max_samples && bytes < limits.max_bytes
+    }
+
+    /// The time for a sample: exact, or shared with its neighbours.
+    pub(super) fn stamp(&self, shared: bool) -> Timestamp {
+        self.open.stamp(shared)
+    }
+
+    /// The next sample's time is read from the clock.
+    pub(super) fn forget_time(&self) {
+        self.open.forget_time();
     }
 
     /// Appends a sample to the open batch.
@@ -178,18 +222,13 @@ impl WriterCore {
     /// # Errors
     /// `write`'s, or [`ErrorKind::PayloadTooLarge`], also if the sample only fits into a frame of its own; nothing was
     /// appended.
-    #[inline]
     pub(super) fn push(
         &mut self,
         wall: Timestamp,
         source: Timestamp,
         write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        // A sample that would fit alone may be too much for the open frame.
-        let taken = if self.open.is_empty() { 0 } else { self.open.len() };
-        self.open.push(wall, source, self.config.max_payload.saturating_sub(taken), write)?;
-        self.stats.published += 1;
-        Ok(())
+        self.open.push(wall, source, self.config.max_payload, write)
     }
 
     /// Closes the open batch and remembers it; the caller sends it.
@@ -201,15 +240,13 @@ impl WriterCore {
     }
 
     /// Whether the open batch is worth a frame even while more samples are coming.
-    #[inline]
     pub(super) fn batch_has_grown(&self) -> bool {
-        self.open.len() >= GROWN || !self.batch_has_room()
+        self.open.size().1 >= GROWN || !self.batch_has_room()
     }
 
     /// Whether the open batch holds nothing.
-    #[inline]
     pub(super) fn batch_is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.size() == (0, 0)
     }
 
     /// Takes in a frame of the writer that this one stands in for (a relay); the caller sends it.

@@ -13,12 +13,12 @@ use super::events::Events;
 use super::hub::{Hub, Key};
 use super::publisher_stats::PublisherStats;
 use super::via;
-use super::writer::{Lack, Room, WriterAction, WriterConfig, WriterCore};
+use super::writer::{Appended, GROWN, Lack, OpenBatch, Room, WriterAction, WriterConfig, WriterCore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
 use crate::qos::{Offered, Overflow, Reliability};
 use crate::session::lock;
-use crate::time::{Mono, Stamper, Timestamp};
+use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::{Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::DataFrame;
@@ -33,6 +33,9 @@ pub(super) struct WriterEndpoint<Tx> {
     reliable: bool,
     overflow: Overflow,
     tx: Tx,
+    /// Of the state machine; publishers append to it by themselves where they have leave.
+    open: Arc<OpenBatch>,
+    max_payload: usize,
     state: Mutex<State>,
     /// The open batch, the history or the link has room again, or something was acknowledged.
     progress: Notify,
@@ -44,7 +47,6 @@ pub(super) struct WriterEndpoint<Tx> {
 
 struct State {
     core: WriterCore,
-    stamper: Stamper,
     line: Line,
     /// What the transport had no room for; everything else waits behind it.
     refused: Option<Outbound>,
@@ -90,16 +92,17 @@ pub(super) enum Until {
 
 impl<Tx: TransportTx> WriterEndpoint<Tx> {
     pub(super) fn new(tx: Tx, core: WriterCore) -> Self {
-        let WriterConfig { id, topic, offered, .. } = core.config().clone();
+        let WriterConfig { id, topic, offered, max_payload, .. } = core.config().clone();
         Self {
             id,
             topic,
             reliable: offered.reliability == Reliability::Reliable,
             overflow: offered.overflow,
             tx,
+            open: core.open_batch().clone(),
+            max_payload,
             state: Mutex::new(State {
                 core,
-                stamper: Stamper::default(),
                 line: Line::Idle,
                 refused: None,
                 has_flusher: false,
@@ -136,7 +139,23 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     }
 
     /// Appends a sample to the open batch, and sends that if the link is idle or the batch full.
+    #[inline]
     pub(super) fn try_push(
+        self: &Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        source: Option<Timestamp>,
+        write: impl Fn(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<(), Refused> {
+        match self.open.append(source, self.max_payload, GROWN, &write) {
+            Appended::Left => Ok(()),
+            Appended::Grown if self.tx.backlog() > 0 => Ok(()),
+            Appended::Grown | Appended::Full => self.send_grown(hub, lock(&self.state)),
+            Appended::No => self.push(hub, source, write),
+        }
+    }
+
+    /// Has the state machine take a sample.
+    fn push(
         self: &Arc<Self>,
         hub: &Arc<Hub<Tx>>,
         source: Option<Timestamp>,
@@ -155,7 +174,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         if !state.core.batch_has_room() {
             state = self.make_room(hub, state)?;
         }
-        let (wall, limit) = (state.stamp(), state.core.config().max_payload);
+        let (wall, limit) = (state.stamp(), self.max_payload);
         let source = source.unwrap_or(wall);
         while let Err(error) = state.core.push(wall, source, &write) {
             match error.kind() {
@@ -170,6 +189,16 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 _ => return Err(Refused::Failed(error)),
             }
         }
+        self.send_grown(hub, state)
+    }
+
+    /// Sends the open batch if it is worth a frame and the link is ready for it. What is left, others append to and the flusher
+    /// sends.
+    fn send_grown<'a>(
+        self: &'a Arc<Self>,
+        hub: &Arc<Hub<Tx>>,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<(), Refused> {
         // A full batch has nothing to wait for but room; one that is not goes when all before it is gone.
         let most = if state.core.batch_has_room() { 1 } else { DEPTH };
         let left_to_flusher = match state.line {
@@ -177,10 +206,13 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             Line::Busy => !state.core.batch_has_grown() || self.tx.backlog() >= most,
             Line::Full => true,
         };
-        if left_to_flusher {
-            return Ok(());
+        if !left_to_flusher {
+            state = self.send_open(hub, state, most).map_err(Refused::Failed)?;
         }
-        self.send_open(hub, state, most).map(drop).map_err(Refused::Failed)
+        if state.line != Line::Idle && !state.closed {
+            state.core.give_leave(state.line == Line::Busy);
+        }
+        Ok(())
     }
 
     /// Sends the open batch, so that a new one begins, or does with it what the overflow policy says.
@@ -290,7 +322,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     }
 
     pub(super) fn stats(&self) -> PublisherStats {
-        *lock(&self.state).core.stats()
+        lock(&self.state).core.stats()
     }
 
     /// A value without a frame was handed to the transport.
@@ -360,6 +392,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             }
         };
         state.closed = true;
+        state.core.take_leave();
         if state.line != Line::Full {
             state.core.leave();
         }
@@ -371,6 +404,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     pub(super) fn abandon(&self) {
         let mut state = lock(&self.state);
         (state.closed, state.silent) = (true, true);
+        state.core.take_leave();
         drop(state);
         self.end();
     }
@@ -404,6 +438,10 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     /// Changes what is known of the link. While it is not idle the flusher looks after the rest, and the session counts it.
     fn set_line(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, line: Line) {
         let before = std::mem::replace(&mut state.line, line);
+        // Nobody sends what is appended while the link is idle, and while it is full nobody ends the sharing of timestamps.
+        if line != Line::Busy {
+            state.core.take_leave();
+        }
         match (before, line) {
             (Line::Idle, Line::Busy | Line::Full) => {
                 hub.core.sending.send_modify(|sending| *sending += 1);
@@ -451,10 +489,9 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
 impl State {
     /// The time for a sample: exact, unless samples come faster than they can be sent.
-    #[inline]
-    fn stamp(&mut self) -> Timestamp {
+    fn stamp(&self) -> Timestamp {
         // Only while the link is busy somebody comes by, the flusher, who ends the sharing.
-        if self.line == Line::Busy { self.stamper.shared() } else { self.stamper.precise() }
+        self.core.stamp(self.line == Line::Busy)
     }
 }
 

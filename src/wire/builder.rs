@@ -98,6 +98,12 @@ impl FrameBuilder {
         self.header.count == 0
     }
 
+    /// Whether the last sample was large, in which case the next is likely to be.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.large
+    }
+
     /// The sequence number that the next sample gets.
     pub fn next_sequence(&self) -> u64 {
         self.header.end()

@@ -71,8 +71,8 @@ impl Pace {
 }
 
 impl WriterCore {
-    pub(in crate::pubsub) fn stats(&self) -> &PublisherStats {
-        &self.stats
+    pub(in crate::pubsub) fn stats(&self) -> PublisherStats {
+        PublisherStats { published: self.stats.published + self.open.published(), ..self.stats }
     }
 
     /// Makes room for a sample, as far as the policy allows.
@@ -121,9 +121,8 @@ impl WriterCore {
     }
 
     /// Whether neither the open batch nor anything that was put off is left to send.
-    #[inline]
     pub(in crate::pubsub) fn has_nothing_to_send(&self) -> bool {
-        self.open.is_empty() && self.passed == self.sealed_next
+        self.batch_is_empty() && self.passed == self.sealed_next
     }
 
     /// The oldest sample that readers may still wait for: one that the history policy covers, or that is yet to be sent.
@@ -250,7 +249,7 @@ impl WriterCore {
     fn give_up_oldest(&mut self) {
         let (acknowledged, passed) = (self.acknowledged(), self.passed);
         let limits = self.config.offered.resource_limits;
-        let (open_samples, open_bytes) = (self.open.count(), self.open.len());
+        let (open_samples, open_bytes) = self.open.size();
         let (mut unsent, mut unacknowledged) = (0, 0);
         self.history.evict_while(|oldest, samples, bytes| {
             let full = samples + open_samples >= limits.max_samples || bytes + open_bytes >= limits.max_bytes;

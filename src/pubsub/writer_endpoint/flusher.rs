@@ -94,7 +94,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     /// All that was sent has left: the open batch is next.
     fn gathered(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
         let mut state = lock(&self.state);
-        state.stamper.forget();
+        state.core.forget_time();
         if state.line != Line::Busy {
             return;
         }
@@ -165,6 +165,7 @@ impl Drop for Queueing<'_> {
 /// Nobody looks after the link any more: what was not sent is lost, and nothing is taken.
 pub(super) fn give_up<Tx: TransportTx>(hub: &Hub<Tx>, state: &mut State) {
     (state.closed, state.silent, state.refused) = (true, true, None);
+    state.core.take_leave();
     if std::mem::replace(&mut state.line, Line::Idle) != Line::Idle {
         hub.core.sending.send_modify(|sending| *sending -= 1);
     }
