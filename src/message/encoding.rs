@@ -75,7 +75,7 @@ impl Encoding {
                 Ok(()) => return Ok(()),
                 Err(error) => error.into(),
             },
-            Self::Json => match serde_json::to_writer(&mut *out, value) {
+            Self::Json => match write_json(value, out) {
                 Ok(()) => return Ok(()),
                 Err(error) => error.into(),
             },
@@ -92,18 +92,18 @@ impl Encoding {
     ///
     /// # Errors
     /// [`ErrorKind::Decode`] if the payload is not an `M`.
-    #[inline]
+    #[inline(always)]
     pub fn decode<'a, M: Deserialize<'a>>(self, payload: &'a [u8]) -> Result<M> {
         let refused = match self {
             Self::Postcard => match postcard::from_bytes(payload) {
                 Ok(value) => return Ok(value),
-                Err(error) => error.into(),
+                Err(error) => Source::from(error),
             },
-            Self::Json => match serde_json::from_slice(payload) {
+            Self::Raw => match M::deserialize(BorrowedBytesDeserializer::<raw::RawError>::new(payload)) {
                 Ok(value) => return Ok(value),
                 Err(error) => error.into(),
             },
-            Self::Raw => match M::deserialize(BorrowedBytesDeserializer::<raw::RawError>::new(payload)) {
+            Self::Json => match read_json(payload) {
                 Ok(value) => return Ok(value),
                 Err(error) => error.into(),
             },
@@ -121,6 +121,17 @@ impl Encoding {
     fn cannot_decode(self, type_name: &'static str, size: usize, source: Source) -> Error {
         Error::with_source(ErrorKind::Decode { type_name, encoding: self.name(), size }, source)
     }
+}
+
+// Apart for the same reason: text costs more than a call.
+#[inline(never)]
+fn write_json<M: Serialize + ?Sized>(value: &M, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    serde_json::to_writer(out, value)
+}
+
+#[inline(never)]
+fn read_json<'a, M: Deserialize<'a>>(payload: &'a [u8]) -> serde_json::Result<M> {
+    serde_json::from_slice(payload)
 }
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
