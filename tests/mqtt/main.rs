@@ -2,6 +2,7 @@
 #![cfg(feature = "mqtt")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how tests fail")]
 
+mod foreign_handshake;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
 mod pressure;
