@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use ringbus::qos::{Offered, Requested};
 use ringbus::transport::MqttTransport;
@@ -19,6 +18,8 @@ use super::{PATIENCE, QUIET};
 
 type Session = ringbus::Session<MqttTransport>;
 type Plain = Publisher<String, MqttTransport>;
+/// Whether it is a packet that something happens to.
+type Matches = fn(&Packet) -> bool;
 
 const HANDSHAKE: [&str; 4] = ["1 Up PUBLISH 2", "1 Down PUBREC", "1 Up PUBREL", "1 Down PUBCOMP"];
 
@@ -166,7 +167,7 @@ async fn what_mosquitto_pub_sends_with_qos_2_comes_to_a_plain_subscriber_by_one_
 
 /// Publishes three values to a broker, through a proxy that breaks the first connection at one point of the second value's
 /// handshake. Returns the packets of the topic.
-async fn publish_over_a_break(broker: u16, verdict: Verdict, point: fn(&Packet) -> bool) -> Vec<String> {
+async fn publish_over_a_break(broker: u16, verdict: Verdict, point: Matches) -> Vec<String> {
     let counted = AtomicUsize::new(0);
     let proxy = Proxy::start(broker, move |seen| {
         let second =
@@ -186,7 +187,7 @@ async fn publish_over_a_break(broker: u16, verdict: Verdict, point: fn(&Packet) 
 }
 
 /// What `mosquitto_sub` gets of it through Mosquitto, and the packets.
-async fn broken_at(verdict: Verdict, point: fn(&Packet) -> bool) -> (Vec<String>, Vec<String>) {
+async fn broken_at(verdict: Verdict, point: Matches) -> (Vec<String>, Vec<String>) {
     let broker = Mosquitto::start();
     let reader = Reader::start(&broker).await;
     let handshake = publish_over_a_break(broker.port(), verdict, point).await;
@@ -244,7 +245,7 @@ async fn a_connection_lost_after_pubcomp_brings_nothing_twice() {
 #[cfg(feature = "embedded-broker")]
 #[tokio::test]
 async fn the_embedded_broker_does_the_same_with_each_lost_connection() {
-    let breaks: [(fn(&Packet) -> bool, &[&str]); 3] = [
+    let breaks: [(Matches, &[&str]); 3] = [
         (|packet| matches!(packet, Packet::PubRec(_)), &["1", "2", "3"]),
         (|packet| matches!(packet, Packet::PubRel(_)), &["1", "2", "3"]),
         (|packet| matches!(packet, Packet::PubComp(_)), &["1", "2", "2", "3"]),
@@ -263,13 +264,10 @@ async fn the_embedded_broker_does_the_same_with_each_lost_connection() {
     }
 }
 
-/// Whether a packet is held back, and the test goes on.
-type Held = fn(&Packet) -> bool;
-
 #[tokio::test]
 async fn a_plain_flush_waits_for_the_last_acknowledgement_of_the_broker() {
     let broker = Mosquitto::start();
-    let held: [(bool, Held); 3] = [
+    let held: [(bool, Matches); 3] = [
         (false, |packet| matches!(packet, Packet::PubRec(_))),
         (false, |packet| matches!(packet, Packet::PubComp(_))),
         (true, |packet| matches!(packet, Packet::PubAck(p) if p.pkid > 3)),

@@ -75,8 +75,8 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::Push { exactly_once } => self.push(exactly_once),
-            Step::ToBroker => self.to_broker(),
-            Step::ToClient { pick } if !self.down.is_empty() => self.to_client(pick % self.down.len()),
+            Step::ToBroker => self.deliver_up(),
+            Step::ToClient { pick } if !self.down.is_empty() => self.deliver_down(pick % self.down.len()),
             Step::ToClient { .. } => {}
             Step::Reconnect => self.reconnect(),
         }
@@ -98,7 +98,7 @@ impl World {
         self.up.push_back(Packet::Publish(publish));
     }
 
-    fn to_broker(&mut self) {
+    fn deliver_up(&mut self) {
         match self.up.pop_front() {
             Some(Packet::Publish(publish)) if publish.qos == QoS::ExactlyOnce => {
                 self.down.push(Packet::PubRec(publish.pkid));
@@ -122,7 +122,7 @@ impl World {
         *self.passed_on.entry(number(publish)).or_default() += 1;
     }
 
-    fn to_client(&mut self, at: usize) {
+    fn deliver_down(&mut self, at: usize) {
         match self.down.remove(at) {
             Packet::PubAck(id) => self.window.acknowledge(id),
             Packet::PubRec(id) => {
