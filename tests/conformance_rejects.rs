@@ -35,6 +35,7 @@ enum Flaw {
     HidesReconnects,
     AnnouncesTwice,
     OffersAndDelivers,
+    NeverAcknowledges,
     StaysOpen,
     OpensWhatIsTaken,
 }
@@ -71,6 +72,7 @@ const FINDINGS: &[(Flaw, &[&str])] = &[
     (HidesReconnects, &["interrupted_link"]),
     (AnnouncesTwice, &["peer_events"]),
     (OffersAndDelivers, &["sink"]),
+    (NeverAcknowledges, &["acknowledgements"]),
     (StaysOpen, &["closed_is_closed"]),
     (OpensWhatIsTaken, &["bad_addresses"]),
 ];
@@ -202,6 +204,13 @@ impl TransportTx for FlawedTx {
             }
             _ => self.inner.send_batch(batch).await,
         }
+    }
+
+    async fn acknowledged(&self) -> Result<()> {
+        if self.flaw == NeverAcknowledges {
+            std::future::pending::<()>().await;
+        }
+        self.inner.acknowledged().await
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {

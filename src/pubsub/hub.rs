@@ -154,7 +154,7 @@ impl<Tx: TransportTx> Hub<Tx> {
     pub(super) fn tell(&self, to: Locator, message: &Message, reliable: bool) {
         tracing::trace!(%to, ?message, "tell");
         if let Ok(payload) = wire::encode_control(Room::PubSub, message) {
-            self.core.post(Outbound { reliable, ..Outbound::peer(to, payload) });
+            self.core.post(Outbound::peer(to, payload).reliable_if(reliable));
         }
     }
 
@@ -368,7 +368,7 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
 /// A message on a topic.
 pub(super) fn announcement(topic: &Topic, message: &Message, reliable: bool) -> Option<Outbound> {
     let payload = wire::encode_control(Room::PubSub, message).ok()?;
-    Some(Outbound { reliable, ..Outbound::topic(topic.clone(), payload) })
+    Some(Outbound::topic(topic.clone(), payload).reliable_if(reliable))
 }
 
 impl Timers {

@@ -15,11 +15,11 @@ use super::writer::{Lack, WriterConfig, WriterCore};
 use super::writer_endpoint::{Refused, Until, WriterEndpoint, closed};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
-use crate::qos::{Offered, Overflow};
+use crate::qos::{Offered, Overflow, Reliability};
 use crate::session::Session;
 use crate::time::Timestamp;
 use crate::topic::Topic;
-use crate::transport::{Outbound, Transport, TransportTx};
+use crate::transport::{Guarantee, Outbound, Transport, TransportTx};
 use crate::wire::{DATA_HEADER_LEN, MAX_SAMPLES, SAMPLE_OVERHEAD};
 
 /// The frame size at which an open batch is full, in bytes.
@@ -37,7 +37,8 @@ pub struct Publisher<M, T: Transport> {
     hub: Arc<Hub<T::Tx>>,
     writer: Arc<WriterEndpoint<T::Tx>>,
     encoding: Encoding,
-    plain: bool,
+    /// What a value without a frame is sent with; `None` if values have frames.
+    plain: Option<Guarantee>,
     message: PhantomData<fn(M)>,
 }
 
@@ -83,11 +84,11 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
         let drops = match self.writer.overflow() {
             Overflow::DropNewest => true,
             // Of plain values none waits here that could give way.
-            Overflow::DropOldest => self.plain,
+            Overflow::DropOldest => self.plain.is_some(),
             Overflow::Wait | Overflow::Disconnect => false,
         };
-        if self.plain && !drops {
-            return self.send_plain(value).await;
+        if let Some(guarantee) = self.plain.filter(|_| !drops) {
+            return self.send_plain(value, guarantee).await;
         }
         match self.push(value, source) {
             Ok(()) => Ok(()),
@@ -120,8 +121,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     }
 
     fn push(&self, value: &M, source: Option<Timestamp>) -> Result<(), Refused> {
-        if self.plain {
-            let outbound = self.plain_message(value).map_err(Refused::Failed)?;
+        if let Some(guarantee) = self.plain {
+            let outbound = self.plain_message(value, guarantee).map_err(Refused::Failed)?;
             let sent = self.session.core().tx.try_send(outbound).map(|()| self.writer.count_plain());
             return sent.map_err(|error| match error {
                 crate::transport::TrySendError::Full(_) => {
@@ -134,19 +135,19 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
         self.writer.try_push(&self.hub, source, |out| self.encoding.encode(value, out))
     }
 
-    async fn send_plain(&self, value: &M) -> Result<()> {
-        let mut batch = vec![self.plain_message(value)?];
+    async fn send_plain(&self, value: &M, guarantee: Guarantee) -> Result<()> {
+        let mut batch = vec![self.plain_message(value, guarantee)?];
         self.session.core().tx.send_batch(&mut batch).await.map(|()| self.writer.count_plain())
     }
 
-    fn plain_message(&self, value: &M) -> Result<Outbound> {
+    fn plain_message(&self, value: &M, guarantee: Guarantee) -> Result<Outbound> {
         let mut payload = Vec::new();
         self.encoding.encode(value, &mut payload)?;
         let limit = self.session.capabilities().max_payload;
         if payload.len() > limit {
             return Err(ErrorKind::PayloadTooLarge { size: payload.len(), limit }.into());
         }
-        Ok(Outbound::topic(self.writer.topic().clone(), payload).reliable())
+        Ok(Outbound::topic(self.writer.topic().clone(), payload).guaranteed(guarantee))
     }
 }
 
@@ -208,9 +209,20 @@ impl<M, T: Transport> Publisher<M, T> {
     /// Waits until everything published so far was handed to the transport and, if the publisher is reliable, was
     /// acknowledged by every matched reliable subscriber. A subscriber that stays silent holds this up for ten seconds.
     ///
+    /// A reliable [plain](PublisherBuilder::plain) publisher knows no subscribers. It waits until the *broker* has
+    /// acknowledged (PUBACK or, for QoS 2, PUBCOMP) what the session, all of its publishers together, was handed reliably
+    /// before the call; that takes as long as the broker is away. Where there is no broker it returns at once.
+    ///
+    /// Cancel-safe.
+    ///
     /// # Errors
     /// [`ErrorKind::Closed`] if the session was closed meanwhile; what was not acknowledged may be lost.
     pub async fn flush(&self) -> Result<()> {
+        match self.plain {
+            None => {}
+            Some(Guarantee::AtMostOnce) => return Ok(()),
+            Some(_) => return self.session.core().tx.acknowledged().await,
+        }
         loop {
             let progress = self.writer.progress();
             self.writer.hurry(&self.hub)?;
@@ -224,7 +236,7 @@ impl<M, T: Transport> Publisher<M, T> {
         }
     }
 
-    /// Flushes until the deadline, then says goodbye.
+    /// [Flushes](Self::flush) until the deadline, then says goodbye.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] if something was not acknowledged in time; the publisher is closed all the same.
@@ -239,7 +251,7 @@ impl<M, T: Transport> Publisher<M, T> {
 
 impl<M, T: Transport> Drop for Publisher<M, T> {
     fn drop(&mut self) {
-        if self.plain {
+        if self.plain.is_some() {
             // Programs that know nothing of this library must not get a frame of it.
             return self.writer.abandon();
         }
@@ -262,6 +274,7 @@ pub struct PublisherBuilder<M, T: Transport> {
     offered: Offered,
     encoding: Encoding,
     plain: bool,
+    at_least_once: bool,
     batch_bytes: usize,
     batch_samples: usize,
     discovery: Option<Arc<dyn Discovery>>,
@@ -276,6 +289,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             offered: Offered::default(),
             encoding: Encoding::default(),
             plain: false,
+            at_least_once: false,
             batch_bytes: BATCH_BYTES,
             batch_samples: MAX_SAMPLES,
             discovery: None,
@@ -296,9 +310,24 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
     }
 
     /// Sends each value bare, without a frame, for programs that know nothing of this library. There is no matching, no
-    /// history and no sequence number then; over MQTT it is sent with QoS 1.
+    /// history and no sequence number then, so over MQTT the broker has to tell second copies apart: a reliable publisher
+    /// sends with QoS 2, a best-effort one with QoS 0. (Frames have numbers. They are sent with QoS 1 and QoS 0.)
+    ///
+    /// With QoS 2 a value comes to the broker once, and is never lost, as long as the connection lasts. If it is lost amid
+    /// the handshake, after PUBREL was sent and before PUBCOMP came, it stays open whether the broker has passed the value
+    /// on, and it is sent again: it is not lost, and it may come twice. A value whose PUBREL was not sent is sent again as a
+    /// new one.
+    ///
+    /// A broker that has no QoS 2 may close the connection over it: see [`at_least_once`](Self::at_least_once).
     pub fn plain(mut self) -> Self {
         self.plain = true;
+        self
+    }
+
+    /// Has a reliable [plain](Self::plain) publisher send with QoS 1 over MQTT: for brokers that have no QoS 2, and for half
+    /// the packets. A reconnect may bring values twice. Other publishers are as they were.
+    pub fn at_least_once(mut self) -> Self {
+        self.at_least_once = true;
         self
     }
 
@@ -339,6 +368,11 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         check_bound("batch_samples", self.batch_samples, MAX_SAMPLES)?;
         self.offered.validate()?;
         self.offered.supported()?;
+        let guarantee = match self.offered.reliability {
+            Reliability::BestEffort => Guarantee::AtMostOnce,
+            Reliability::Reliable if self.at_least_once => Guarantee::AtLeastOnce,
+            Reliability::Reliable => Guarantee::ExactlyOnce,
+        };
         let core = self.session.core();
         let hub = Hub::of(core)?;
         let max_payload =
@@ -364,11 +398,11 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             hub: hub.clone(),
             writer: writer.clone(),
             encoding: self.encoding,
-            plain: self.plain,
+            plain: self.plain.then_some(guarantee),
             announcement: None,
             message: PhantomData,
         };
-        if self.plain {
+        if publisher.plain.is_some() {
             return Ok(publisher);
         }
         hub.add_writer(writer).await?;

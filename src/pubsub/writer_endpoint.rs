@@ -417,7 +417,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     fn outbound(&self, frame: &DataFrame, framed: Option<Bytes>) -> Outbound {
         let plain = Outbound::topic(self.topic.clone(), frame.bytes().clone());
-        Outbound { reliable: self.reliable, framed, ..plain }
+        Outbound { framed, ..plain }.reliable_if(self.reliable)
     }
 
     fn send(self: &Arc<Self>, hub: &Arc<Hub<Tx>>, state: &mut State, outbound: Outbound) -> Result<()> {

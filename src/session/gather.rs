@@ -68,7 +68,7 @@ impl Gather {
             drop(held);
             return send(outbound);
         }
-        if outbound.payload.len() <= LARGE && outbound.reliable {
+        if outbound.payload.len() <= LARGE && outbound.is_reliable() {
             let bundle = held.bundle(peer, &mut send);
             if bundle.push(&outbound.payload, self.limit) {
                 return sent_if_enough(peer, bundle, send);

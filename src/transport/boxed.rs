@@ -82,6 +82,10 @@ impl TransportTx for BoxTx {
         }
     }
 
+    async fn acknowledged(&self) -> Result<()> {
+        self.0.acknowledged().await
+    }
+
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
         self.0.subscribe(filter).await
     }
@@ -156,6 +160,7 @@ trait ErasedTx: Send + Sync {
     fn lead(&self, topic: &Topic) -> Bytes;
     fn backlog(&self) -> usize;
     async fn drained(&self, below: usize);
+    async fn acknowledged(&self) -> Result<()>;
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn attach(&self, peer: &Locator) -> Result<()>;
@@ -191,6 +196,10 @@ impl<T: TransportTx> ErasedTx for T {
 
     async fn drained(&self, below: usize) {
         TransportTx::drained(self, below).await;
+    }
+
+    async fn acknowledged(&self) -> Result<()> {
+        TransportTx::acknowledged(self).await
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {

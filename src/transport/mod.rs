@@ -110,6 +110,16 @@ pub trait TransportTx: Clone + Send + Sync + 'static {
         std::future::ready(())
     }
 
+    /// Waits until everything that was handed over with a [`Guarantee`] before the call has been acknowledged by whoever
+    /// acknowledges it: a broker. It does not wait for what is handed over meanwhile. A transport without acknowledgements
+    /// of its own, which is the default, is ready at once. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) if the session ended first: what was not acknowledged may be lost.
+    fn acknowledged(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Subscribes to a filter. Where [`Capabilities::confirmed_subscriptions`] holds, `Ok` means that the broker has
     /// confirmed it. A filter counts once, however often it is subscribed. It survives reconnects.
     ///
@@ -231,25 +241,65 @@ pub struct Outbound {
     /// The same bytes once more, behind the [lead](TransportTx::lead) that the transport asked for, in one piece of
     /// memory with it. A hint that saves a copy; a transport may ignore it.
     pub framed: Option<Bytes>,
-    /// Whether the transport's own acknowledgements are to be used where it has any (MQTT QoS 1).
-    pub reliable: bool,
+    /// What the transport itself is to do so that it arrives, where it can do anything.
+    pub guarantee: Guarantee,
+}
+
+/// How far a transport's own acknowledgements are used for a message: MQTT's QoS 0, 1 and 2. Transports without any make no
+/// difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Guarantee {
+    /// Not at all: it is lost if the connection is, or comes once.
+    #[default]
+    AtMostOnce,
+    /// It is handed over again until it is acknowledged, and may come twice.
+    AtLeastOnce,
+    /// As before, and it does not come twice as long as the connection lasts; what became of it when a connection was
+    /// lost amid its acknowledgements may stay open, and then it is handed over again. The module `mqtt` says when.
+    ExactlyOnce,
 }
 
 impl Outbound {
     /// A message to a topic, without acknowledgement.
     pub fn topic(topic: Topic, payload: impl Into<Bytes>) -> Self {
-        Self { to: Destination::Topic(topic), payload: payload.into(), framed: None, reliable: false }
+        Self {
+            to: Destination::Topic(topic),
+            payload: payload.into(),
+            framed: None,
+            guarantee: Guarantee::AtMostOnce,
+        }
     }
 
     /// A message to one peer, acknowledged where the transport can.
     pub fn peer(peer: Locator, payload: impl Into<Bytes>) -> Self {
-        Self { to: Destination::Peer(peer), payload: payload.into(), framed: None, reliable: true }
+        let (to, guarantee) = (Destination::Peer(peer), Guarantee::AtLeastOnce);
+        Self { to, payload: payload.into(), framed: None, guarantee }
     }
 
-    /// The same message, acknowledged where the transport can.
-    pub fn reliable(mut self) -> Self {
-        self.reliable = true;
+    /// The same message, acknowledged where the transport can: at least once.
+    pub fn reliable(self) -> Self {
+        self.guaranteed(Guarantee::AtLeastOnce)
+    }
+
+    /// The same message, [acknowledged](Self::reliable) or not.
+    pub fn reliable_if(self, reliable: bool) -> Self {
+        self.guaranteed(if reliable { Guarantee::AtLeastOnce } else { Guarantee::AtMostOnce })
+    }
+
+    /// The same message, to come once where the transport can tell second copies apart.
+    pub fn exactly_once(self) -> Self {
+        self.guaranteed(Guarantee::ExactlyOnce)
+    }
+
+    /// The same message with another guarantee.
+    pub fn guaranteed(mut self, guarantee: Guarantee) -> Self {
+        self.guarantee = guarantee;
         self
+    }
+
+    /// Whether it is acknowledged where the transport can.
+    pub fn is_reliable(&self) -> bool {
+        self.guarantee != Guarantee::AtMostOnce
     }
 }
 

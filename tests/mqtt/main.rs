@@ -2,9 +2,12 @@
 #![cfg(feature = "mqtt")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how tests fail")]
 
+mod exactly_once;
+mod foreign_handshake;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
 mod pressure;
+mod proxy;
 mod session;
 
 use std::collections::BTreeSet;

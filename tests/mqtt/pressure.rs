@@ -28,8 +28,7 @@ async fn with_a_mute_broker() -> (Session, TcpStream) {
 }
 
 fn frame(reliable: bool) -> Outbound {
-    let frame = Outbound::topic(topic("t"), Bytes::from(vec![7; FRAME]));
-    Outbound { reliable, ..frame }
+    Outbound::topic(topic("t"), Bytes::from(vec![7; FRAME])).reliable_if(reliable)
 }
 
 /// How many frames are taken until none has been for a while.
@@ -116,7 +115,7 @@ async fn samples_of_every_size_arrive_as_they_were() {
     let sizes = [0, 1, 8191, 8192, 8193, 65_535, 65_536, 200_000, 16_384, 1 << 20, 3, 40_000];
     for (n, size) in sizes.into_iter().cycle().take(10 * sizes.len()).enumerate() {
         let text = char::from(b'a' + (n % 26) as u8).to_string().repeat(size);
-        let message = Outbound { reliable: n % 3 == 0, ..Outbound::topic(topic("t"), text.clone()) };
+        let message = Outbound::topic(topic("t"), text.clone()).reliable_if(n % 3 == 0);
         session.tx.send_batch(&mut vec![message]).await.unwrap();
         assert!(session.message().await.1 == text, "message {n} of {size} bytes");
     }

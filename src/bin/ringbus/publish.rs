@@ -29,7 +29,7 @@ Examples:
   ringbus pub --transport mqtt --plain weather/98101 12.5
       over MQTT, readable by any MQTT program
 
-It ends when every matched reliable subscriber has acknowledged everything.";
+It ends when every matched reliable subscriber has acknowledged everything, with --plain over mqtt when the broker has.";
 
 /// How long the subscribers may take to acknowledge what was published when Ctrl-C was pressed.
 const PATIENCE_AFTER_STOP: Duration = Duration::from_secs(5);
@@ -49,10 +49,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     encoding: Format,
 
-    /// Publish for programs that know nothing of ringbus: values alone, without matching, history and repair. Over zmq,
-    /// subscribers that are not connected yet miss them
+    /// Publish for programs that know nothing of ringbus: values alone, without matching, history and repair. Over mqtt
+    /// they go with QoS 2, with --best-effort with QoS 0. Over zmq, subscribers that are not connected yet miss them
     #[arg(long, conflicts_with_all = [
-        "node", "wait", "keep", "reliable", "best_effort", "keep_last", "keep_all",
+        "node", "wait", "keep", "keep_last", "keep_all",
         "transient_local", "durability", "lease", "exclusive",
     ])]
     plain: bool,
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
     close(link, outcome, args.plain).await
 }
 
-/// A framed publisher has flushed before; a plain one learns from the transport what did not arrive.
+/// A publisher has flushed before, as far as it can; a plain one learns from the transport what did not arrive.
 async fn close(link: Link, outcome: Result<()>, plain: bool) -> Result<()> {
     let undelivered = link.close().await;
     outcome?;
@@ -153,11 +153,13 @@ async fn publish_all(
     let (what, count) = (publisher.topic().clone(), publisher.subscribers());
     tokio::select! {
         biased;
-        closed = publisher.close(args.timeout) => closed.with_context(|| {
-            format!("{what}: {count} subscribers matched, not all of them acknowledged everything")
+        closed = publisher.close(args.timeout) => closed.with_context(|| match args.plain {
+            true => format!("{what}: the broker has not acknowledged everything"),
+            false => format!("{what}: {count} subscribers matched, not all of them acknowledged everything"),
         })?,
         () = patience_ends(&mut stop, stopped) => {
-            return Err(anyhow!("stopped before the subscribers of {what} acknowledged everything"));
+            let who = if args.plain { "broker" } else { "subscribers" };
+            return Err(anyhow!("{what}: stopped before the {who} acknowledged everything"));
         }
     }
     match source.left() {

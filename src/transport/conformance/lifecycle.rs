@@ -1,6 +1,6 @@
 //! Opening and closing.
 
-use super::super::{Outbound, Transport, TransportTx, TrySendError};
+use super::super::{Guarantee, Outbound, Transport, TransportTx, TrySendError};
 use super::member::{Member, Outcome, bounded, filter, named, numbered, require, topic, warm_up};
 use super::topics::in_order;
 use super::{Failure, Harness, TAKEN};
@@ -34,6 +34,39 @@ pub async fn close_flushes<H: Harness>(harness: &H) -> Result<(), Failure> {
             })?;
         }
         Ok(())
+    };
+    named(CHECK, check.await)
+}
+
+/// With each guarantee everything arrives, once and in order, while nothing is in the way, and
+/// [`acknowledged`](TransportTx::acknowledged) returns; also after `close`.
+///
+/// # Errors
+/// What did not arrive, or was not acknowledged.
+pub async fn acknowledgements<H: Harness>(harness: &H) -> Result<(), Failure> {
+    const CHECK: &str = "acknowledgements";
+    const MESSAGES: u64 = 100;
+    let check = async {
+        let mut publisher = Member::open(harness, "acked-a").await?;
+        let mut subscriber = Member::open(harness, "acked-b").await?;
+        let topic = topic(harness, CHECK, "t")?;
+        subscriber.join(&mut publisher).await?;
+        subscriber.subscribe(&(&topic).into()).await?;
+        warm_up(&publisher, &mut [&mut subscriber], &topic).await?;
+        let patience = harness.patience();
+        for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce, Guarantee::ExactlyOnce] {
+            let all = async {
+                let outbound = |n| Outbound::topic(topic.clone(), numbered(0, n, 16)).guaranteed(guarantee);
+                publisher.send_all(&mut (0..MESSAGES).map(outbound).collect()).await?;
+                bounded(patience, "acknowledged", publisher.tx.acknowledged()).await
+            };
+            let (acknowledged, heard) = futures::join!(all, in_order(&mut subscriber, MESSAGES));
+            heard.map_err(|what| format!("{guarantee:?}: {what}"))?;
+            acknowledged?.map_err(|error| format!("acknowledged failed for {guarantee:?}: {error}"))?;
+        }
+        publisher.close().await?;
+        let acknowledged = bounded(patience, "acknowledged after close", publisher.tx.acknowledged()).await?;
+        acknowledged.map_err(|error| format!("all was acknowledged before close, and after it: {error}"))
     };
     named(CHECK, check.await)
 }

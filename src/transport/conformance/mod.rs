@@ -62,7 +62,9 @@ use crate::error::{ErrorKind, Result};
 pub use directed::{directed_both_ways, foreign_locators};
 pub use faults::{interrupted_link, peer_events, restarted_peer};
 pub use filters::{changes_under_traffic, overlapping_filters, thousand_filters, wildcards};
-pub use lifecycle::{bad_addresses, close_flushes, closed_is_closed, dropped_without_close};
+pub use lifecycle::{
+    acknowledgements, bad_addresses, close_flushes, closed_is_closed, dropped_without_close,
+};
 pub use payloads::{all_sizes, over_limit_is_refused, oversize_from_a_peer};
 pub use pressure::{back_pressure, cancelled_receive};
 pub use sink::sink;
@@ -258,6 +260,7 @@ macro_rules! __transport_checks {
             peer_events
             restarted_peer
             interrupted_link
+            acknowledgements
             close_flushes
             closed_is_closed
             dropped_without_close

@@ -24,8 +24,7 @@ pub async fn ordering<H: Harness>(harness: &H) -> Result<(), Failure> {
         warm_up(&publisher, &mut [&mut subscriber], &topic).await?;
         for reliable in [false, true] {
             for start in (0..16 * WINDOW).step_by(WINDOW as usize) {
-                let outbound =
-                    |n| Outbound { reliable, ..Outbound::topic(topic.clone(), numbered(0, n, 32)) };
+                let outbound = |n| Outbound::topic(topic.clone(), numbered(0, n, 32)).reliable_if(reliable);
                 let mut batch: Vec<_> = (start..start + WINDOW).map(outbound).collect();
                 publisher.send_all(&mut batch).await?;
                 for expected in start..start + WINDOW {

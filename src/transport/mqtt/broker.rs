@@ -29,6 +29,8 @@ const PORT_ATTEMPTS: usize = 10;
 /// [told otherwise](Self::start_public). Deviations from a full broker, Mosquitto for instance:
 /// - A message that matches several filters of one client is sent to it once for each. This library's own sessions
 ///   never hold overlapping filters, so they do not notice.
+/// - It delivers with the subscription's QoS, whatever a message was published with. To topics that are not the library's own
+///   this library subscribes with QoS 2, so each message comes by a handshake of four packets, frames too.
 /// - It keeps the last 16 MiB of each filter's messages: a subscriber further behind loses the rest.
 /// - It keeps the order of the messages on each topic, but not between topics of different subscriptions.
 /// - A new subscription may bring a message that was published just before it.

@@ -20,6 +20,10 @@ use crate::transport::under_way::Counted;
 /// Above this many bytes waiting to be written no more messages are encoded.
 const WRITE_HIGH_WATER: usize = 256 * 1024;
 
+/// So many bytes of answers may wait for a broker that sends and does not read: as many as a hundred thousand
+/// acknowledgements on top of all else.
+const ANSWERS: usize = 512 * 1024;
+
 /// So many bytes may be under way to a broker on this machine (the system doubles it for its own needs). There is no delay
 /// that more would bridge; more only waits at the broker, and has left the processor's cache when its turn comes. A quarter of
 /// it would be too little: where none of the loopback's segments fits, each waits for a delayed acknowledgement.
@@ -44,6 +48,9 @@ pub(super) enum ConnectionError {
     /// Nothing came for longer than the keep-alive time allows.
     #[error("the broker has been silent for too long")]
     Silent,
+    /// The broker sends what is to be answered and does not read the answers.
+    #[error("the broker does not read its answers")]
+    Unread,
 }
 
 impl From<CodecError> for ConnectionError {
@@ -57,8 +64,10 @@ impl From<CodecError> for ConnectionError {
 pub(super) struct Connection {
     stream: TcpStream,
     decoder: Decoder,
+    /// The largest packet either way, in bytes.
+    max_packet: usize,
     out: Outgoing,
-    /// A PUBACK was read, and nothing written since that tells the broker's system so.
+    /// A PUBACK or a PUBCOMP was read, and nothing written since that tells the broker's system so.
     unanswered: bool,
     /// How many bytes were ever written to the socket.
     written: u64,
@@ -91,6 +100,7 @@ impl Connection {
         let mut connection = Self {
             stream,
             decoder: Decoder::new(max_packet),
+            max_packet,
             out: Outgoing::default(),
             unanswered: false,
             written: 0,
@@ -121,8 +131,8 @@ impl Connection {
     /// The next packet of those that were read.
     pub(super) fn next(&mut self) -> Result<Option<Decoded>, ConnectionError> {
         let next = self.decoder.next()?;
-        // A message with QoS 1 is answered by our PUBACK. After one with QoS 0 it costs a round trip 6 µs of 90.
-        self.unanswered |= matches!(next, Some(Decoded::Packet(Packet::PubAck(_))));
+        // What else is acknowledged is so by an answer. After a message with QoS 0 it costs a round trip 6 µs of 90.
+        self.unanswered |= matches!(next, Some(Decoded::Packet(Packet::PubAck(_) | Packet::PubComp(_))));
         Ok(next)
     }
 
@@ -154,9 +164,18 @@ impl Connection {
         self.out.len() < WRITE_HIGH_WATER
     }
 
-    /// Encodes a packet that is no PUBLISH.
+    /// Encodes a packet that is neither a PUBLISH nor an [answer](Self::answer).
     pub(super) fn send(&mut self, packet: &Packet) -> Result<(), ConnectionError> {
         Ok(self.out.push(packet)?)
+    }
+
+    /// Encodes the answer to a packet that was read.
+    pub(super) fn answer(&mut self, packet: &Packet) -> Result<(), ConnectionError> {
+        // One message may be on top of the high water mark, and what is let in is as large.
+        if self.out.len() > WRITE_HIGH_WATER + self.max_packet + ANSWERS {
+            return Err(ConnectionError::Unread);
+        }
+        self.send(packet)
     }
 
     /// Encodes a message, which counts as under way until it is written.

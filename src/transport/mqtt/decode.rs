@@ -1,8 +1,8 @@
 //! From bytes to packets, with a limit that does not cost the connection.
 
 use bytes::{Buf, BytesMut};
-use rumqttc::Packet;
-use rumqttc::mqttbytes::Error as CodecError;
+use rumqttc::mqttbytes::{self, Error as CodecError};
+use rumqttc::{Packet, QoS};
 
 use super::buffers::Buffers;
 
@@ -13,8 +13,10 @@ pub(super) enum Decoded {
     Packet(Packet),
     /// A PUBLISH over the limit; its body is being skipped.
     Oversize {
-        /// What to acknowledge, so that the broker does not wait for it, unless it is QoS 0.
-        packet_id: Option<u16>,
+        /// How it is to be acknowledged, so that the broker does not wait for it.
+        qos: QoS,
+        /// What is to be acknowledged; 0 with QoS 0.
+        packet_id: u16,
         /// The packet's remaining length in bytes.
         size: usize,
     },
@@ -79,12 +81,14 @@ impl Decoder {
         let length_bytes = self.buffer[1..].iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
         let header = 1 + length_bytes;
         let Some(topic_len) = self.u16_at(header) else { return Ok(None) };
-        let mut packet_id = None;
-        if first & 0b0110 != 0 {
-            packet_id = self.u16_at(header + 2 + usize::from(topic_len));
-            if packet_id.is_none() {
-                return Ok(None);
+        let qos = mqttbytes::qos(first >> 1 & 0b11)?;
+        let mut packet_id = 0;
+        if qos != QoS::AtMostOnce {
+            let Some(id) = self.u16_at(header + 2 + usize::from(topic_len)) else { return Ok(None) };
+            if id == 0 {
+                return Err(CodecError::PacketIdZero);
             }
+            packet_id = id;
         }
         if size < 2 + usize::from(topic_len) + 2 {
             return Err(CodecError::MalformedPacket);
@@ -93,7 +97,7 @@ impl Decoder {
         let here = self.skip.min(self.buffer.len());
         self.buffer.advance(here);
         self.skip -= here;
-        Ok(Some(Decoded::Oversize { packet_id, size }))
+        Ok(Some(Decoded::Oversize { qos, packet_id, size }))
     }
 
     fn u16_at(&self, at: usize) -> Option<u16> {
@@ -106,7 +110,7 @@ impl Decoder {
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
-    use rumqttc::{Publish, QoS};
+    use rumqttc::{PubComp, PubRec, PubRel, Publish};
 
     use super::*;
 
@@ -130,20 +134,21 @@ mod tests {
     proptest! {
         #[test]
         fn packets_survive_any_split_and_oversize_ones_are_skipped(
-            sizes in prop::collection::vec((0usize..3000, any::<bool>()), 1..12),
+            sizes in prop::collection::vec((0usize..3000, 0u8..3), 1..12),
             step in 1usize..700,
         ) {
             const LIMIT: usize = 1500;
             let mut stream = BytesMut::new();
             let mut expected = Vec::new();
-            for (index, (size, acknowledged)) in sizes.iter().enumerate() {
-                let qos = if *acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-                let id = if *acknowledged { index as u16 + 1 } else { 0 };
+            for (index, (size, qos)) in sizes.iter().enumerate() {
+                let qos = mqttbytes::qos(*qos).unwrap();
+                let acknowledged = qos != QoS::AtMostOnce;
+                let id = if acknowledged { index as u16 + 1 } else { 0 };
                 let packet = publish("a/b", *size, qos, id);
                 packet.write(&mut stream).unwrap();
-                let remaining = 2 + 3 + size + if *acknowledged { 2 } else { 0 };
+                let remaining = 2 + 3 + size + if acknowledged { 2 } else { 0 };
                 expected.push(if remaining > LIMIT {
-                    Decoded::Oversize { packet_id: acknowledged.then_some(id), size: remaining }
+                    Decoded::Oversize { qos, packet_id: id, size: remaining }
                 } else {
                     Decoded::Packet(Packet::Publish(packet))
                 });
@@ -158,6 +163,36 @@ mod tests {
                 decoder.buffer().extend_from_slice(chunk);
                 while let Ok(Some(_)) = decoder.next() {}
             }
+        }
+    }
+
+    #[test]
+    fn the_packets_of_a_handshake_come_out_between_messages() {
+        let mut stream = BytesMut::new();
+        let packets = [
+            Packet::PubRec(PubRec::new(1)),
+            Packet::Publish(publish("t", 5, QoS::ExactlyOnce, 0x0102)),
+            Packet::PubRel(PubRel::new(0x0102)),
+            Packet::PubComp(PubComp::new(u16::MAX)),
+        ];
+        for packet in &packets {
+            packet.write(&mut stream, 1000).unwrap();
+        }
+        assert_eq!(stream[..4], [0x50, 2, 0, 1]);
+        assert_eq!(stream[4] >> 1 & 0b11, 2);
+        assert_eq!(stream[stream.len() - 8..], [0x62, 2, 1, 2, 0x70, 2, 0xff, 0xff]);
+        let expected: Vec<_> = packets.into_iter().map(Decoded::Packet).collect();
+        for step in 1..stream.len() {
+            assert_eq!(feed(&mut Decoder::new(1000), &stream, step), expected);
+        }
+    }
+
+    #[test]
+    fn an_oversize_message_without_an_id_or_of_no_qos_is_an_error() {
+        for (first, id) in [(0x34, [0, 0]), (0x32, [0, 0]), (0x36, [0, 1])] {
+            let mut decoder = Decoder::new(10);
+            decoder.buffer().extend_from_slice(&[first, 100, 0, 1, b't', id[0], id[1], b'x']);
+            assert!(decoder.next().is_err(), "{first:#x}");
         }
     }
 

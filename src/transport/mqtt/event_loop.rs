@@ -19,6 +19,7 @@ use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::presence::Presence;
 use super::queue::{self, Message};
+use super::received::Received;
 use super::subscribing::Subscribing;
 use super::tx::{ChangeRequest, CloseRequest};
 use super::window::Window;
@@ -84,6 +85,7 @@ pub(super) struct EventLoop {
     /// How many bytes were staged in this turn.
     pub(super) taken: usize,
     pub(super) window: Window,
+    pub(super) received: Received,
     pub(super) subscribing: Subscribing,
     pub(super) presence: Presence,
     pub(super) closing: Option<Closing>,
@@ -138,6 +140,7 @@ impl EventLoop {
             staged: VecDeque::new(),
             taken: 0,
             window,
+            received: Received::default(),
             subscribing,
             presence,
             closing: None,
@@ -176,6 +179,7 @@ impl EventLoop {
     /// Works with one connection until it is lost (an error) or no longer needed.
     async fn serve(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
         self.window.rewind();
+        self.received.clear();
         self.subscribing.restore(link, &mut self.window)?;
         let mut announced = false;
         let mut ping = interval(self.settings.keep_alive / 2);
@@ -184,6 +188,7 @@ impl EventLoop {
         let mut heard = Instant::now();
         loop {
             let starved = self.take_in(link)?;
+            self.messages.receipts().acknowledge(self.window.acknowledged());
             if !announced && !self.window.has_repetitions() {
                 self.announce(link)?;
                 announced = true;
@@ -445,6 +450,9 @@ impl EventLoop {
     async fn end(mut self, undelivered: Undelivered) {
         self.changes.close();
         self.messages.close();
+        let receipts = self.messages.receipts();
+        receipts.acknowledge(self.window.acknowledged());
+        receipts.end();
         for reply in self.closing.take().map(|closing| closing.replies).unwrap_or_default() {
             reply.send(undelivered).ok();
         }

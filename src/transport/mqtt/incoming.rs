@@ -1,6 +1,6 @@
 //! What a packet from the broker does.
 
-use rumqttc::{Packet, PubAck, Publish, QoS};
+use rumqttc::{Packet, PubAck, PubComp, PubRec, PubRel, Publish, QoS};
 
 use super::connection::{Connection, ConnectionError};
 use super::decode::Decoded;
@@ -18,11 +18,10 @@ impl EventLoop {
             match link.next()? {
                 None => return Ok(true),
                 Some(Decoded::Packet(packet)) => self.take_packet(packet, link)?,
-                Some(Decoded::Oversize { packet_id, size }) => {
-                    if let Some(id) = packet_id {
-                        link.send(&Packet::PubAck(PubAck::new(id)))?;
+                Some(Decoded::Oversize { qos, packet_id, size }) => {
+                    if self.is_new(qos, packet_id, link)? {
+                        self.drop_oversize(size);
                     }
-                    self.drop_oversize(size);
                 }
             }
         }
@@ -33,6 +32,16 @@ impl EventLoop {
         match packet {
             Packet::Publish(publish) => self.take_publish(publish, link)?,
             Packet::PubAck(ack) => self.window.acknowledge(ack.pkid),
+            Packet::PubRec(PubRec { pkid }) => {
+                self.window.release(pkid);
+                // Of an unknown id, too: the broker would wait for it.
+                link.answer(&Packet::PubRel(PubRel::new(pkid)))?;
+            }
+            Packet::PubComp(complete) => self.window.complete(complete.pkid),
+            Packet::PubRel(PubRel { pkid }) => {
+                self.received.release(pkid);
+                link.answer(&Packet::PubComp(PubComp::new(pkid)))?;
+            }
             Packet::SubAck(ack) => {
                 if let Some(own) = self.subscribing.suback(&ack, link, &mut self.window)? {
                     self.is_restored(own);
@@ -45,13 +54,22 @@ impl EventLoop {
         Ok(())
     }
 
-    fn take_publish(&mut self, publish: Publish, link: &mut Connection) -> Result<(), ConnectionError> {
-        match publish.qos {
+    /// Acknowledges a message. `false` if it came before: the second copy of one with QoS 2.
+    fn is_new(&mut self, qos: QoS, id: u16, link: &mut Connection) -> Result<bool, ConnectionError> {
+        match qos {
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => link.send(&Packet::PubAck(PubAck::new(publish.pkid)))?,
+            QoS::AtLeastOnce => link.answer(&Packet::PubAck(PubAck::new(id)))?,
             QoS::ExactlyOnce => {
-                return Err(ConnectionError::Protocol("QoS 2, which was not subscribed to".into()));
+                link.answer(&Packet::PubRec(PubRec::new(id)))?;
+                return Ok(self.received.insert(id));
             }
+        }
+        Ok(true)
+    }
+
+    fn take_publish(&mut self, publish: Publish, link: &mut Connection) -> Result<(), ConnectionError> {
+        if !self.is_new(publish.qos, publish.pkid, link)? {
+            return Ok(());
         }
         // What arrives while closing is nobody's any more; it is only read to get at the acknowledgements behind it.
         if self.closing.is_some() || self.subscribing.is_second_copy(&publish) {

@@ -1,7 +1,7 @@
 //! MQTT 3.1.1 through any broker.
 //!
 //! A topic is a PUBLISH topic and the payload travels bare, so that programs which know nothing of this library take
-//! part. Reliable messages are sent with QoS 1, others with QoS 0. A directed message goes to the receiver's inbox
+//! part. Messages are sent with QoS 0, 1 or 2, as their [`Guarantee`](super::Guarantee) says. A directed message goes to the receiver's inbox
 //! topic, `@ringbus/inbox/NAME`, with the sender's name in front; a session announces itself with a retained message on
 //! `@ringbus/presence/NAME`, which its last will clears, unless it has [another will](MqttTransport::last_will). Names are client ids; nothing proves them: whoever may publish
 //! at the broker can claim any.
@@ -12,7 +12,7 @@
 //!   that cross near their first level cost bandwidth. While such filters come and go, a retained message may be handed
 //!   out again.
 //! - Messages handed over as reliable are repeated, in order and as often as needed, until the broker has acknowledged
-//!   them; a reconnect may thus bring one twice. The others that were being written when a connection broke are counted
+//!   them; a reconnect may thus bring one twice, those with QoS 2 only in the case [below](#exactly-once). The others that were being written when a connection broke are counted
 //!   in `ringbus_mqtt_dropped_total{cause="disconnected"}`. While there is no connection, messages wait in the queue.
 //! - What waits is bounded in bytes, too: half a MiB (16 messages) in the queue and a quarter to be written while there
 //!   is a connection, a MiB and [`OpenOptions::queue`] while there is none, 8 MiB unacknowledged; one message always
@@ -21,13 +21,32 @@
 //!   by default) holds a small packet back until the one before is acknowledged. On Linux that is done at once
 //!   (TCP_QUICKACK); elsewhere a lone QoS 1 message waits for up to 40 ms unless it is turned on there as well
 //!   (Mosquitto: `set_tcp_nodelay true`).
-//! - Nothing is published with QoS 2: the numbers of the frames above already drop second copies, and the handshake
-//!   would double the packets. Programs that publish or subscribe with QoS 2 take part all the same: a session subscribes
-//!   with QoS 1, to which the broker lowers what it passes on.
+//! - Subscriptions have QoS 2, those to the library's own topics QoS 1: a broker delivers with that or with what a message
+//!   was published with, whichever is less. (rumqttd does not: there every message comes with the subscription's.)
 //! - A slow reader stops the reading from the broker, not the keep-alive.
 //! - A broker may have a lower limit for messages than [`OpenOptions::max_payload`]; MQTT 3.1.1 cannot ask for it, and
 //!   a broker may answer a larger message by closing the connection. Set both alike.
 //! - Two sessions with one client id throw each other out of the broker; it is logged as a warning.
+//!
+//! # Exactly once
+//! Frames are never sent with QoS 2: their numbers already drop second copies, and the handshake would double the packets. It
+//! is for messages without numbers, those of [plain](crate::pubsub::PublisherBuilder::plain) publishers.
+//!
+//! As long as the connection lasts, a message with QoS 2 comes to the broker once: PUBLISH, PUBREC, PUBREL, PUBCOMP. Sessions
+//! are clean, so with the connection the broker forgets every handshake. What was not acknowledged is then sent again, in
+//! order, as new messages:
+//! - If PUBREL was not sent, the broker has not passed the message on: nothing comes twice. (Mosquitto and rumqttd do it that
+//!   way, method A of the standard. A broker may also pass on what it has not been asked to release, and there it comes twice.)
+//! - If PUBREL was sent and PUBCOMP has not come, it is open whether the broker has passed the message on. It is sent again all
+//!   the same: it is never lost, and it may come twice.
+//!
+//! What a broker sends with QoS 2 is handed out once, however often it repeats it before its PUBREL. With the next connection
+//! the broker begins anew; what it passed on meanwhile is lost, as with every QoS.
+//!
+//! At most 16 messages with QoS 2 are unacknowledged, and what is behind them waits. Mosquitto drops, and acknowledges all
+//! the same, what is over its `max_inflight_messages`: leave that at its 20, make it more, or 0; with 16 or less plain
+//! publishers lose values unless they publish [at least once](crate::pubsub::PublisherBuilder::at_least_once). A broker that has
+//! no QoS 2 (Mosquitto with `max_qos 1`, for instance) closes the connection over it, again and again.
 
 mod address;
 mod backlog;
@@ -44,6 +63,8 @@ mod outgoing;
 mod overlap;
 mod presence;
 mod queue;
+mod receipts;
+mod received;
 mod rx;
 mod subscribing;
 mod subscriptions;

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use rumqttc::Publish;
+use rumqttc::{Publish, QoS};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc};
 
+use super::receipts::Receipts;
 use crate::transport::under_way::{Counted, UnderWay};
 
 /// The most bytes that wait, in one message more or less.
@@ -27,6 +28,7 @@ pub(super) struct Sender {
     /// What a message takes at least of [`BYTES`].
     least: usize,
     under_way: Arc<UnderWay>,
+    receipts: Arc<Receipts>,
 }
 
 /// The receiving end.
@@ -34,6 +36,7 @@ pub(super) struct Sender {
 pub(super) struct Receiver {
     room: Arc<Semaphore>,
     messages: mpsc::UnboundedReceiver<Entry>,
+    receipts: Arc<Receipts>,
 }
 
 /// A message, and what makes it count as under way until it is written to the socket, if it does.
@@ -70,8 +73,15 @@ pub(super) fn new(limit: usize) -> (Sender, Receiver) {
     let room = Arc::new(Semaphore::new(BYTES));
     let (sender, receiver) = mpsc::unbounded_channel();
     let least = BYTES / limit.clamp(1, MESSAGES);
-    let under_way = Arc::default();
-    (Sender { room: room.clone(), messages: sender, least, under_way }, Receiver { room, messages: receiver })
+    let receipts = Arc::<Receipts>::default();
+    let sender = Sender {
+        room: room.clone(),
+        messages: sender,
+        least,
+        under_way: Arc::default(),
+        receipts: receipts.clone(),
+    };
+    (sender, Receiver { room, messages: receiver, receipts })
 }
 
 impl Sender {
@@ -98,6 +108,11 @@ impl Sender {
         &self.under_way
     }
 
+    /// The messages to be acknowledged that entered the queue, and how many were.
+    pub(super) fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.room.is_closed()
     }
@@ -113,6 +128,9 @@ impl Room<'_> {
     pub(super) fn send(mut self, publish: Publish, count: bool) -> bool {
         let counted = count.then(|| self.sender.under_way.count());
         let weight = std::mem::take(&mut self.weight);
+        if publish.qos != QoS::AtMostOnce {
+            self.sender.receipts.hand_over();
+        }
         self.sender.messages.send(Entry { message: Message { publish, counted }, weight }).is_ok()
     }
 }
@@ -136,6 +154,11 @@ impl Receiver {
         Ok(self.release(entry))
     }
 
+    /// See [`Sender::receipts`].
+    pub(super) fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
     /// How many messages wait.
     pub(super) fn len(&self) -> usize {
         self.messages.len()
@@ -156,13 +179,12 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.close();
+        self.receipts.end();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rumqttc::QoS;
-
     use super::*;
 
     fn message(text: &str) -> Publish {
@@ -203,6 +225,21 @@ mod tests {
         assert_eq!(fill(&sender, 10), MESSAGES);
         receiver.try_recv().unwrap();
         assert!(matches!(sender.try_room(100 << 20), Err(NoRoom::Full)), "it is not empty");
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_acknowledged_is_counted_before_it_can_be_taken() {
+        let (sender, mut receiver) = new(8);
+        assert!(sender.try_room(1).unwrap().send(message("m"), true));
+        assert!(sender.receipts().all_acknowledged().await, "it has QoS 0");
+        let reliable = Publish::new("t", QoS::ExactlyOnce, "m");
+        assert!(sender.try_room(1).unwrap().send(reliable.clone(), true));
+        receiver.receipts().acknowledge(1);
+        assert!(sender.receipts().all_acknowledged().await);
+        assert!(sender.try_room(1).unwrap().send(reliable, true));
+        while receiver.try_recv().is_ok() {}
+        drop(receiver);
+        assert!(!sender.receipts().all_acknowledged().await);
     }
 
     #[test]

@@ -339,12 +339,19 @@ fn subscribe(
     link: &mut Connection,
     window: &mut Window,
 ) -> Result<u16, ConnectionError> {
-    let filter = |filter: &TopicFilter| SubscribeFilter::new(filter.to_string(), QoS::AtLeastOnce);
-    let mut packet = Subscribe::new_many(filters.iter().map(filter));
+    let mut packet = Subscribe::new_many(
+        filters.iter().map(|filter| SubscribeFilter::new(filter.to_string(), qos(filter))),
+    );
     packet.pkid = window.next_id();
     let id = packet.pkid;
     link.send(&Packet::Subscribe(packet))?;
     Ok(id)
+}
+
+/// The most that the broker may deliver with: it lowers what was published with more. On its own topics the library publishes
+/// nothing with QoS 2, and what others may publish there is not worth a handshake.
+fn qos(filter: &TopicFilter) -> QoS {
+    if filter.is_reserved() { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
 }
 
 /// Which of a SUBSCRIBE's filters were refused, by position.

@@ -12,7 +12,7 @@ use super::{address, inbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{
-    Capabilities, Destination, Locator, Outbound, TransportTx, TrySendError, Undelivered,
+    Capabilities, Destination, Guarantee, Locator, Outbound, TransportTx, TrySendError, Undelivered,
 };
 
 /// How many subscription changes may wait for the broker.
@@ -69,7 +69,11 @@ impl MqttTx {
         if size > limit {
             return Err(ErrorKind::PayloadTooLarge { size, limit }.into());
         }
-        let qos = if outbound.reliable { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        let qos = match outbound.guarantee {
+            Guarantee::AtMostOnce => QoS::AtMostOnce,
+            Guarantee::AtLeastOnce => QoS::AtLeastOnce,
+            Guarantee::ExactlyOnce => QoS::ExactlyOnce,
+        };
         Ok(match &outbound.to {
             Destination::Topic(topic) => {
                 check_topic(topic)?;
@@ -152,6 +156,10 @@ impl TransportTx for MqttTx {
 
     async fn drained(&self, below: usize) {
         self.messages.under_way().fall_below(below).await;
+    }
+
+    async fn acknowledged(&self) -> Result<()> {
+        if self.messages.receipts().all_acknowledged().await { Ok(()) } else { Err(closed()) }
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {

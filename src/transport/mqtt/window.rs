@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 
-use rumqttc::Publish;
+use rumqttc::{Publish, QoS};
 
 /// The most bytes that may be unacknowledged, in one message more or less: what a link of a gigabit a second carries in
 /// a twentieth of a second.
 const BYTES: usize = 8 * 1024 * 1024;
 
-/// A bounded window of QoS 1 messages, and the packet ids.
+/// The most messages with QoS 2 that may be unacknowledged. Mosquitto takes `max_inflight_messages` of them, 20 unless it is
+/// told otherwise. It acknowledges those beyond, too, and drops them, and with MQTT 3.1.1 nobody can ask for the number.
+const EXACTLY_ONCE: usize = 16;
+
+/// A bounded window of messages with QoS 1 and 2, and the packet ids.
 ///
 /// rumqttc's own state is not used for this: it forgets unacknowledged messages when a clean session reconnects,
 /// repeats them out of order, and stops at the second message whose id is still taken.
@@ -19,17 +23,25 @@ pub(super) struct Window {
     sent: usize,
     /// How many bytes the entries' payloads have.
     bytes: usize,
+    /// How many of the entries have QoS 2.
+    exactly_once: usize,
     /// Which packet ids the entries have.
     taken: Vec<bool>,
     limit: usize,
     last_id: u16,
+    /// How many of the users' messages there ever were.
+    count: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     publish: Publish,
-    /// Whether a user handed it in; the session's own announcements do not count as undelivered.
-    counted: bool,
+    /// The how manieth of the users' messages it is; the session's own announcements have no number, and do not count as
+    /// undelivered.
+    number: Option<u64>,
+    /// It has QoS 2, and the present connection's broker has said that it has it: PUBREL went out, PUBCOMP is to come. It
+    /// is kept until then, since the broker may forget it with the connection.
+    released: bool,
 }
 
 impl Window {
@@ -40,15 +52,17 @@ impl Window {
             entries: VecDeque::new(),
             sent: 0,
             bytes: 0,
+            exactly_once: 0,
             taken,
             limit: limit.clamp(1, 1 << 14),
             last_id: 0,
+            count: 0,
         }
     }
 
     /// Whether another message may be sent.
     pub(super) fn has_room(&self) -> bool {
-        self.entries.len() < self.limit && self.bytes < BYTES
+        self.entries.len() < self.limit && self.bytes < BYTES && self.exactly_once < EXACTLY_ONCE
     }
 
     /// Whether everything was acknowledged.
@@ -56,9 +70,16 @@ impl Window {
         self.entries.is_empty()
     }
 
-    /// How many of the users' messages are unacknowledged.
+    /// How many of the users' messages are unacknowledged. Those of which only the last acknowledgement is missing are
+    /// among them: the broker may have passed them on, or not.
     pub(super) fn undelivered(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.counted).count()
+        self.entries.iter().filter(|entry| entry.number.is_some()).count()
+    }
+
+    /// How many of the users' messages, from the first on, are acknowledged without a hole.
+    pub(super) fn acknowledged(&self) -> u64 {
+        // Nearly always the first: the session's own are few.
+        self.entries.iter().find_map(|entry| entry.number).map_or(self.count, |number| number - 1)
     }
 
     /// A packet id that no message in the window has.
@@ -73,36 +94,55 @@ impl Window {
     }
 
     /// Gives a message its id and keeps it until it is acknowledged. The caller sends it, so there must be nothing
-    /// left to [repeat](Self::next_repetition).
+    /// left to [repeat](Self::next_repetition). `counted` says whether it is a user's.
     pub(super) fn push(&mut self, mut publish: Publish, counted: bool) -> &Publish {
         publish.pkid = self.next_id();
         self.taken[usize::from(publish.pkid)] = true;
         self.bytes += publish.payload.len();
+        self.exactly_once += usize::from(publish.qos == QoS::ExactlyOnce);
+        self.count += u64::from(counted);
+        let number = counted.then_some(self.count);
         let at = self.entries.len();
-        self.entries.push_back(Entry { publish, counted });
+        self.entries.push_back(Entry { publish, number, released: false });
         self.sent = at + 1;
         &self.entries[at].publish
     }
 
-    /// Lets go of an acknowledged message. Unknown ids are ignored: a broker may acknowledge a repetition twice.
+    /// Takes a PUBACK: lets go of the message. Unknown ids are ignored: a broker may acknowledge a repetition twice.
     pub(super) fn acknowledge(&mut self, id: u16) {
-        // Nearly always the first.
-        if let Some(at) = self.entries.iter().position(|entry| entry.publish.pkid == id) {
-            let acknowledged = self.entries.remove(at);
-            self.bytes -= acknowledged.map_or(0, |entry| entry.publish.payload.len());
-            self.taken[usize::from(id)] = false;
-            self.sent -= usize::from(at < self.sent);
+        self.remove(id, |entry| entry.publish.qos != QoS::ExactlyOnce);
+    }
+
+    /// Takes a PUBREC: the broker has the message, and is to be answered by PUBREL, whatever this window knows of it.
+    pub(super) fn release(&mut self, id: u16) {
+        let mut sent = self.entries.iter_mut().take(self.sent);
+        if let Some(entry) = sent.find(|entry| entry.publish.pkid == id) {
+            entry.released = entry.publish.qos == QoS::ExactlyOnce;
         }
     }
 
+    /// Takes a PUBCOMP: lets go of a released message. Others are ignored.
+    pub(super) fn complete(&mut self, id: u16) {
+        self.remove(id, |entry| entry.released);
+    }
+
     /// There is a new connection: everything is to be sent again, but for the session's own announcements.
+    ///
+    /// The broker has forgotten what it had of the session. What it had not been asked to release, it has not passed on
+    /// (unless it does so before). What was released it may have passed on: rather twice than never.
     pub(super) fn rewind(&mut self) {
         self.sent = 0;
-        let Self { taken, bytes, .. } = self;
-        self.entries.retain(|entry| {
-            taken[usize::from(entry.publish.pkid)] &= entry.counted;
-            *bytes -= if entry.counted { 0 } else { entry.publish.payload.len() };
-            entry.counted
+        let Self { taken, bytes, exactly_once, .. } = self;
+        self.entries.retain_mut(|entry| {
+            entry.released = false;
+            let Entry { publish, number, .. } = entry;
+            let keep = number.is_some();
+            if !keep {
+                taken[usize::from(publish.pkid)] = false;
+                *bytes -= publish.payload.len();
+                *exactly_once -= usize::from(publish.qos == QoS::ExactlyOnce);
+            }
+            keep
         });
     }
 
@@ -111,12 +151,27 @@ impl Window {
         self.sent < self.entries.len()
     }
 
-    /// The next message to send again, marked as a repetition; oldest first.
+    /// The next message to send again; oldest first. With QoS 1 it is marked as a repetition. With QoS 2 it is not: what
+    /// the broker would look for, it has forgotten.
     pub(super) fn next_repetition(&mut self) -> Option<&Publish> {
         let entry = self.entries.get_mut(self.sent)?;
         self.sent += 1;
-        entry.publish.dup = true;
+        entry.publish.dup = entry.publish.qos == QoS::AtLeastOnce;
         Some(&entry.publish)
+    }
+
+    /// Lets go of the message with this id, if there is one and it `may` be.
+    fn remove(&mut self, id: u16, may: impl Fn(&Entry) -> bool) {
+        // Nearly always the first.
+        let Some(at) = self.entries.iter().position(|entry| entry.publish.pkid == id) else { return };
+        if !self.entries.get(at).is_some_and(may) {
+            return;
+        }
+        let Some(Entry { publish, .. }) = self.entries.remove(at) else { return };
+        self.bytes -= publish.payload.len();
+        self.exactly_once -= usize::from(publish.qos == QoS::ExactlyOnce);
+        self.taken[usize::from(id)] = false;
+        self.sent -= usize::from(at < self.sent);
     }
 }
 
@@ -125,100 +180,6 @@ fn successor(id: u16) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-    use rumqttc::QoS;
-
-    use super::*;
-
-    fn message(text: &str) -> Publish {
-        Publish::new("t", QoS::AtLeastOnce, text)
-    }
-
-    #[test]
-    fn repeats_in_order_what_was_not_acknowledged() {
-        let mut window = Window::new(8);
-        let ids: Vec<u16> =
-            ["a", "b", "c"].iter().map(|text| window.push(message(text), true).pkid).collect();
-        window.acknowledge(ids[1]);
-        window.acknowledge(999);
-        assert!(!window.has_repetitions());
-        window.push(message("own"), false);
-        window.rewind();
-        let mut repeated = Vec::new();
-        while let Some(p) = window.next_repetition() {
-            repeated.push((p.pkid, p.dup, p.payload.clone()));
-        }
-        assert_eq!(repeated, [(ids[0], true, "a".into()), (ids[2], true, "c".into())]);
-    }
-
-    #[test]
-    fn an_acknowledgement_amid_repetitions_skips_nothing() {
-        let mut window = Window::new(8);
-        let ids: Vec<u16> =
-            ["a", "b", "c"].iter().map(|text| window.push(message(text), true).pkid).collect();
-        window.rewind();
-        assert_eq!(window.next_repetition().unwrap().pkid, ids[0]);
-        window.acknowledge(ids[0]);
-        assert_eq!(window.next_repetition().unwrap().pkid, ids[1]);
-        window.acknowledge(ids[2]);
-        assert!(!window.has_repetitions());
-    }
-
-    #[test]
-    fn is_bounded_in_bytes_too() {
-        let mut window = Window::new(1000);
-        let large = || Publish::new("t", QoS::AtLeastOnce, vec![0; BYTES / 2]);
-        let first = window.push(large(), true).pkid;
-        assert!(window.has_room());
-        window.push(large(), false);
-        assert!(!window.has_room());
-        window.rewind();
-        assert!(window.has_room());
-        window.push(large(), true);
-        assert!(!window.has_room());
-        window.acknowledge(first);
-        assert!(window.has_room());
-        assert_eq!(window.bytes, BYTES / 2);
-    }
-
-    #[test]
-    fn announcements_are_not_counted() {
-        let mut window = Window::new(8);
-        window.push(message("presence"), false);
-        window.push(message("sample"), true);
-        assert_eq!(window.undelivered(), 1);
-        assert!(!window.is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn ids_are_never_zero_and_never_taken(acknowledge in prop::collection::vec(any::<u8>(), 1..200)) {
-            let mut window = Window::new(16);
-            window.last_id = u16::MAX - 20;
-            for pick in acknowledge {
-                while window.has_room() {
-                    window.push(message("m"), true);
-                }
-                let ids: Vec<u16> = window.entries.iter().map(|e| e.publish.pkid).collect();
-                prop_assert!(!ids.contains(&0));
-                prop_assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 16);
-                window.acknowledge(ids[usize::from(pick) % 16]);
-            }
-        }
-    }
-
-    #[test]
-    fn stuck_messages_keep_their_ids_for_themselves() {
-        let mut window = Window::new(4);
-        let ids: Vec<u16> = (0..4).map(|_| window.push(message("m"), true).pkid).collect();
-        window.acknowledge(ids[1]);
-        for _ in 0..70_000 {
-            let id = window.push(message("m"), true).pkid;
-            assert!(![ids[0], ids[2], ids[3]].contains(&id));
-            window.acknowledge(id);
-        }
-    }
-}
+mod broker;
+#[cfg(test)]
+mod tests;
