@@ -1,7 +1,7 @@
 //! The data plane beside libzmq and rumqttc: `ringbus bench` over both transports, all sizes and crowds, then whether
 //! each promise is kept.
 //!
-//! `cargo bench --all-features --bench pubsub`, about 25 minutes; with `-- --quick` one short round of each, 2 minutes.
+//! `cargo bench --all-features --bench pubsub`, about 18 minutes; with `-- --quick` one short round of each, 2 minutes.
 //! The figures go to `target/bench/pubsub.json`, or where `RINGBUS_BENCH_JSON` says. With `-- --svg FILE` they are
 //! plotted, with `-- --from FILE` nothing is measured and figures are read instead.
 #![allow(clippy::print_stdout, reason = "it prints a report")]
