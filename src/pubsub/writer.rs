@@ -167,17 +167,16 @@ impl WriterCore {
             return true;
         }
         let (samples, bytes) = self.open.size();
-        let room = self.room_of_history();
-        (samples < room.samples && bytes < room.bytes)
+        let (most_samples, most_bytes) = self.room_of_history();
+        (samples < most_samples && bytes < most_bytes)
             || (self.batch_is_within_limits(samples, bytes) && self.evictable())
     }
 
     /// Lets publishers append without asking, as long as the answer is known: there is room. Whoever calls this sees to it that what is
     /// appended is sent.
     pub(super) fn give_leave(&self, shares_time: bool) {
-        let room = self.room_of_history();
-        let samples = room.samples.min(self.config.batch_samples);
-        let bytes = room.bytes.min(self.config.batch_bytes);
+        let (samples, bytes) = self.room_of_history();
+        let (samples, bytes) = (samples.min(self.config.batch_samples), bytes.min(self.config.batch_bytes));
         self.open.give(Leave { samples, bytes, shares_time });
     }
 
@@ -186,15 +185,14 @@ impl WriterCore {
         self.open.take_leave();
     }
 
-    /// What an open batch may hold for it to fit into the history; its size when a sample is appended is below it.
-    fn room_of_history(&self) -> Leave {
-        let limits = &self.config.offered.resource_limits;
-        let (mut samples, mut bytes) = (usize::MAX, usize::MAX);
-        if self.keeps_all() {
-            samples = limits.max_samples.saturating_sub(self.history.samples());
-            bytes = limits.max_bytes.saturating_sub(self.history.bytes());
+    /// How many samples and bytes an open batch may hold for it to fit into the history; it takes another while it is below both.
+    fn room_of_history(&self) -> (usize, usize) {
+        if !self.keeps_all() {
+            return (usize::MAX, usize::MAX);
         }
-        Leave { samples, bytes, shares_time: false }
+        let limits = &self.config.offered.resource_limits;
+        let samples = limits.max_samples.saturating_sub(self.history.samples());
+        (samples, limits.max_bytes.saturating_sub(self.history.bytes()))
     }
 
     /// Whether the open batch alone leaves room in the history. Where the oldest gives way it may pass the bound: frames are
