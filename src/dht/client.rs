@@ -13,8 +13,8 @@ use self::discovery::Introductions;
 pub(super) use self::one_hop::OneHopClient;
 use super::client_core::{Answer, ClientAction, ClientConfig, ClientCore, MatchEvent, RequestMap};
 use super::member::Member;
-use super::message::lookups::AnswerReader;
-use super::message::{Message, Offers, Reply, ReplyBody, RequestId};
+use super::message::lookups::{AnswerReader, append_request};
+use super::message::{Message, Offers, Reply, ReplyBody, RequestBody, RequestId};
 use super::protocol::{OneHop, RingProtocol};
 use crate::error::{ErrorKind, Result};
 use crate::message::EntityId;
@@ -53,7 +53,7 @@ impl<T: Transport> Dht<T, OneHop> {
     /// # Errors
     /// [`ErrorKind::Timeout`] or [`ErrorKind::Unreachable`], naming the nodes that were asked.
     pub async fn members(&self) -> Result<Vec<Member>> {
-        match self.client.shell.query(Query::Members).await? {
+        match self.client.shell.query(RequestBody::Members).await? {
             Answer::Members(members) => Ok(members),
             _ => Err(unexpected()),
         }
@@ -65,7 +65,8 @@ impl<T: Transport> Dht<T, OneHop> {
     /// As for [`members`](Self::members). A filter with wildcards asks every member; those that did not answer are named in
     /// [`Offers::unanswered`].
     pub async fn lookup(&self, filter: &TopicFilter, requested: Option<&Requested>) -> Result<Offers> {
-        let query = Query::Lookup { filter: filter.clone(), requested: requested.cloned().map(Box::new) };
+        let query =
+            RequestBody::Lookup { filter: filter.clone(), requested: requested.cloned().map(Box::new) };
         match self.client.shell.query(query).await? {
             Answer::Offers(offers) => Ok(offers),
             _ => Err(unexpected()),
@@ -105,25 +106,10 @@ pub(super) struct ClientShell<Tx> {
 #[derive(Default)]
 struct Queries {
     /// As many as there are callers that wait.
-    waiting: Vec<(Query, Asker)>,
+    waiting: Vec<(RequestBody, Asker)>,
     /// While those who were answered in one go have their turn: how many questions there are when each of them has asked
     /// another.
     expected: usize,
-}
-
-/// A question that changes nothing.
-enum Query {
-    Lookup { filter: TopicFilter, requested: Option<Box<Requested>> },
-    Members,
-}
-
-impl Query {
-    fn ask(self, core: &mut ClientCore, now: Mono) -> RequestId {
-        match self {
-            Self::Lookup { filter, requested } => core.lookup_boxed(now, filter, requested),
-            Self::Members => core.members(now),
-        }
-    }
 }
 
 /// Who waits for an answer.
@@ -137,12 +123,27 @@ struct State {
     waiting: RequestMap<Asker>,
     answered: Vec<Answered>,
     /// Empty: its memory is for those that wait next.
-    asked: Vec<(Query, Asker)>,
+    asked: Vec<(RequestBody, Asker)>,
     introductions: Introductions,
     /// Makes and ends connections.
     connecting: Option<JoinHandle<()>>,
     /// A node that was named although this transport cannot reach it.
     foreign: Option<Locator>,
+}
+
+impl State {
+    /// Takes an answer that was read before, as most have been that come by the hundred thousand. `false` if it is another
+    /// message, or nobody waits for it.
+    fn take_known(&mut self, from: &Locator, message: &[u8]) -> bool {
+        let Some((id, offers)) = self.answers.known(message) else { return false };
+        if !self.core.take_offers(from, id) {
+            return false;
+        }
+        if let Some(asker) = self.waiting.remove(&id) {
+            self.answered.push((asker, Ok(Answer::Offers(offers.clone()))));
+        }
+        true
+    }
 }
 
 impl<Tx: TransportTx> ClientShell<Tx> {
@@ -193,21 +194,22 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     ///
     /// A lone question is sent at once. While others are unanswered, or were answered in one go, the driver sends it
     /// together with what the caller's task asks besides, and with what those others ask next.
-    async fn query(&self, query: Query) -> Result<Answer> {
+    async fn query(&self, query: RequestBody) -> Result<Answer> {
         let (sender, receiver) = oneshot::channel();
         self.submit(query, sender)?;
         answer_of(receiver).await
     }
 
     /// Asks at once, or leaves the question to the driver.
-    fn submit(&self, query: Query, sender: Asker) -> Result<()> {
+    fn submit(&self, query: RequestBody, sender: Asker) -> Result<()> {
         let mut queries = lock(&self.queries);
         if queries.expected == 0
             && let Ok(state) = self.state.try_lock()
             && state.waiting.is_empty()
         {
             drop(queries);
-            return self.ask_now(state, |core, now| query.ask(core, now), sender);
+            let session = &self.session;
+            return self.ask_now(state, |core, now| ask_one(session, core, now, query), sender);
         }
         self.session.check_open()?;
         queries.waiting.push((query, sender));
@@ -252,7 +254,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
                 state.answered.push((sender, Err(self.session.foreign(foreign))));
                 continue;
             }
-            let request = query.ask(&mut state.core, now);
+            let request = ask_one(&self.session, &mut state.core, now, query);
             state.waiting.insert(request, sender);
         }
         state.asked = asked;
@@ -311,6 +313,9 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
     fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
         let Frame::Control { body, .. } = frame else { return };
         let mut state = lock(&self.state);
+        if state.take_known(from, &body) {
+            return;
+        }
         match state.answers.decode(&body) {
             Ok(message) => {
                 state.core.handle(now, from, message);
@@ -388,6 +393,21 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         lock(&self.queries).waiting.clear();
         answer(state);
     }
+}
+
+/// Sends a question that changes nothing.
+fn ask_one<Tx: TransportTx>(
+    session: &SessionCore<Tx>,
+    core: &mut ClientCore,
+    now: Mono,
+    query: RequestBody,
+) -> RequestId {
+    core.ask_with(now, query, |to, id, body| {
+        let write = |out: &mut Vec<u8>| append_request(id, body, out);
+        if let Err(error) = session.post_control_with(to, Room::DhtNode, write) {
+            tracing::warn!(%to, %error, "could not encode a message");
+        }
+    })
 }
 
 async fn answer_of(receiver: oneshot::Receiver<Result<Answer>>) -> Result<Answer> {

@@ -104,7 +104,8 @@ impl ClientCore {
                 self.put(now, id, Some(self.config.deadline))
             }
             None => {
-                let request = self.calls.insert(Call::new(now, Purpose::Ask, RequestBody::Members, None));
+                let (request, _) =
+                    self.calls.insert(Call::new(now, Purpose::Ask, RequestBody::Members, None));
                 self.complete(request, Ok(Answer::Unregistered));
                 request
             }
@@ -113,17 +114,7 @@ impl ClientCore {
 
     /// Looks offers up; judges them against `requested` where one is given. Completes with [`Answer::Offers`].
     pub fn lookup(&mut self, now: Mono, filter: TopicFilter, requested: Option<Requested>) -> RequestId {
-        self.lookup_boxed(now, filter, requested.map(Box::new))
-    }
-
-    /// As [`lookup`](Self::lookup).
-    pub(crate) fn lookup_boxed(
-        &mut self,
-        now: Mono,
-        filter: TopicFilter,
-        requested: Option<Box<Requested>>,
-    ) -> RequestId {
-        self.ask(now, RequestBody::Lookup { filter, requested })
+        self.ask(now, RequestBody::Lookup { filter, requested: requested.map(Box::new) })
     }
 
     /// Asks who is on the ring. Completes with [`Answer::Members`].
@@ -193,18 +184,45 @@ impl ClientCore {
     }
 
     fn ask(&mut self, now: Mono, body: RequestBody) -> RequestId {
+        let mut first = None;
+        let request = self.ask_with(now, body, |to, id, body| first = Some((to.clone(), id, body.clone())));
+        if let Some((to, id, body)) = first {
+            self.send(to, id, body);
+        }
+        request
+    }
+
+    /// As [`lookup`](Self::lookup) or [`members`](Self::members), whichever `body` says. Hands `send` whom to send what to
+    /// first, which is no action then; what is sent to others later is one.
+    pub(crate) fn ask_with(
+        &mut self,
+        now: Mono,
+        body: RequestBody,
+        send: impl FnOnce(&Locator, RequestId, &RequestBody),
+    ) -> RequestId {
         let mut call = Call::new(now, Purpose::Ask, body, Some(self.config.deadline));
         let Some(to) = self.nodes.pick(None, &[]) else {
-            let request = self.calls.insert(call);
+            let (request, _) = self.calls.insert(call);
             self.advance(now, request);
             return request;
         };
         // As `advance` does it, but for looking the call up again and again.
-        call.begin_attempt(now, to.clone(), self.config.attempt);
-        let body = call.body.clone();
-        let request = self.calls.insert(call);
-        self.send(to, request, body);
+        call.begin_attempt(now, to, self.config.attempt);
+        let (request, call) = self.calls.insert(call);
+        if let Some(to) = &call.at {
+            send(to, request, &call.body);
+        }
         request
+    }
+
+    /// A node has answered a lookup in one part. Whether anybody waits for that: what a [`ClientAction::Complete`] would say
+    /// is the caller's to say then.
+    pub(crate) fn take_offers(&mut self, from: &Locator, request: RequestId) -> bool {
+        let asked = self.calls.remove_asked(request);
+        if asked {
+            self.nodes.answered(from);
+        }
+        asked
     }
 
     /// Sends the present state of a registration under its next version.
@@ -215,7 +233,7 @@ impl ClientCore {
         let mut call =
             Call::new(now, Purpose::Put(id), RequestBody::Put(Box::new(entry.record.clone())), deadline);
         call.preferred = entry.responsible.as_ref().map(|node| node.locator.clone());
-        let request = self.calls.insert(call);
+        let (request, _) = self.calls.insert(call);
         // What the user waits for is answered by the later version as well, so its call is left to end by itself.
         let earlier = entry.call.replace(request);
         if let Some(earlier) = earlier
@@ -286,8 +304,7 @@ impl ClientCore {
         let reply = match reply {
             // Most there is: as below, without a second look at the call.
             Reply { id, part: 0, parts: 1, body: ReplyBody::Offers(offers) } => {
-                if self.calls.remove_asked(id) {
-                    self.nodes.answered(from);
+                if self.take_offers(from, id) {
                     let result = Ok(Answer::Offers(offers));
                     self.actions.push_back(ClientAction::Complete { request: id, result });
                 }

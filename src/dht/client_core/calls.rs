@@ -161,15 +161,14 @@ pub(super) struct Calls {
 impl Calls {
     /// Takes a new call. If it has not [begun](Call::begin_attempt) it is in nobody's way until it is
     /// [rescheduled](Self::reschedule).
-    pub(super) fn insert(&mut self, mut call: Call) -> RequestId {
+    pub(super) fn insert(&mut self, mut call: Call) -> (RequestId, &Call) {
         self.count += 1;
         if call.at.is_some() {
             let at = call.due_at();
             call.scheduled = Some(at);
             self.by_time.set(at, self.count);
         }
-        self.by_id.insert(self.count, call);
-        self.count
+        (self.count, self.by_id.entry(self.count).or_insert(call))
     }
 
     pub(super) fn get(&self, id: RequestId) -> Option<&Call> {

@@ -4,7 +4,7 @@
 use ahash::HashMap;
 use bytes::Bytes;
 
-use super::{Message, Offers, Reply, ReplyBody, RequestId};
+use super::{Message, Offers, Reply, ReplyBody, RequestBody, RequestId};
 use crate::error::Result;
 use crate::message::Encoding;
 use crate::topic::Topic;
@@ -52,6 +52,14 @@ pub(crate) fn append_reply(id: RequestId, body: &[u8], out: &mut Vec<u8>) -> Res
     Ok(())
 }
 
+/// Appends a [`Request`](super::Request) whose body is elsewhere.
+///
+/// # Errors
+/// [`ErrorKind::Encode`](crate::ErrorKind::Encode).
+pub(crate) fn append_request(id: RequestId, body: &RequestBody, out: &mut Vec<u8>) -> Result<()> {
+    Encoding::Postcard.encode(&(REQUEST, id, body), out)
+}
+
 /// Decodes messages of nodes, and remembers what answers say: the same bytes say the same.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerReader {
@@ -59,18 +67,23 @@ pub(crate) struct AnswerReader {
 }
 
 impl AnswerReader {
+    /// What an answer to a lookup says, in one part, if the same was decoded before; and its number.
+    pub(crate) fn known(&self, message: &[u8]) -> Option<(RequestId, &Offers)> {
+        let (id, topic, body) = find_answer(message)?;
+        let (known, offers) = self.known.get(topic)?;
+        (**known == *body).then_some((id, offers))
+    }
+
     /// As [`Message::decode`].
     ///
     /// # Errors
     /// As for [`Message::decode`].
     pub(crate) fn decode(&mut self, message: &[u8]) -> Result<Message> {
-        let Some((id, topic, body)) = find_answer(message) else { return Message::decode(message) };
-        if let Some((known, offers)) = self.known.get(topic)
-            && **known == *body
-        {
+        if let Some((id, offers)) = self.known(message) {
             let body = ReplyBody::Offers(offers.clone());
             return Ok(Message::Reply(Reply { id, part: 0, parts: 1, body }));
         }
+        let Some((_, _, body)) = find_answer(message) else { return Message::decode(message) };
         let decoded = Message::decode(message)?;
         if let Message::Reply(Reply { body: ReplyBody::Offers(offers), .. }) = &decoded
             && let Some(first) = offers.found.first()
@@ -144,6 +157,18 @@ mod tests {
         let members = Message::Request(Request { id: 1, body: RequestBody::Members });
         assert_eq!(PlainLookup::find(&members.encode().unwrap()), None);
         assert_eq!(PlainLookup::find(&reply(1, 0, 1, offers("a", 1)).encode().unwrap()), None);
+    }
+
+    #[test]
+    fn a_request_whose_body_is_elsewhere_is_the_request_that_would_be_encoded() {
+        let filter = TopicFilter::new("a/+").unwrap();
+        let requested = Some(Box::new(Requested::default()));
+        for body in [RequestBody::Lookup { filter, requested }, RequestBody::Members] {
+            let mut appended = b"before".to_vec();
+            append_request(u64::MAX, &body, &mut appended).unwrap();
+            let message = Message::Request(Request { id: u64::MAX, body });
+            assert_eq!(appended, [b"before".as_slice(), &message.encode().unwrap()].concat());
+        }
     }
 
     #[test]
