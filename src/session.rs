@@ -5,6 +5,7 @@ mod acquaintances;
 mod alarm;
 mod at_once;
 mod attachments;
+mod bell;
 mod driver;
 mod gather;
 mod listeners;
@@ -40,6 +41,7 @@ use attachments::{Attachments, Holder};
 use listeners::Listeners;
 pub(crate) use listeners::Listening;
 use outbox::Outbox;
+use turn::Turns;
 
 /// The most messages of a session to itself that wait for its driver.
 const LOOPBACK: usize = 8192;
@@ -107,6 +109,7 @@ impl<T: Transport> Session<T> {
             entities: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             wake: Notify::new(),
+            turns: Turns::default(),
             alarm: Alarm::default(),
             sending: watch::channel(0).0,
             runtime: tokio::runtime::Handle::current(),
@@ -217,7 +220,7 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
 
     /// All that was read in one go has been handed out. Whether to let the tasks that are ready have their turn before more
-    /// is read; if the service knows that they have had it, it [wakes](SessionCore::wake) the driver.
+    /// is read; if the service knows that they have had it, it [says](SessionCore::turn_over) so.
     fn on_read(&self) -> bool {
         false
     }
@@ -267,6 +270,7 @@ pub(crate) struct SessionCore<Tx> {
     entities: AtomicU32,
     closed: AtomicBool,
     wake: Notify,
+    turns: Turns,
     /// When the driver looks at the timers at the latest; see [`Alarm`].
     alarm: Alarm,
     /// How many publishers wait for the transport with samples that they have taken, and nodes hand over.
@@ -347,6 +351,11 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// A service's next deadline may have come closer: the driver asks again.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Those whom a service has woken when it was [told](Service::on_read) that all is handed out have had their turn.
+    pub(crate) fn turn_over(&self) {
+        self.turns.end();
     }
 
     /// A service's next deadline is `at` now: the driver asks again if it would come too late.

@@ -258,7 +258,7 @@ impl TransportRx for FlawedRx {
             if let (OffersAndDelivers, Some(sink)) = (self.flaw, &self.sink) {
                 for event in &inner {
                     if let Event::Message { from, payload } = event {
-                        sink.take(from, payload);
+                        drop(sink.take(from, payload.clone()));
                     }
                 }
             }

@@ -213,10 +213,14 @@ impl<Tx: TransportTx> ClientShell<Tx> {
         }
         self.session.check_open()?;
         queries.waiting.push((query, sender));
-        let complete = queries.waiting.len() == queries.expected.max(1);
+        let (waiting, expected) = (queries.waiting.len(), queries.expected);
         drop(queries);
-        if complete {
-            self.session.wake();
+        match expected {
+            // The first of those that have not been answered in one go: the driver does not know of it.
+            0 if waiting == 1 => self.session.wake(),
+            0 => {}
+            _ if waiting == expected => self.session.turn_over(),
+            _ => {}
         }
         Ok(())
     }

@@ -4,9 +4,11 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use super::SessionCore;
-use crate::transport::{MessageSink, Origin, TransportTx};
-use crate::wire::{Bundle, Frame, Room};
+use super::gather::Holder;
+use super::{Service, SessionCore};
+use crate::time::Mono;
+use crate::transport::{Locator, MessageSink, Origin, TransportTx};
+use crate::wire::{Bundle, BundleBuilder, Frame, Room};
 
 /// The longest message that is handed out at once, in bytes. A longer one is a batch, or takes longer to be sent than to be
 /// waited for.
@@ -25,28 +27,89 @@ impl<Tx> AtOnce<Tx> {
 }
 
 impl<Tx: TransportTx> MessageSink for AtOnce<Tx> {
-    fn take(&self, from: &Origin, payload: &Bytes) -> bool {
+    fn take(&self, from: &Origin, payload: Bytes) -> Option<Bytes> {
         if payload.len() > SHORT {
-            return false;
+            return Some(payload);
         }
-        let Some(core) = self.0.upgrade().filter(|core| core.check_open().is_ok()) else { return false };
-        let now = || core.clock.now();
-        match from {
+        let Some(core) = self.0.upgrade().filter(|core| core.check_open().is_ok()) else {
+            return Some(payload);
+        };
+        let taken = match from {
             // Listeners may do more than is to be done here, and each message goes to all or to none.
             Origin::Topic(topic) => {
                 core.listeners.any().is_none()
                     && core
                         .service(Room::PubSub)
-                        .is_some_and(|service| service.on_topic_at_once(now(), topic, payload))
+                        .is_some_and(|service| service.on_topic_at_once(core.clock.now(), topic, &payload))
             }
-            // What comes in bundles is answered in bundles: the driver sees to that.
-            Origin::Peer(_) if Bundle::is_bundle(payload) => false,
-            Origin::Peer(peer) => match Frame::parse(payload.clone()) {
-                Ok(Frame::Control { room, body }) => {
-                    core.service(room).is_some_and(|service| service.on_control_at_once(now(), peer, &body))
-                }
-                _ => false,
-            },
-        }
+            Origin::Peer(peer) if Bundle::is_bundle(&payload) => return take_bundle(&core, peer, payload),
+            Origin::Peer(peer) => take_control(&core, core.clock.now(), peer, payload.clone(), &mut None),
+        };
+        (!taken).then_some(payload)
+    }
+}
+
+/// Takes the messages of a bundle one by one, up to the first that is refused.
+fn take_bundle<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload: Bytes) -> Option<Bytes> {
+    // What is wrong with it is the driver's to say.
+    let Ok(mut bundle) = Bundle::parse(payload.clone()) else { return Some(payload) };
+    let (now, mut last) = (core.clock.now(), None);
+    // What comes in bundles is answered in bundles.
+    core.outbox.hold(Holder::Reactor);
+    let taken = bundle
+        .by_ref()
+        .take_while(|message| take_control(core, now, peer, message.clone(), &mut last))
+        .count();
+    core.outbox.release(Holder::Reactor, &core.tx);
+    without_first(taken, payload)
+}
+
+/// A control message that its service takes here.
+fn take_control<Tx: TransportTx>(
+    core: &SessionCore<Tx>,
+    now: Mono,
+    peer: &Locator,
+    message: Bytes,
+    last: &mut Option<(Room, Arc<dyn Service>)>,
+) -> bool {
+    let Ok(Frame::Control { room, body }) = Frame::parse(message) else { return false };
+    // Most of a bundle is for the same.
+    if last.as_ref().is_none_or(|(known, _)| *known != room) {
+        *last = core.service(room).map(|service| (room, service));
+    }
+    last.as_ref().is_some_and(|(_, service)| service.on_control_at_once(now, peer, &body))
+}
+
+/// What is left of a bundle.
+fn without_first(count: usize, bundle: Bytes) -> Option<Bytes> {
+    if count == 0 {
+        return Some(bundle);
+    }
+    let limit = bundle.len();
+    let mut rest = BundleBuilder::default();
+    for message in Bundle::parse(bundle).ok()?.skip(count) {
+        // It has fitted before.
+        rest.push(&message, limit);
+    }
+    rest.take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::encode_control;
+
+    #[test]
+    fn what_is_left_of_a_bundle_is_what_was_not_taken() {
+        let message = |number: u8| encode_control(Room::DhtNode, &number).unwrap();
+        let mut all = BundleBuilder::default();
+        assert!((0..4).all(|number| all.push(&message(number), 1 << 10)));
+        let all = all.take().unwrap();
+        let left = |count| without_first(count, all.clone());
+        assert_eq!(left(0), Some(all.clone()));
+        let rest: Vec<Bytes> = Bundle::parse(left(1).unwrap()).unwrap().collect();
+        assert_eq!(rest, [message(1), message(2), message(3)]);
+        assert_eq!(left(3), Some(message(3)));
+        assert_eq!(left(4), None);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use super::gather::Holder;
 use super::turn::Turn;
 use super::{Service, SessionCore};
 use crate::time::{Mono, earliest};
@@ -18,7 +19,7 @@ use crate::wire::{Bundle, Frame, Room};
 const BATCH: usize = 256;
 /// So many messages for this session alone are handed out before those whom they answer have their turn: what they ask next
 /// is under way while the rest is handed out.
-const ENOUGH: usize = 32;
+const ENOUGH: usize = 16;
 
 /// Runs until the session is closed or its last handle is dropped.
 ///
@@ -31,7 +32,7 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
 ) {
     let mut events = VecDeque::with_capacity(BATCH);
     let mut received = Vec::with_capacity(BATCH);
-    let turn = Turn::default();
+    let mut turn = Turn::default();
     // When the timer goes off, if it is set.
     let mut alarm = None;
     let mut timer = pin!(tokio::time::sleep_until(core.clock.instant(core.clock.now())));
@@ -47,10 +48,10 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
             }
         }
         core.alarm.set(alarm);
-        core.outbox.release(&core.tx);
+        core.outbox.release(Holder::Driver, &core.tx);
         if !events.is_empty() {
-            core.outbox.hold();
-            hand_out(&core, &mut events, &mut looped_back, &turn).await;
+            core.outbox.hold(Holder::Driver);
+            hand_out(&core, &mut events, &mut looped_back, &mut turn).await;
             continue;
         }
         tokio::select! {
@@ -60,9 +61,9 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
                 Ok(_) => {
                     events.extend(received.drain(..));
                     if events.len() > 1 || events.front().is_some_and(is_bundle) {
-                        core.outbox.hold();
+                        core.outbox.hold(Holder::Driver);
                     }
-                    hand_out(&core, &mut events, &mut looped_back, &turn).await;
+                    hand_out(&core, &mut events, &mut looped_back, &mut turn).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, local = %core.tx.local(), "session ends");
@@ -70,15 +71,15 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
                 }
             },
             Some(payload) = looped_back.recv() => {
-                core.outbox.hold();
+                core.outbox.hold(Holder::Driver);
                 let messages = directed(&core, core.clock.now(), core.tx.local(), payload);
-                read(&core, messages, &turn).await;
+                read(&core, messages, &mut turn).await;
             }
             // What the services do about it may be messages, many of them for one peer.
             () = core.wake.notified() => {
-                core.outbox.hold();
+                core.outbox.hold(Holder::Driver);
                 if core.services().any(|service| service.expects_more()) {
-                    turn.pass(core.wake.notified()).await;
+                    turn.pass(&core.turns).await;
                 }
             }
             () = timer.as_mut(), if alarm.is_some() => {}
@@ -102,7 +103,7 @@ async fn hand_out<Tx: TransportTx>(
     core: &SessionCore<Tx>,
     events: &mut VecDeque<Event>,
     looped_back: &mut mpsc::Receiver<Bytes>,
-    turn: &Turn,
+    turn: &mut Turn,
 ) {
     let (now, mut messages) = (core.clock.now(), 0);
     while messages < ENOUGH
@@ -119,7 +120,7 @@ async fn hand_out<Tx: TransportTx>(
 }
 
 /// So many messages for this session alone have been handed out: lets those act to whom that matters.
-async fn read<Tx: TransportTx>(core: &SessionCore<Tx>, messages: usize, turn: &Turn) {
+async fn read<Tx: TransportTx>(core: &SessionCore<Tx>, messages: usize, turn: &mut Turn) {
     if messages == 0 {
         return;
     }
@@ -128,7 +129,7 @@ async fn read<Tx: TransportTx>(core: &SessionCore<Tx>, messages: usize, turn: &T
     if expecting {
         // What they ask next is to be under way before more is read, and answers before that.
         core.outbox.flush(&core.tx);
-        turn.pass(core.wake.notified()).await;
+        turn.pass(&core.turns).await;
     }
 }
 

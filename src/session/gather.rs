@@ -1,7 +1,7 @@
 //! Messages for one peer that travel together, while there is more to do than to send them.
 //!
 //! The driver [holds](Gather::hold) what is posted while it hands out what it has read, and while those whom that has woken
-//! have their turn; then it lets go. No clock is involved, and what is posted at any other time is sent at once.
+//! have their turn; then it lets go. So does who hands out a bundle at once. No clock is involved, and what is posted at any other time is sent at once.
 
 use std::sync::Mutex;
 
@@ -26,9 +26,19 @@ pub(super) struct Gather {
     held: Mutex<Held>,
 }
 
+/// Who hands messages out, and wants to gather what is posted meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// The driver.
+    Driver,
+    /// Whoever has noticed a bundle, at once.
+    Reactor,
+}
+
 #[derive(Debug, Default)]
 struct Held {
-    holding: bool,
+    /// By [`Holder`].
+    holding: [bool; 2],
     bundles: Vec<(Locator, BundleBuilder)>,
     /// Whose bundle grew last.
     last: usize,
@@ -43,8 +53,8 @@ impl Gather {
     }
 
     /// What is posted from now on is gathered.
-    pub(super) fn hold(&self) {
-        lock(&self.held).holding = true;
+    pub(super) fn hold(&self, holder: Holder) {
+        lock(&self.held).holding[holder as usize] = true;
     }
 
     /// Hands what was gathered to `send`, and goes on gathering if it was.
@@ -53,18 +63,18 @@ impl Gather {
     }
 
     /// Ends [`hold`](Self::hold), and hands what was gathered to `send`.
-    pub(super) fn release(&self, send: impl FnMut(Outbound)) {
+    pub(super) fn release(&self, holder: Holder, send: impl FnMut(Outbound)) {
         // Under the lock: what is posted from now on comes after what was gathered.
         let mut held = lock(&self.held);
         held.flush(send);
-        held.holding = false;
+        held.holding[holder as usize] = false;
     }
 
     /// Hands a message to `send`, now or later, after those for the same peer that went before.
     pub(super) fn post(&self, outbound: Outbound, mut send: impl FnMut(Outbound)) {
         let Destination::Peer(peer) = &outbound.to else { return send(outbound) };
         let mut held = lock(&self.held);
-        if !held.holding {
+        if !held.is_held() {
             drop(held);
             return send(outbound);
         }
@@ -95,7 +105,7 @@ impl Gather {
         mut send: impl FnMut(Outbound),
     ) -> Result<()> {
         let mut held = lock(&self.held);
-        if held.holding {
+        if held.is_held() {
             let bundle = held.bundle(peer, &mut send);
             if bundle.push_control_with(room, &write, self.limit)? {
                 sent_if_enough(peer, bundle, send);
@@ -110,6 +120,10 @@ impl Gather {
 }
 
 impl Held {
+    fn is_held(&self) -> bool {
+        self.holding.contains(&true)
+    }
+
     fn flush(&mut self, mut send: impl FnMut(Outbound)) {
         for (peer, mut bundle) in self.bundles.drain(..) {
             self.length = bundle.len();
@@ -204,7 +218,7 @@ mod tests {
         let post = |number| gather.post(Outbound::peer(peer(1), message(number, 0)), |o| sent.take(o));
         post(0);
         assert_eq!(sent.drain(), [(peer(1), vec![message(0, 0)])]);
-        gather.hold();
+        gather.hold(Holder::Driver);
         post(1);
         let write = |out: &mut Vec<u8>| Encoding::Postcard.encode(&(2u16, Vec::<u8>::new()), out);
         gather.post_control(&peer(1), Room::DhtNode, write, |o| sent.take(o)).unwrap();
@@ -217,16 +231,21 @@ mod tests {
         );
         post(4);
         assert_eq!(sent.drain(), [], "still held");
-        gather.release(|o| sent.take(o));
+        gather.hold(Holder::Reactor);
+        gather.release(Holder::Driver, |o| sent.take(o));
+        assert_eq!(sent.drain(), [(peer(1), vec![message(4, 0)])]);
         post(5);
-        assert_eq!(sent.drain(), [(peer(1), vec![message(4, 0)]), (peer(1), vec![message(5, 0)])]);
+        assert_eq!(sent.drain(), [], "held by another");
+        gather.release(Holder::Reactor, |o| sent.take(o));
+        post(6);
+        assert_eq!(sent.drain(), [(peer(1), vec![message(5, 0)]), (peer(1), vec![message(6, 0)])]);
     }
 
     #[test]
     fn order_is_kept_whatever_the_sizes_and_bundles_are_bounded() {
         let (limit, sent) = (20_000, Sent::default());
         let gather = Gather::new(limit);
-        gather.hold();
+        gather.hold(Holder::Driver);
         let sizes = [0, 3000, LARGE, 10, 10, 15_000, 10, 4000, 4000, 4000, 4000, 4000, 4000, 0, 0];
         let messages: Vec<Bytes> =
             (0..300).map(|number| message(number, sizes[usize::from(number) % sizes.len()])).collect();
@@ -236,7 +255,7 @@ mod tests {
                 sent.take(o);
             });
         }
-        gather.release(|o| sent.take(o));
+        gather.release(Holder::Driver, |o| sent.take(o));
         let sent = sent.drain();
         assert!(sent.len() < messages.len() && sent.iter().all(|(_, messages)| messages.len() <= ENOUGH));
         let received: Vec<Bytes> = sent.into_iter().flat_map(|(_, messages)| messages).collect();
@@ -246,12 +265,12 @@ mod tests {
     #[test]
     fn no_more_peers_gather_than_are_remembered() {
         let (gather, sent) = (Gather::new(1 << 20), Sent::default());
-        gather.hold();
+        gather.hold(Holder::Driver);
         for number in 0..=MAX_PEERS {
             gather.post(Outbound::peer(peer(number), message(0, 0)), |o| sent.take(o));
         }
         assert_eq!(sent.drain().len(), MAX_PEERS);
-        gather.release(|o| sent.take(o));
+        gather.release(Holder::Driver, |o| sent.take(o));
         assert_eq!(sent.drain(), [(peer(MAX_PEERS), vec![message(0, 0)])]);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::gather::Gather;
+use super::gather::{Gather, Holder};
 use crate::error::Result;
 use crate::transport::{Destination, Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::Room;
@@ -63,8 +63,8 @@ pub(super) fn new<Tx: TransportTx>(tx: Tx) -> (Outbox, OutboxTask<Tx>) {
 
 impl Outbox {
     /// What is posted to one peer from now on may be gathered.
-    pub(super) fn hold(&self) {
-        self.gather.hold();
+    pub(super) fn hold(&self, holder: Holder) {
+        self.gather.hold(holder);
     }
 
     /// Sends what was gathered.
@@ -73,8 +73,8 @@ impl Outbox {
     }
 
     /// Ends [`hold`](Self::hold).
-    pub(super) fn release<Tx: TransportTx>(&self, tx: &Tx) {
-        self.gather.release(|outbound| self.send(tx, outbound));
+    pub(super) fn release<Tx: TransportTx>(&self, holder: Holder, tx: &Tx) {
+        self.gather.release(holder, |outbound| self.send(tx, outbound));
     }
 
     pub(super) fn post<Tx: TransportTx>(&self, tx: &Tx, outbound: Outbound) {

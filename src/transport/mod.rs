@@ -183,11 +183,12 @@ pub trait TransportRx: Send + 'static {
 
 /// Takes messages where they are noticed: see [`TransportRx::set_sink`].
 pub trait MessageSink: Send + Sync + 'static {
-    /// Takes a message, or says `false`: then it comes by [`TransportRx::recv_batch`], and so do those behind it.
+    /// Takes a message, or returns what it does not take of it: that comes by [`TransportRx::recv_batch`], as a message of its
+    /// own, and so do the messages behind it.
     ///
     /// It is called on the thread that looks for events, the runtime's reactor for instance, and while nothing can be received
     /// otherwise: it must not wait, and must not use the receiving half.
-    fn take(&self, from: &Origin, payload: &Bytes) -> bool;
+    fn take(&self, from: &Origin, payload: Bytes) -> Option<Bytes>;
 }
 
 /// What a transport can do: stated, so that a session does not have to guess.

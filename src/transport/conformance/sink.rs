@@ -96,15 +96,15 @@ impl Heard {
 }
 
 impl MessageSink for Heard {
-    fn take(&self, _from: &Origin, payload: &Bytes) -> bool {
+    fn take(&self, _from: &Origin, payload: Bytes) -> Option<Bytes> {
         // Probes are to be received.
-        let Ok((_, number)) = number(payload) else { return false };
+        let Ok((_, number)) = number(&payload) else { return Some(payload) };
         if number % 3 == 2 {
-            return false;
+            return Some(payload);
         }
-        if let Err(wrong) = self.note(payload) {
+        if let Err(wrong) = self.note(&payload) {
             self.log(|log| log.wrong.get_or_insert(wrong).truncate(1 << 10));
         }
-        true
+        None
     }
 }

@@ -39,13 +39,15 @@ impl AtOnce {
         // They are handed over while nobody else can read what comes after them; behind one that is refused wait all others.
         let mut refused = false;
         for event in few.drain(..) {
-            refused = refused
-                || match &event {
-                    Event::Message { from, payload } => !self.sink.take(from, payload),
-                    _ => true,
-                };
-            if refused {
-                session.events().push_back(event);
+            let left = match event {
+                Event::Message { from, payload } if !refused => {
+                    self.sink.take(&from, payload).map(|payload| Event::Message { from, payload })
+                }
+                event => Some(event),
+            };
+            if let Some(left) = left {
+                refused = true;
+                session.events().push_back(left);
             }
         }
         reading.spare = few;
@@ -74,10 +76,10 @@ mod tests {
     }
 
     impl MessageSink for Counts {
-        fn take(&self, from: &Origin, _payload: &Bytes) -> bool {
+        fn take(&self, from: &Origin, _payload: Bytes) -> Option<Bytes> {
             let count = if matches!(from, Origin::Topic(_)) { &self.topic } else { &self.peer };
             count.fetch_add(1, Ordering::Relaxed);
-            true
+            None
         }
     }
 

@@ -235,7 +235,8 @@ impl Socket {
         let mut inner = self.lock();
         let socket = inner.as_mut()?;
         let result = call(socket);
-        if has_input(socket) {
+        // If the receiver knows that there may be something, it is going to look after this call.
+        if !self.signal.pending.load(Ordering::Acquire) && has_input(socket) {
             self.signal.raise();
         }
         Some(result)
