@@ -2,6 +2,7 @@
 //! as services.
 
 mod acquaintances;
+mod addressee;
 mod alarm;
 mod at_once;
 mod attachments;
@@ -32,7 +33,7 @@ use crate::transport::{
     Capabilities, Destination, Event, Locator, OpenOptions, Outbound, Transport, TransportRx, TransportTx,
     Undelivered,
 };
-use crate::wire::{self, Room};
+use crate::wire::{self, DataFrame, Room};
 
 pub(crate) use acquaintances::Acquaintances;
 use alarm::Alarm;
@@ -216,8 +217,11 @@ pub(crate) trait Service: Send + Sync + 'static {
         false
     }
 
-    /// A control message of this service's room, or a data frame, sent to this session alone.
-    fn on_directed(&self, _now: Mono, _from: &Locator, _frame: crate::wire::Frame) {}
+    /// The body of a control message of this service's room, sent to this session alone.
+    fn on_control(&self, _now: Mono, _from: &Locator, _body: &[u8]) {}
+
+    /// Samples that were sent to this session alone.
+    fn on_samples(&self, _now: Mono, _from: &Locator, _frame: DataFrame) {}
 
     /// All that was read in one go has been handed out. Whether to let the tasks that are ready have their turn before more
     /// is read; if the service knows that they have had it, it [says](SessionCore::turn_over) so.
@@ -231,7 +235,7 @@ pub(crate) trait Service: Send + Sync + 'static {
         false
     }
 
-    /// As [`on_directed`](Self::on_directed), of a control message, in the way of [`on_topic_at_once`](Self::on_topic_at_once).
+    /// As [`on_control`](Self::on_control), in the way of [`on_topic_at_once`](Self::on_topic_at_once).
     fn on_control_at_once(&self, _now: Mono, _from: &Locator, _body: &[u8]) -> bool {
         false
     }

@@ -153,14 +153,27 @@ pub fn decode_body<M: DeserializeOwned>(body: &[u8]) -> Result<M> {
     Encoding::Postcard.decode(body)
 }
 
+/// A control frame's room and body, where they lie. `None` for anything else: [`Frame::parse`] says what it is, or what is
+/// wrong with it.
+pub(crate) fn control(frame: &[u8]) -> Option<(Room, &[u8])> {
+    let is_control = frame.starts_with(&[MAGIC[0], MAGIC[1], VERSION, KIND_CONTROL]);
+    if is_control { control_after_prefix(frame).ok() } else { None }
+}
+
 fn parse_control(bytes: Bytes) -> Result<Frame, Reason> {
-    let mut cursor = Cursor { bytes: &bytes, at: PREFIX_LEN };
+    let (room, _) = control_after_prefix(&bytes)?;
+    Ok(Frame::Control { room, body: bytes.slice(CONTROL_HEADER_LEN..) })
+}
+
+fn control_after_prefix(frame: &[u8]) -> Result<(Room, &[u8]), Reason> {
+    let mut cursor = Cursor { bytes: frame, at: PREFIX_LEN };
     let room = Room::from_code(cursor.u8()?).ok_or("unknown room")?;
     let length = cursor.u32()? as usize;
-    if length != bytes.len() - CONTROL_HEADER_LEN {
+    let body = &frame[cursor.at..];
+    if length != body.len() {
         return Err("stated length differs from the frame's");
     }
-    Ok(Frame::Control { room, body: bytes.slice(CONTROL_HEADER_LEN..) })
+    Ok((room, body))
 }
 
 /// What a data frame's header states.

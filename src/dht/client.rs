@@ -24,7 +24,7 @@ use crate::session::{Service, Session, SessionCore, lock};
 use crate::time::{Mono, earliest};
 use crate::topic::TopicFilter;
 use crate::transport::{Event, Locator, Transport, TransportTx};
-use crate::wire::{Frame, Room};
+use crate::wire::Room;
 
 /// A session's access to a ring, through any of its nodes. Clones are one client.
 ///
@@ -314,13 +314,12 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 }
 
 impl<Tx: TransportTx> Service for ClientShell<Tx> {
-    fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
-        let Frame::Control { body, .. } = frame else { return };
+    fn on_control(&self, now: Mono, from: &Locator, body: &[u8]) {
         let mut state = lock(&self.state);
-        if state.take_known(from, &body) {
+        if state.take_known(from, body) {
             return;
         }
-        match state.answers.decode(&body) {
+        match state.answers.decode(body) {
             Ok(message) => {
                 state.core.handle(now, from, message);
                 self.run_actions(&mut state);

@@ -20,7 +20,7 @@ use crate::error::{ErrorKind, Result};
 use crate::session::{Service, Session, SessionCore, lock};
 use crate::time::{Mono, Timestamp};
 use crate::transport::{Event, Locator, Transport, TransportTx};
-use crate::wire::{Frame, Room};
+use crate::wire::Room;
 
 /// The most events that a listener may fall behind.
 const EVENTS: usize = 1024;
@@ -285,12 +285,11 @@ impl<Tx: TransportTx> NodeShell<Tx> {
 }
 
 impl<Tx: TransportTx> Service for NodeShell<Tx> {
-    fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
-        let Frame::Control { body, .. } = frame else { return };
-        if self.answer_lookup(lock(&self.core), from, &body) {
+    fn on_control(&self, now: Mono, from: &Locator, body: &[u8]) {
+        if self.answer_lookup(lock(&self.core), from, body) {
             return;
         }
-        match Message::decode(&body) {
+        match Message::decode(body) {
             Ok(message) => {
                 let mut core = lock(&self.core);
                 core.handle(now, Input::Message { from: from.clone(), message });

@@ -302,19 +302,16 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
         true
     }
 
-    fn on_directed(&self, now: Mono, from: &Locator, frame: Frame) {
-        match frame {
-            Frame::Data(frame) => {
-                let wall = Timestamp::now();
-                let readers: Vec<_> = read(&self.readers).values().cloned().collect();
-                readers.iter().for_each(|reader| reader.on_repair(self, now, wall, &frame));
-            }
-            Frame::Control { body, .. } => {
-                if let Some(message) = decode(from.as_str(), &body) {
-                    self.on_directed_message(now, from, &message);
-                }
-            }
+    fn on_control(&self, now: Mono, from: &Locator, body: &[u8]) {
+        if let Some(message) = decode(from.as_str(), body) {
+            self.on_directed_message(now, from, &message);
         }
+    }
+
+    fn on_samples(&self, now: Mono, _from: &Locator, frame: DataFrame) {
+        let wall = Timestamp::now();
+        let readers: Vec<_> = read(&self.readers).values().cloned().collect();
+        readers.iter().for_each(|reader| reader.on_repair(self, now, wall, &frame));
     }
 
     fn on_event(&self, now: Mono, event: &Event) {

@@ -4,11 +4,12 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
+use super::SessionCore;
+use super::addressee::Addressee;
 use super::gather::Holder;
-use super::{Service, SessionCore};
 use crate::time::Mono;
 use crate::transport::{Locator, MessageSink, Origin, TransportTx};
-use crate::wire::{Bundle, BundleBuilder, Frame, Room};
+use crate::wire::{self, Bundle, BundleBuilder, Room};
 
 /// The longest message that is handed out at once, in bytes. A longer one is a batch, or takes longer to be sent than to be
 /// waited for.
@@ -43,7 +44,9 @@ impl<Tx: TransportTx> MessageSink for AtOnce<Tx> {
                         .is_some_and(|service| service.on_topic_at_once(core.clock.now(), topic, &payload))
             }
             Origin::Peer(peer) if Bundle::is_bundle(&payload) => return take_bundle(&core, peer, payload),
-            Origin::Peer(peer) => take_control(&core, core.clock.now(), peer, payload.clone(), &mut None),
+            Origin::Peer(peer) => {
+                take_control(&core, core.clock.now(), peer, &payload, &mut Addressee::default())
+            }
         };
         (!taken).then_some(payload)
     }
@@ -52,14 +55,12 @@ impl<Tx: TransportTx> MessageSink for AtOnce<Tx> {
 /// Takes the messages of a bundle one by one, up to the first that is refused.
 fn take_bundle<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload: Bytes) -> Option<Bytes> {
     // What is wrong with it is the driver's to say.
-    let Ok(mut bundle) = Bundle::parse(payload.clone()) else { return Some(payload) };
-    let (now, mut last) = (core.clock.now(), None);
+    let Ok(bundle) = Bundle::parse(payload.clone()) else { return Some(payload) };
+    let (now, mut addressee) = (core.clock.now(), Addressee::default());
     // What comes in bundles is answered in bundles.
     core.outbox.hold(Holder::Reactor);
-    let taken = bundle
-        .by_ref()
-        .take_while(|message| take_control(core, now, peer, message.clone(), &mut last))
-        .count();
+    let taken =
+        bundle.frames().take_while(|frame| take_control(core, now, peer, frame, &mut addressee)).count();
     core.outbox.release(Holder::Reactor, &core.tx);
     without_first(taken, payload)
 }
@@ -69,15 +70,12 @@ fn take_control<Tx: TransportTx>(
     core: &SessionCore<Tx>,
     now: Mono,
     peer: &Locator,
-    message: Bytes,
-    last: &mut Option<(Room, Arc<dyn Service>)>,
+    frame: &[u8],
+    addressee: &mut Addressee,
 ) -> bool {
-    let Ok(Frame::Control { room, body }) = Frame::parse(message) else { return false };
-    // Most of a bundle is for the same.
-    if last.as_ref().is_none_or(|(known, _)| *known != room) {
-        *last = core.service(room).map(|service| (room, service));
-    }
-    last.as_ref().is_some_and(|(_, service)| service.on_control_at_once(now, peer, &body))
+    wire::control(frame).is_some_and(|(room, body)| {
+        addressee.find(core, room).is_some_and(|service| service.on_control_at_once(now, peer, body))
+    })
 }
 
 /// What is left of a bundle.

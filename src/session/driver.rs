@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use super::SessionCore;
+use super::addressee::Addressee;
 use super::gather::Holder;
 use super::turn::Turn;
-use super::{Service, SessionCore};
 use crate::time::{Mono, earliest};
 use crate::transport::{Event, Locator, Origin, TransportRx, TransportTx};
-use crate::wire::{Bundle, Frame, Room};
+use crate::wire::{self, Bundle, DataFrame, Room};
 
 /// Events taken from the transport in one go.
 const BATCH: usize = 256;
@@ -160,14 +161,16 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, event: Event) ->
 
 /// A message for this session alone, or a bundle of them; how many.
 fn directed<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, peer: &Locator, payload: Bytes) -> usize {
-    // Most of a bundle is for the same.
-    let mut last = None;
+    let mut addressee = Addressee::default();
     if !Bundle::is_bundle(&payload) {
-        single(core, now, peer, payload, &mut last);
+        single(core, now, peer, &payload, || payload.clone(), &mut addressee);
         return 1;
     }
     match Bundle::parse(payload) {
-        Ok(bundle) => bundle.map(|payload| single(core, now, peer, payload, &mut last)).count(),
+        Ok(bundle) => bundle
+            .frames()
+            .map(|frame| single(core, now, peer, frame, || bundle.share(frame), &mut addressee))
+            .count(),
         Err(error) => {
             tracing::debug!(%peer, %error, "dropped a bundle");
             drop_frame("malformed", peer);
@@ -180,24 +183,20 @@ fn single<Tx: TransportTx>(
     core: &SessionCore<Tx>,
     now: Mono,
     peer: &Locator,
-    payload: Bytes,
-    last: &mut Option<(Room, Arc<dyn Service>)>,
+    frame: &[u8],
+    share: impl FnOnce() -> Bytes,
+    addressee: &mut Addressee,
 ) {
-    match Frame::parse(payload) {
-        Ok(frame) => {
-            let room = match &frame {
-                Frame::Data(_) => Room::PubSub,
-                Frame::Control { room, .. } => *room,
-            };
-            if last.as_ref().is_none_or(|(known, _)| *known != room) {
-                *last = core.service(room).map(|service| (room, service));
-            }
-            match last {
-                Some((_, service)) => service.on_directed(now, peer, frame),
-                None => drop_frame("no service", peer),
-            }
-        }
-        Err(error) => {
+    if let Some((room, body)) = wire::control(frame) {
+        return match addressee.find(core, room) {
+            Some(service) => service.on_control(now, peer, body),
+            None => drop_frame("no service", peer),
+        };
+    }
+    match (DataFrame::parse(share()), addressee.find(core, Room::PubSub)) {
+        (Ok(frame), Some(service)) => service.on_samples(now, peer, frame),
+        (Ok(_), None) => drop_frame("no service", peer),
+        (Err(error), _) => {
             tracing::debug!(%peer, %error, "dropped a frame");
             drop_frame("malformed", peer);
         }

@@ -8,6 +8,8 @@
 //! A frame in a bundle is what it would be alone, and means the same. A bundle in a bundle is none: [`Frame::parse`] refuses
 //! the kind, and so bundles are taken only where they are expected, from one session to another.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes};
 use serde::Serialize;
 
@@ -66,6 +68,27 @@ impl Bundle {
         }
         Ok(Self { at: HEADER_LEN, left: count, bytes })
     }
+
+    /// The frames that are left, where they lie.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        let mut at = self.at;
+        (0..self.left).map_while(move |_| self.frame(&mut at).map(|frame| &self.bytes[frame]))
+    }
+
+    /// One of these [`frames`](Self::frames) by itself.
+    pub(crate) fn share(&self, frame: &[u8]) -> Bytes {
+        self.bytes.slice_ref(frame)
+    }
+
+    /// Where the frame lies whose length is at `at`; that is after it then.
+    #[inline]
+    fn frame(&self, at: &mut usize) -> Option<Range<usize>> {
+        let mut cursor = Cursor { bytes: &self.bytes, at: *at };
+        // Walked when it was parsed.
+        let length = usize::from(cursor.u16().ok()?);
+        *at = cursor.at + length;
+        Some(cursor.at..*at)
+    }
 }
 
 impl Iterator for Bundle {
@@ -73,12 +96,10 @@ impl Iterator for Bundle {
 
     fn next(&mut self) -> Option<Bytes> {
         self.left = self.left.checked_sub(1)?;
-        let mut cursor = Cursor { bytes: &self.bytes, at: self.at };
-        // Walked when it was parsed.
-        let length = usize::from(cursor.u16().ok()?);
-        let start = cursor.at;
-        self.at = start + length;
-        Some(self.bytes.slice(start..self.at))
+        let mut at = self.at;
+        let frame = self.frame(&mut at)?;
+        self.at = at;
+        Some(self.bytes.slice(frame))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
