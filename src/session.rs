@@ -110,7 +110,7 @@ impl<T: Transport> Session<T> {
             entities: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             wake: Notify::new(),
-            turns: Turns::default(),
+            turns: Arc::default(),
             alarm: Alarm::default(),
             sending: watch::channel(0).0,
             runtime: tokio::runtime::Handle::current(),
@@ -274,7 +274,7 @@ pub(crate) struct SessionCore<Tx> {
     entities: AtomicU32,
     closed: AtomicBool,
     wake: Notify,
-    turns: Turns,
+    turns: Arc<Turns>,
     /// When the driver looks at the timers at the latest; see [`Alarm`].
     alarm: Alarm,
     /// How many publishers wait for the transport with samples that they have taken, and nodes hand over.

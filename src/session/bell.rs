@@ -70,3 +70,38 @@ mod pipe {
         Poll::Ready(if room.filled().is_empty() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Rings while so many tasks are ready; whether all of them have run when that is heard.
+    async fn heard_after_others(bell: &mut Bell) -> bool {
+        const OTHERS: usize = 20;
+        let ran = Arc::new(AtomicUsize::new(0));
+        for _ in 0..OTHERS {
+            let ran = ran.clone();
+            tokio::spawn(async move { ran.fetch_add(1, Ordering::Relaxed) });
+        }
+        bell.ring().await;
+        ran.load(Ordering::Relaxed) == OTHERS
+    }
+
+    #[tokio::test]
+    async fn a_bell_is_heard_after_those_that_are_ready_whatever_was_rung_before() {
+        let mut bell = Bell::default();
+        assert!(heard_after_others(&mut bell).await);
+        for _ in 0..3 {
+            assert!(futures::poll!(pin!(bell.ring())).is_pending());
+        }
+        assert!(heard_after_others(&mut bell).await, "what the reactor has not noticed yet");
+        assert!(futures::poll!(pin!(bell.ring())).is_pending());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(heard_after_others(&mut bell).await, "what it has noticed");
+    }
+}

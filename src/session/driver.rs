@@ -84,6 +84,7 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
                 }
             }
             () = timer.as_mut(), if alarm.is_some() => {}
+            never = turn.rest() => match never {},
         }
     }
     // However it ended: whoever waits on a subscriber or a request learns of it.

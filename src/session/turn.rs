@@ -1,8 +1,10 @@
 //! Letting other tasks have their turn without waking anybody for it.
 
+use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
 
@@ -36,7 +38,7 @@ pub(super) struct Turns {
 
 impl Turn {
     /// Waits until those who are ready have had their turn: until that is said, or the runtime has nothing else to do.
-    pub(super) async fn pass(&mut self, turns: &Turns) {
+    pub(super) async fn pass(&mut self, turns: &Arc<Turns>) {
         self.was_brief = !self.was_brief;
         let heard = self.bell.ring();
         if !self.was_brief {
@@ -44,13 +46,25 @@ impl Turn {
         }
         let _over = Over(turns);
         turns.open.store(true, Ordering::Release);
+        // Where the turn has been ended the bell is heard by nobody.
+        let waker = Waker::from(turns.clone());
         let mut heard = pin!(heard);
         std::future::poll_fn(|cx| {
             turns.driver.register(cx.waker());
             // Looked at after that, so that an end which comes now is seen or wakes.
-            if turns.open.load(Ordering::Acquire) { heard.as_mut().poll(cx) } else { Poll::Ready(()) }
+            match turns.open.load(Ordering::Acquire) {
+                true => heard.as_mut().poll(&mut Context::from_waker(&waker)),
+                false => Poll::Ready(()),
+            }
         })
         .await;
+    }
+
+    /// For a driver that has nothing to do: is polled when that is so, and never ready. When the driver gets on it is the
+    /// first of a new row.
+    pub(super) async fn rest(&mut self) -> Infallible {
+        self.was_brief = false;
+        std::future::pending().await
     }
 }
 
@@ -60,6 +74,17 @@ impl Turns {
         if self.open.swap(false, Ordering::AcqRel) {
             self.driver.wake();
         }
+    }
+}
+
+/// By the bell.
+impl Wake for Turns {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.driver.wake();
     }
 }
 
@@ -75,7 +100,7 @@ impl Drop for Over<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use super::*;
@@ -89,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_ends_when_the_tasks_that_are_ready_have_had_theirs() {
-        let (log, turns, mut turn) = (Log::default(), Turns::default(), Turn::default());
+        let (log, turns, mut turn) = (Log::default(), Arc::new(Turns::default()), Turn::default());
         // One that can be ended early, and one that cannot.
         for _ in 0..2 {
             let other = tokio::spawn({
@@ -103,39 +128,47 @@ mod tests {
         assert_eq!(*log.lock().unwrap(), ["other", "over", "other", "over"]);
     }
 
-    #[tokio::test]
-    async fn every_other_turn_ends_before_that_if_it_is_said() {
-        let (log, turns) = (Log::default(), Arc::new(Turns::default()));
-        let mut turn = Turn::default();
-        for early in [true, false, true] {
-            log.lock().unwrap().clear();
-            let others = ["first", "second"].map(|name| {
-                let (log, turns) = (log.clone(), turns.clone());
-                tokio::spawn(async move {
-                    note(&log, name);
+    /// What happens in a turn in which the first of two says that it is over, and then has more to do.
+    async fn ended_early(turn: &mut Turn, turns: &Arc<Turns>) -> Vec<&'static str> {
+        let log = Log::default();
+        let others = ["first", "second"].map(|name| {
+            let (log, turns) = (log.clone(), turns.clone());
+            tokio::spawn(async move {
+                note(&log, name);
+                if name == "first" {
                     turns.end();
-                    // Ready again and again, but not for longer than until the reactor has its turn all the same.
-                    for _ in 0..20 {
-                        tokio::task::yield_now().await;
-                    }
-                    note(&log, "at last");
-                })
-            });
-            turn.pass(&turns).await;
-            note(&log, "over");
-            for other in others {
-                other.await.unwrap();
-            }
-            let log = log.lock().unwrap();
-            assert_eq!(log[..2], ["first", "second"]);
-            assert_eq!(log[2] == "over", early, "{log:?}");
+                    tokio::spawn(async move { note(&log, "more") }).await.unwrap();
+                }
+            })
+        });
+        turn.pass(turns).await;
+        note(&log, "over");
+        for other in others {
+            other.await.unwrap();
         }
+        let log = log.lock().unwrap();
+        log.clone()
+    }
+
+    #[tokio::test]
+    async fn every_other_turn_in_a_row_ends_before_that_if_it_is_said() {
+        const EARLY: [&str; 4] = ["first", "second", "over", "more"];
+        const LATE: [&str; 4] = ["first", "second", "more", "over"];
+        let driver = tokio::spawn(async {
+            let (turns, mut turn) = (Arc::new(Turns::default()), Turn::default());
+            for expected in [EARLY, LATE, EARLY] {
+                assert_eq!(ended_early(&mut turn, &turns).await, expected);
+            }
+            assert!(futures::poll!(pin!(turn.rest())).is_pending());
+            assert_eq!(ended_early(&mut turn, &turns).await, EARLY);
+        });
+        driver.await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn turns_end_on_any_runtime_and_one_that_was_dropped_disturbs_nobody() {
         let turns = tokio::spawn(async {
-            let (turns, mut turn) = (Turns::default(), Turn::default());
+            let (turns, mut turn) = (Arc::new(Turns::default()), Turn::default());
             for _ in 0..10_000 {
                 assert!(futures::poll!(pin!(turn.pass(&turns))).is_pending());
                 turns.end();
