@@ -62,10 +62,12 @@
 
 pub mod dht;
 pub mod error;
+#[cfg(any(feature = "zmq", target_os = "linux"))]
+mod ffi;
 pub mod message;
 pub mod pubsub;
 pub mod qos;
-pub mod session;
+mod session;
 mod text;
 pub mod time;
 pub mod topic;

@@ -1,14 +1,14 @@
 //! What the runtime's reactor hears when a worker has nothing else to do.
 
-#[cfg(unix)]
-pub(super) use self::pipe::Bell;
+#[cfg(target_os = "linux")]
+pub(super) use self::counter::Bell;
 
-/// Without pipes: as quiet as a runtime says that it is.
-#[cfg(not(unix))]
+/// Without a counter that the reactor can watch: the runtime says itself when the others have had their turn.
+#[cfg(not(target_os = "linux"))]
 #[derive(Debug, Default)]
 pub(super) struct Bell;
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 impl Bell {
     /// Waits until the tasks that are ready have had their turn.
     pub(super) async fn ring(&mut self) {
@@ -16,58 +16,76 @@ impl Bell {
     }
 }
 
-#[cfg(unix)]
-mod pipe {
+#[cfg(target_os = "linux")]
+mod counter {
     use std::io;
-    use std::pin::Pin;
+    use std::os::fd::OwnedFd;
     use std::task::{Context, Poll, ready};
 
-    use tokio::io::{AsyncRead, ReadBuf};
-    use tokio::net::unix::pipe::{Receiver, Sender, pipe};
+    use rustix::event::{EventfdFlags, eventfd};
+    use tokio::io::unix::AsyncFd;
 
-    /// A pipe to oneself. It is made when it is first rung.
+    /// An eventfd, made when it is first rung.
     #[derive(Debug, Default)]
-    pub(in crate::session) struct Bell(Option<(Sender, Receiver)>);
+    pub(in crate::session) struct Bell {
+        counter: Option<Counter>,
+    }
 
     impl Bell {
-        /// Rings, and waits until the reactor has heard it: the tasks that are ready have had their turn by then. Cancelled, it
-        /// leaves nothing that a later ring is mistaken for.
+        /// Rings, and waits until the reactor has heard it: the tasks that are ready have had their turn by then. What was rung
+        /// and not waited for counts for the next time, unless it has been heard.
         pub(in crate::session) async fn ring(&mut self) {
-            if self.0.is_none() {
-                // Without descriptors to spare it is a little slower.
-                self.0 = pipe().ok();
+            if self.counter.is_none() {
+                self.counter = Counter::new().ok();
             }
-            let heard = match &mut self.0 {
-                Some((sender, receiver)) => heard(sender, receiver).await,
+            let heard = match &mut self.counter {
+                Some(counter) => counter.ring().await,
                 None => Err(io::ErrorKind::Unsupported.into()),
             };
             if heard.is_err() {
+                // No descriptor to spare: a little slower.
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    async fn heard(sender: &Sender, receiver: &mut Receiver) -> io::Result<()> {
-        let mut rung = false;
-        std::future::poll_fn(|cx| {
-            if !rung {
-                // Rings that nobody has waited for.
-                while take(receiver, cx)?.is_ready() {}
-                rung = sender.try_write(&[0])? == 1;
-            }
-            take(receiver, cx)
-        })
-        .await
+    #[derive(Debug)]
+    struct Counter {
+        fd: AsyncFd<OwnedFd>,
+        /// It was added to, and the reactor has not said so yet.
+        rung: bool,
     }
 
-    /// Takes what the reactor has heard.
-    fn take(receiver: &mut Receiver, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // More than there ever is: what is read short of its room is known to be all, without another look.
-        let mut bytes = [0; 64];
-        let mut room = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(receiver).poll_read(cx, &mut room))?;
-        // The sender is this side's own.
-        Poll::Ready(if room.filled().is_empty() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) })
+    impl Counter {
+        fn new() -> io::Result<Self> {
+            let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+            Ok(Self { fd: crate::ffi::watch(fd)?, rung: false })
+        }
+
+        async fn ring(&mut self) -> io::Result<()> {
+            let mut begun = false;
+            std::future::poll_fn(|cx| {
+                if !begun {
+                    // Rings that nobody has waited for.
+                    while self.heard(cx)?.is_ready() {}
+                    if !self.rung {
+                        self.rung = true;
+                        // The reactor is told of each, whatever was there before, so that it need not be read; and not in
+                        // the universe's time does it come to its limit.
+                        rustix::io::write(self.fd.get_ref(), &1_u64.to_ne_bytes())?;
+                    }
+                    begun = true;
+                }
+                self.heard(cx)
+            })
+            .await
+        }
+
+        fn heard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            ready!(self.fd.poll_read_ready(cx))?.clear_ready();
+            self.rung = false;
+            Poll::Ready(Ok(()))
+        }
     }
 }
 

@@ -6,8 +6,6 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use bytes::Bytes;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// Makes an XPUB answer EAGAIN where it would drop.
 pub(super) fn set_nodrop(socket: &mut ::zmq::Socket) -> ::zmq::Result<()> {
@@ -49,12 +47,6 @@ pub(super) fn readiness_fd(socket: &::zmq::Socket) -> io::Result<OwnedFd> {
     let fd = socket.get_fd().map_err(io::Error::from)?;
     // SAFETY: libzmq keeps the descriptor open while the socket is, and the socket is borrowed during this call.
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
-}
-
-/// Registers a descriptor with the current runtime.
-pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned, so it stays open, and the same, until the `AsyncFd` drops it.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// Sends a frame without copying it: libzmq holds on to `payload` until it is written to every connection, or dropped

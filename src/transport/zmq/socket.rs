@@ -98,7 +98,7 @@ impl Socket {
         let _context = runtime.enter();
         let signal = Arc::new(Signal { pending: AtomicBool::new(true), receiver, holds });
         Ok(Arc::new(Self {
-            readiness: ffi::watch(fd)?,
+            readiness: crate::ffi::watch(fd)?,
             inner: Mutex::new(Some(socket)),
             waker: signal.clone().into(),
             signal,
