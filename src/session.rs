@@ -82,7 +82,8 @@ impl<T: Transport> Session<T> {
     /// The transport's: an address in use, a broker that is not there. Nothing stays open.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Outside a tokio runtime. It has to have time and I/O enabled, as those of `#[tokio::main]` have: the session's tasks panic
+    /// without.
     pub async fn open(transport: T) -> Result<Self> {
         Self::open_with(transport, SessionOptions::default()).await
     }

@@ -37,7 +37,8 @@ pub(super) struct Turns {
 }
 
 impl Turn {
-    /// Waits until those who are ready have had their turn: until that is said, or the runtime has nothing else to do.
+    /// Waits until those who are ready have had their turn: until that is said, or the runtime has nothing else to do. What is
+    /// said before it has begun is not heard, and not missed either: the bell is.
     pub(super) async fn pass(&mut self, turns: &Arc<Turns>) {
         self.was_brief = !self.was_brief;
         let heard = self.bell.ring();
