@@ -171,7 +171,8 @@ mod tests {
         let turns = tokio::spawn(async {
             let (turns, mut turn) = (Arc::new(Turns::default()), Turn::default());
             for _ in 0..10_000 {
-                assert!(futures::poll!(pin!(turn.pass(&turns))).is_pending());
+                // Pending, but where the other worker has heard the bell in the very moment.
+                drop(futures::poll!(pin!(turn.pass(&turns))));
                 turns.end();
                 turn.pass(&turns).await;
             }
