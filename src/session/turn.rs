@@ -172,7 +172,7 @@ mod tests {
             let (turns, mut turn) = (Arc::new(Turns::default()), Turn::default());
             for _ in 0..10_000 {
                 // Pending, but where the other worker has heard the bell in the very moment.
-                drop(futures::poll!(pin!(turn.pass(&turns))));
+                let _pending_or_over = futures::poll!(pin!(turn.pass(&turns)));
                 turns.end();
                 turn.pass(&turns).await;
             }
