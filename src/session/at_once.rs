@@ -15,6 +15,9 @@ use crate::wire::{self, Bundle, BundleBuilder, Room};
 /// waited for.
 const SHORT: usize = 4096;
 
+/// So many messages of a bundle at most: other descriptors wait meanwhile.
+const MOST: usize = 32;
+
 /// Hands messages out where the transport notices them, one by one, to services that take them there.
 ///
 /// It looks at no timer: a service that has a new deadline [wakes](SessionCore::wake) the driver.
@@ -59,8 +62,11 @@ fn take_bundle<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload:
     let (now, mut addressee) = (core.clock.now(), Addressee::default());
     // What comes in bundles is answered in bundles.
     core.outbox.hold(Holder::Reactor);
-    let taken =
-        bundle.frames().take_while(|frame| take_control(core, now, peer, frame, &mut addressee)).count();
+    let taken = bundle
+        .frames()
+        .take(MOST)
+        .take_while(|frame| take_control(core, now, peer, frame, &mut addressee))
+        .count();
     core.outbox.release(Holder::Reactor, &core.tx);
     without_first(taken, payload)
 }

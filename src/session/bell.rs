@@ -69,10 +69,10 @@ mod counter {
                     // Rings that nobody has waited for.
                     while self.heard(cx)?.is_ready() {}
                     if !self.rung {
-                        self.rung = true;
                         // The reactor is told of each, whatever was there before, so that it need not be read; and not in
                         // the universe's time does it come to its limit.
                         rustix::io::write(self.fd.get_ref(), &1_u64.to_ne_bytes())?;
+                        self.rung = true;
                     }
                     begun = true;
                 }

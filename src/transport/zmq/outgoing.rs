@@ -88,7 +88,7 @@ impl TransportTx for ZmqTx {
             }
         }
         // Lets the own publisher look: the own subscription is in force when this returns.
-        let _ = self.session.sockets.publisher.with(|_| ());
+        let _ = self.session.sockets.publisher.with(|socket| socket.get_events().is_ok());
         Ok(())
     }
 
