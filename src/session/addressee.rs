@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Service, SessionCore};
+use crate::transport::TransportTx;
 use crate::wire::Room;
 
 /// The service of the last message's room: most of a bundle is for the same.
@@ -11,10 +12,11 @@ pub(super) struct Addressee(Option<(Room, Arc<dyn Service>)>);
 
 impl Addressee {
     /// The service of a room, if it has one.
-    pub(super) fn find<Tx>(&mut self, core: &SessionCore<Tx>, room: Room) -> Option<&dyn Service>
-    where
-        Tx: crate::transport::TransportTx,
-    {
+    pub(super) fn find<Tx: TransportTx>(
+        &mut self,
+        core: &SessionCore<Tx>,
+        room: Room,
+    ) -> Option<&dyn Service> {
         if self.0.as_ref().is_none_or(|(known, _)| *known != room) {
             self.0 = core.service(room).map(|service| (room, service));
         }
