@@ -9,7 +9,7 @@ use super::addressee::Addressee;
 use super::gather::Holder;
 use crate::time::Mono;
 use crate::transport::{Locator, MessageSink, Origin, TransportTx};
-use crate::wire::{self, Bundle, BundleBuilder, Room};
+use crate::wire::{self, Bundle, BundleBuilder, MAX_BUNDLE_LEN, Room};
 
 /// The longest message that is handed out at once, in bytes. A longer one is a batch, or takes longer to be sent than to be
 /// waited for.
@@ -68,7 +68,7 @@ fn take_bundle<Tx: TransportTx>(core: &SessionCore<Tx>, peer: &Locator, payload:
         .take_while(|frame| take_control(core, now, peer, frame, &mut addressee))
         .count();
     core.outbox.release(Holder::Reactor, &core.tx);
-    without_first(taken, payload)
+    if taken == 0 { Some(payload) } else { without_first(taken, &bundle) }
 }
 
 /// A control message that its service takes here.
@@ -85,15 +85,11 @@ fn take_control<Tx: TransportTx>(
 }
 
 /// What is left of a bundle.
-fn without_first(count: usize, bundle: Bytes) -> Option<Bytes> {
-    if count == 0 {
-        return Some(bundle);
-    }
-    let limit = bundle.len();
+fn without_first(count: usize, bundle: &Bundle) -> Option<Bytes> {
     let mut rest = BundleBuilder::default();
-    for message in Bundle::parse(bundle).ok()?.skip(count) {
-        // It has fitted before.
-        rest.push(&message, limit);
+    for frame in bundle.frames().skip(count) {
+        // They have fitted together before.
+        rest.push(frame, MAX_BUNDLE_LEN);
     }
     rest.take()
 }
@@ -109,7 +105,7 @@ mod tests {
         let mut all = BundleBuilder::default();
         assert!((0..4).all(|number| all.push(&message(number), 1 << 10)));
         let all = all.take().unwrap();
-        let left = |count| without_first(count, all.clone());
+        let left = |count| without_first(count, &Bundle::parse(all.clone()).unwrap());
         assert_eq!(left(0), Some(all.clone()));
         let rest: Vec<Bytes> = Bundle::parse(left(1).unwrap()).unwrap().collect();
         assert_eq!(rest, [message(1), message(2), message(3)]);
