@@ -105,6 +105,15 @@ pub enum ErrorKind {
         /// What was tried, for how long, and what to check.
         reason: String,
     },
+    /// The broker refuses this session's credentials, from the start or since they were revoked. Sends, flushes and
+    /// subscriptions fail with it until it takes them again.
+    #[error("{broker} refuses the session: {reason}")]
+    Denied {
+        /// The broker's address, without credentials.
+        broker: String,
+        /// The broker's reason, and what to look at.
+        reason: String,
+    },
     /// A payload over the transport's or the session's limit.
     #[error(
         "payload of {size} bytes is over the limit of {limit} bytes: send less at a time, or raise the limit"

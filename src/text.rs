@@ -1,4 +1,15 @@
-//! Checked text in messages: the text itself, without a copy on the way out and with one on the way in.
+//! Text in messages: what is checked on its way in, and what is left out on its way to a reader.
+
+use std::borrow::Cow;
+
+/// A URL as it may be shown: a user and a password, whatever stands before the last `@`, are left out.
+///
+/// It is asked for URLs that were refused, too, so it takes nothing for granted but the `@`.
+pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
+    let Some(at) = url.rfind('@') else { return Cow::Borrowed(url) };
+    let scheme = url.find("://").filter(|colon| *colon < at).map_or("", |colon| &url[..colon + 3]);
+    Cow::Owned(format!("{scheme}***{}", &url[at..]))
+}
 
 /// Serialises a type as its text, and deserialises it through its `new`, which checks.
 macro_rules! serde_as_text {
@@ -37,3 +48,19 @@ macro_rules! serde_as_text {
 }
 
 pub(crate) use serde_as_text;
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn what_stands_before_the_last_at_is_not_shown() {
+        let shown = |url| redacted(url).into_owned();
+        assert_eq!(shown("mqtt://h:1883"), "mqtt://h:1883");
+        assert_eq!(shown("mqtt://u:p@h:1883/x"), "mqtt://***@h:1883/x");
+        assert_eq!(shown("mqtt://u:p@q/r@h"), "mqtt://***@h");
+        assert_eq!(shown("u:p@h"), "***@h");
+        assert_eq!(shown("u:p@h://x"), "***@h://x");
+        assert_eq!(shown("@"), "***@");
+    }
+}

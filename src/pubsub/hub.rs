@@ -317,6 +317,10 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
     fn on_event(&self, now: Mono, event: &Event) {
         match event {
             Event::Interest(filter) => self.announce_matching(now, filter),
+            Event::Denied { .. } => {
+                let writers: Vec<_> = read(&self.writers).values().cloned().collect();
+                writers.iter().for_each(|writer| writer.on_denied());
+            }
             Event::Reconnected { .. } => {
                 // What was sent meanwhile may be lost: heartbeats show the gaps, queries find new writers.
                 let writers: Vec<_> = read(&self.writers).values().cloned().collect();

@@ -52,7 +52,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     ///
     /// # Errors
     /// [`ErrorKind::Encode`], [`ErrorKind::PayloadTooLarge`]: the value was not published. [`ErrorKind::Closed`]: nothing
-    /// is published any more.
+    /// is published any more. [`ErrorKind::Denied`]: nothing is published while a broker refuses the session's
+    /// credentials; what was published before is kept for it.
     pub async fn publish(&self, value: &M) -> Result<()> {
         self.publish_inner(value, None).await
     }
@@ -217,6 +218,7 @@ impl<M, T: Transport> Publisher<M, T> {
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] if the session was closed meanwhile; what was not acknowledged may be lost.
+    /// [`ErrorKind::Denied`] while a broker refuses the session; what was not acknowledged is kept as it was.
     pub async fn flush(&self) -> Result<()> {
         match self.plain {
             None => {}
@@ -231,6 +233,9 @@ impl<M, T: Transport> Publisher<M, T> {
             }
             if self.writer.is_flushed() {
                 return Ok(());
+            }
+            if let Some(error) = self.writer.denied() {
+                return Err(error);
             }
             progress.await;
         }

@@ -165,6 +165,10 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         if state.closed {
             return Err(Refused::Failed(closed()));
         }
+        // Before the sample is taken: it would be kept, and be sent later all the same.
+        if let Some(error) = self.tx.denied() {
+            return Err(Refused::Failed(error));
+        }
         if !state.core.history_has_room() {
             // What fills it may be the batch that nobody was sent yet.
             let mut state = self.send_open(hub, state, DEPTH).map_err(Refused::Failed)?;
@@ -338,6 +342,17 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     /// Waits for progress of any kind: subscribe to it before looking at the state.
     pub(super) fn progress(&self) -> tokio::sync::futures::Notified<'_> {
         self.progress.notified()
+    }
+
+    /// The transport cannot send for now: nobody appends to a batch or waits without having asked it.
+    pub(super) fn on_denied(&self) {
+        lock(&self.state).core.take_leave();
+        self.progress.notify_waiters();
+    }
+
+    /// Why the transport sends nothing for now.
+    pub(super) fn denied(&self) -> Option<Error> {
+        self.tx.denied()
     }
 
     /// Whether everything was handed to the transport and, if reliable, acknowledged by every matched reader.

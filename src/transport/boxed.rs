@@ -11,7 +11,7 @@ use super::{
     Capabilities, Event, Locator, MessageSink, OpenOptions, Outbound, Transport, TransportRx, TransportTx,
     TrySendError, Undelivered,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::topic::{Topic, TopicFilter};
 
 /// Any transport, behind one type. It keeps every promise of the transport inside, cancel-safety included; each
@@ -84,6 +84,10 @@ impl TransportTx for BoxTx {
 
     async fn acknowledged(&self) -> Result<()> {
         self.0.acknowledged().await
+    }
+
+    fn denied(&self) -> Option<Error> {
+        self.0.denied()
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
@@ -161,6 +165,7 @@ trait ErasedTx: Send + Sync {
     fn backlog(&self) -> usize;
     async fn drained(&self, below: usize);
     async fn acknowledged(&self) -> Result<()>;
+    fn denied(&self) -> Option<Error>;
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn attach(&self, peer: &Locator) -> Result<()>;
@@ -200,6 +205,10 @@ impl<T: TransportTx> ErasedTx for T {
 
     async fn acknowledged(&self) -> Result<()> {
         TransportTx::acknowledged(self).await
+    }
+
+    fn denied(&self) -> Option<Error> {
+        TransportTx::denied(self)
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {

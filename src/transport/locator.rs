@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::text::serde_as_text;
+use crate::text::{redacted, serde_as_text};
 
 /// The longest locator, in bytes.
 pub const MAX_LOCATOR_LEN: usize = 255;
@@ -23,14 +23,14 @@ impl Locator {
     /// Checks and takes a locator.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidAddress`] if there is no scheme, nothing after it, a control character or white space, or
-    /// more than [`MAX_LOCATOR_LEN`] bytes.
+    /// [`ErrorKind::InvalidAddress`] if there is no scheme, nothing after it, a control character or white space,
+    /// credentials (`//USER:PASSWORD@`, which are not repeated), or more than [`MAX_LOCATOR_LEN`] bytes.
     pub fn new(text: impl AsRef<str>) -> Result<Self> {
         let text = text.as_ref();
         match check(text) {
             Ok(()) => Ok(Self(text.into())),
             Err(reason) => {
-                let address = text.chars().take(80).collect();
+                let address = redacted(text).chars().take(80).collect();
                 Err(ErrorKind::InvalidAddress { address, reason: reason.into() }.into())
             }
         }
@@ -66,6 +66,9 @@ fn check(text: &str) -> Result<(), &'static str> {
         Err("its scheme is not made of letters, digits, '+', '-' and '.'")
     } else if rest.is_empty() {
         Err("nothing follows its scheme")
+    } else if rest.starts_with("//") && rest.contains('@') {
+        // A locator is told to peers and logged.
+        Err("credentials do not belong into a locator: leave what stands before the '@' out")
     } else if has_blanks(text) {
         Err("it holds white space or a control character")
     } else {

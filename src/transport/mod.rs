@@ -116,15 +116,23 @@ pub trait TransportTx: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) if the session ended first: what was not acknowledged may be lost.
+    /// [`Denied`](crate::ErrorKind::Denied) while the broker refuses the session: what was not acknowledged is kept.
     fn acknowledged(&self) -> impl Future<Output = Result<()>> + Send {
         std::future::ready(Ok(()))
+    }
+
+    /// Why nothing can be sent for now: the broker refuses the session's credentials. `None`, the default, wherever that is not
+    /// so. Told by [`Event::Denied`], and over with [`Event::Reconnected`]. It is asked for each sample: it has to be cheap.
+    fn denied(&self) -> Option<Error> {
+        None
     }
 
     /// Subscribes to a filter. Where [`Capabilities::confirmed_subscriptions`] holds, `Ok` means that the broker has
     /// confirmed it. A filter counts once, however often it is subscribed. It survives reconnects.
     ///
     /// # Errors
-    /// [`Closed`](crate::ErrorKind::Closed), or the broker's refusal. The set of subscriptions is as it was.
+    /// [`Closed`](crate::ErrorKind::Closed), [`Denied`](crate::ErrorKind::Denied), or the broker's refusal. The set of
+    /// subscriptions is as it was.
     fn subscribe(&self, filter: &TopicFilter) -> impl Future<Output = Result<()>> + Send;
 
     /// Takes a subscription back. Unknown filters are ignored.
@@ -327,6 +335,19 @@ pub enum Event {
     PeerUp(Locator),
     /// A peer was lost or has left. A hint: the peer may come back.
     PeerDown(Locator),
+    /// The connection to the broker was lost; the transport tries to connect again, until [`Reconnected`](Self::Reconnected).
+    Disconnected {
+        /// What ended it.
+        reason: String,
+    },
+    /// The broker refuses the session's credentials: sends, subscriptions and what waits for acknowledgements fail with
+    /// [`ErrorKind::Denied`](crate::ErrorKind::Denied) until [`Reconnected`](Self::Reconnected). Told once for each reason.
+    Denied {
+        /// The broker's address.
+        broker: String,
+        /// The broker's reason, and what to look at.
+        reason: String,
+    },
     /// A connection was lost and is back; subscriptions are in force again. What was sent meanwhile may be lost.
     Reconnected {
         /// Whether the broker kept the session's state.

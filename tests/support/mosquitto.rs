@@ -59,6 +59,12 @@ impl Mosquitto {
         }
     }
 
+    /// Has it read its configuration, and the files that this names, again.
+    pub(crate) fn reload(&self) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", "HUP", &id]).status().unwrap().success());
+    }
+
     /// Starts it again on its port.
     pub(crate) fn restart(&mut self) {
         self.stop();
@@ -118,6 +124,29 @@ impl Mosquitto {
 impl Drop for Mosquitto {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// The users and passwords of a broker; `lines` goes into its configuration.
+pub(crate) struct Passwords(NamedTempFile);
+
+impl Passwords {
+    pub(crate) fn new(user: &str, password: &str) -> Self {
+        let passwords = Self(NamedTempFile::new().unwrap());
+        passwords.set(user, password);
+        passwords
+    }
+
+    pub(crate) fn lines(&self) -> String {
+        format!("allow_anonymous false\npassword_file {}", self.0.path().display())
+    }
+
+    /// Gives the user another password, for the broker to see when it reads its configuration again.
+    pub(crate) fn set(&self, user: &str, password: &str) {
+        let set =
+            Command::new("mosquitto_passwd").arg("-b").arg(self.0.path()).args([user, password]).output();
+        let set = set.unwrap_or_else(|error| panic!("mosquitto_passwd: {error}: {}", Mosquitto::hint()));
+        assert!(set.status.success(), "{set:?}");
     }
 }
 

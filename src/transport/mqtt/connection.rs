@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -11,6 +12,7 @@ use rumqttc::mqttbytes::Error as CodecError;
 use rumqttc::{Connect, ConnectReturnCode, Packet, Publish};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::address::BrokerAddress;
 use super::decode::{Decoded, Decoder};
@@ -36,6 +38,12 @@ pub(super) enum ConnectionError {
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The broker's name has no address, or cannot be looked up, now.
+    #[error("its name was not found: {0}")]
+    Lookup(io::Error),
+    /// No connection and no greeting within the time that there was.
+    #[error("no answer in time")]
+    TimedOut,
     /// The other side closed.
     #[error("the other side closed the connection")]
     Ended,
@@ -86,13 +94,50 @@ struct Unwritten {
 }
 
 impl Connection {
-    /// Connects and shakes hands. Says, too, whether the broker kept the session's state.
+    /// Looks the broker's name up and tries each of its addresses, in order: each has its share of the time that is left,
+    /// so that one that does not answer leaves some to the others. Says, too, whether the broker kept the session's state.
     pub(super) async fn open(
         address: &BrokerAddress,
         hello: &Connect,
         max_packet: usize,
+        deadline: Instant,
     ) -> Result<(Self, bool), ConnectionError> {
-        let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+        let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
+        let found = timeout_at(deadline, lookup).await.map_err(|_| {
+            ConnectionError::Lookup(io::Error::new(io::ErrorKind::TimedOut, "the look-up takes too long"))
+        })?;
+        let addresses: Vec<SocketAddr> = found.map_err(ConnectionError::Lookup)?.collect();
+        Self::first_of(&addresses, hello, max_packet, deadline).await
+    }
+
+    async fn first_of(
+        addresses: &[SocketAddr],
+        hello: &Connect,
+        max_packet: usize,
+        deadline: Instant,
+    ) -> Result<(Self, bool), ConnectionError> {
+        let mut failure = ConnectionError::Lookup(io::ErrorKind::NotFound.into());
+        for (tried, at) in addresses.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            failure = match timeout(share, Self::greet(*at, hello, max_packet)).await {
+                Ok(Ok(greeted)) => return Ok(greeted),
+                // A broker has answered: its other addresses would say the same.
+                Ok(Err(error @ ConnectionError::Refused(_))) => return Err(error),
+                Ok(Err(error)) => error,
+                Err(_) => ConnectionError::TimedOut,
+            };
+        }
+        Err(failure)
+    }
+
+    /// Connects and shakes hands.
+    async fn greet(
+        address: SocketAddr,
+        hello: &Connect,
+        max_packet: usize,
+    ) -> Result<(Self, bool), ConnectionError> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         if stream.peer_addr()?.ip().is_loopback() {
             keep_little_under_way(&stream);
@@ -262,8 +307,13 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use tokio::net::TcpListener;
+    use tokio::time::Instant as Deadline;
 
     use super::*;
+
+    fn soon() -> Deadline {
+        Deadline::now() + Duration::from_secs(10)
+    }
 
     /// A broker with Nagle's algorithm that answers each ping by two small packets, and writes each alone.
     async fn echo(listener: TcpListener) -> io::Result<()> {
@@ -283,7 +333,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = BrokerAddress { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
         let broker = tokio::spawn(echo(listener));
-        let (mut connection, _) = Connection::open(&address, &Connect::new("small"), 1024).await.unwrap();
+        let (mut connection, _) =
+            Connection::open(&address, &Connect::new("small"), 1024, soon()).await.unwrap();
         let mut times = Vec::new();
         for _ in 0..41 {
             let asked = Instant::now();
@@ -300,6 +351,24 @@ mod tests {
         assert!(times[20] < Duration::from_millis(20), "{times:?}");
         drop(connection);
         broker.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_leaves_time_to_the_others() {
+        // One that nobody accepts at, one that refuses, and a broker.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refuses = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [silent.local_addr().unwrap(), refuses, listener.local_addr().unwrap()];
+        let broker = tokio::spawn(echo(listener));
+        let hello = Connect::new("several");
+        let deadline = Deadline::now() + Duration::from_secs(3);
+        let (connection, _) = Connection::first_of(&addresses, &hello, 1024, deadline).await.unwrap();
+        drop(connection);
+        broker.await.unwrap().unwrap();
+        let soon = Deadline::now() + Duration::from_millis(100);
+        let none = Connection::first_of(&addresses[..1], &hello, 1024, soon).await;
+        assert!(matches!(none, Err(ConnectionError::TimedOut)), "{none:?}");
     }
 
     /// Accepts one client and reads until that closes; how many bytes it was.
@@ -324,7 +393,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = BrokerAddress { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
         let broker = tokio::spawn(swallow(listener));
-        let (mut connection, _) = Connection::open(&address, &Connect::new("large"), 1024).await.unwrap();
+        let (mut connection, _) =
+            Connection::open(&address, &Connect::new("large"), 1024, soon()).await.unwrap();
         let size = rustix::net::sockopt::socket_send_buffer_size(&connection.stream).unwrap();
         assert!((LOCAL_SEND_BUFFER..=2 * LOCAL_SEND_BUFFER).contains(&size), "{size}");
         let mut times = Vec::new();

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{Connect, Packet, Publish, QoS};
+use rumqttc::{Packet, Publish, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
@@ -17,6 +17,8 @@ use super::address::BrokerAddress;
 use super::backlog::Backlog;
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
+use super::denial::Denial;
+use super::opening::Hello;
 use super::presence::Presence;
 use super::queue::{self, Message};
 use super::received::Received;
@@ -44,7 +46,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) broker: BrokerAddress,
-    pub(super) hello: Connect,
+    pub(super) hello: Hello,
     pub(super) keep_alive: Duration,
     pub(super) connect_timeout: Duration,
     /// The largest packet that is accepted, in bytes.
@@ -88,6 +90,7 @@ pub(super) struct EventLoop {
     pub(super) received: Received,
     pub(super) subscribing: Subscribing,
     pub(super) presence: Presence,
+    pub(super) denial: Denial,
     pub(super) closing: Option<Closing>,
     /// When peers that have not come back are given up.
     pub(super) doubt_until: Option<Instant>,
@@ -128,6 +131,7 @@ impl EventLoop {
         window: Window,
         subscribing: Subscribing,
         presence: Presence,
+        denial: Denial,
     ) -> Self {
         let Channels { messages, changes, closes, events, ready } = channels;
         Self {
@@ -143,6 +147,7 @@ impl EventLoop {
             received: Received::default(),
             subscribing,
             presence,
+            denial,
             closing: None,
             doubt_until: None,
             session_present: false,
@@ -163,7 +168,7 @@ impl EventLoop {
                 }
                 Err(error) => {
                     tracing::warn!(broker = %self.settings.broker, %error, "lost the connection to the broker");
-                    self.lost(&connection);
+                    self.lost(&connection, &error);
                     backoff.after(since.elapsed());
                 }
             }
@@ -252,17 +257,19 @@ impl EventLoop {
             self.meanwhile(sleep(backoff.next())).await?;
             let Settings { broker, hello, max_packet, connect_timeout, .. } = &self.settings;
             let (broker, hello) = (broker.clone(), hello.clone());
-            let attempt = timeout(*connect_timeout, {
-                let max_packet = *max_packet;
-                async move { Connection::open(&broker, &hello, max_packet).await }
-            });
+            let (max_packet, deadline) = (*max_packet, Instant::now() + *connect_timeout);
+            let attempt = async move { Connection::open(&broker, &hello, max_packet, deadline).await };
             match self.meanwhile(attempt).await? {
-                Ok(Ok((connection, session_present))) => {
+                Ok((connection, session_present)) => {
                     self.session_present = session_present;
                     return Some(connection);
                 }
-                Ok(Err(error)) => tracing::debug!(%error, "reconnecting to the broker failed"),
-                Err(_) => tracing::debug!("reconnecting to the broker took too long"),
+                Err(error) => {
+                    tracing::debug!(%error, "reconnecting to the broker failed");
+                    if let ConnectionError::Refused(code) = error {
+                        self.note_refusal(code);
+                    }
+                }
             }
         }
     }
@@ -343,6 +350,7 @@ impl EventLoop {
             return;
         }
         self.doubt_until = Some(Instant::now() + PRESENCE_GRACE);
+        self.denial.end();
         self.staged.push_back(Event::Reconnected { session_present: self.session_present });
     }
 
@@ -381,7 +389,11 @@ impl EventLoop {
         }
     }
 
-    fn lost(&mut self, link: &Connection) {
+    fn lost(&mut self, link: &Connection, error: &ConnectionError) {
+        // A reader that is far behind is told by what it has not read yet.
+        if self.closing.is_none() && self.has_stage_room() {
+            self.staged.push_back(Event::Disconnected { reason: error.to_string() });
+        }
         let lost = link.unwritten();
         metrics::counter!("ringbus_mqtt_dropped_total", "cause" => "disconnected").increment(lost as u64);
         if let Some(closing) = &mut self.closing {

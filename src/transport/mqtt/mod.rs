@@ -56,9 +56,11 @@ mod broker;
 mod buffers;
 mod connection;
 mod decode;
+mod denial;
 mod event_loop;
 mod inbox;
 mod incoming;
+mod opening;
 mod outgoing;
 mod overlap;
 mod presence;
@@ -72,26 +74,27 @@ mod tx;
 mod window;
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, Publish, QoS};
+use rumqttc::{Connect, LastWill, Login, Publish, QoS};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use self::address::BrokerAddress;
 #[cfg(feature = "embedded-broker")]
 pub use self::broker::EmbeddedBroker;
-use self::connection::{Connection, ConnectionError};
+use self::denial::Denial;
 use self::event_loop::{Channels, EventLoop, Settings};
+use self::opening::{Hello, connect, unreachable};
 use self::presence::Presence;
 pub use self::rx::MqttRx;
 use self::subscribing::Subscribing;
 pub use self::tx::MqttTx;
 use self::tx::Shared;
 use self::window::Window;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
+use crate::text::redacted;
 use crate::topic::{MAX_TOPIC_LEN, Topic, TopicFilter};
 use crate::transport::{Capabilities, Delivery, OpenOptions, Transport};
 
@@ -103,9 +106,6 @@ const PACKET_OVERHEAD: usize = MAX_TOPIC_LEN + 2 + 2 + inbox::MAX_OVERHEAD;
 
 /// The longest last will, in bytes: its length is two bytes in MQTT.
 const MAX_WILL_LEN: usize = u16::MAX as usize;
-
-/// How often a broker that is not there yet is looked for while [`open`](Transport::open) waits.
-const OPEN_RETRY: Duration = Duration::from_millis(100);
 
 /// A session at an MQTT broker, to be.
 ///
@@ -133,12 +133,13 @@ struct Will {
 }
 
 impl MqttTransport {
-    /// A session at the broker `mqtt://HOST[:PORT]` (or `tcp://`), port 1883 if none is given, under a random client
-    /// id. Mistakes in the address are reported by [`open`](Transport::open).
+    /// A session at the broker `mqtt://[USER[:PASSWORD]@]HOST[:PORT]` (or `tcp://`), port 1883 if none is given, under a
+    /// random client id. User and password are percent-encoded, as in every URL: `%40` for an `@`. They are shown nowhere, in
+    /// no error either. Mistakes in the address are reported by [`open`](Transport::open).
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
-            client_id: format!("ringbus-{:012x}", rand::random::<u64>() >> 16),
+            client_id: random_name(),
             keep_alive: Duration::from_secs(5),
             credentials: None,
             will: None,
@@ -153,13 +154,13 @@ impl MqttTransport {
     }
 
     /// How long either side may be silent before the other takes it for dead, in whole seconds from 1 to 65,535
-    /// (rounded up); five by default. The broker waits half as long again.
+    /// (rounded up); five by default. Brokers wait half as long again, or longer: Mosquitto and RabbitMQ up to three times.
     pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
         self.keep_alive = keep_alive;
         self
     }
 
-    /// A user name and password. They travel in clear text.
+    /// A user name and password, instead of those in the address. They travel in clear text.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some(Login::new(user, password));
         self
@@ -202,7 +203,7 @@ impl MqttTransport {
         Ok(())
     }
 
-    fn hello(&self, keep_alive: u16) -> Connect {
+    fn hello(&self, keep_alive: u16, of_the_address: Option<Login>) -> Hello {
         let last_will = match &self.will {
             Some(Will { topic, payload }) => LastWill {
                 topic: topic.clone(),
@@ -212,12 +213,12 @@ impl MqttTransport {
             },
             None => LastWill::new(presence::topic(&self.client_id), "", QoS::AtLeastOnce, true),
         };
-        Connect {
+        Hello(Connect {
             keep_alive,
             last_will: Some(last_will),
-            login: self.credentials.clone(),
+            login: self.credentials.clone().or(of_the_address),
             ..Connect::new(&self.client_id)
-        }
+        })
     }
 }
 
@@ -225,7 +226,7 @@ impl fmt::Debug for MqttTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Passwords do not belong into logs.
         f.debug_struct("MqttTransport")
-            .field("url", &self.url)
+            .field("url", &redacted(&self.url))
             .field("client_id", &self.client_id)
             .field("keep_alive", &self.keep_alive)
             .finish_non_exhaustive()
@@ -236,15 +237,16 @@ impl Transport for MqttTransport {
     type Tx = MqttTx;
     type Rx = MqttRx;
 
-    /// Waits for a broker that is not there yet, up to [`OpenOptions::connect_timeout`].
+    /// Waits for a broker that is not there, or whose name cannot be looked up, yet, up to
+    /// [`OpenOptions::connect_timeout`]. Each of the name's addresses is tried, with its share of that time.
     ///
     /// # Errors
-    /// Those of the trait, and [`ErrorKind::Transport`] if the broker refuses the connection or the session's own
-    /// subscriptions, [`ErrorKind::InvalidArgument`] for the client id or the keep-alive, [`ErrorKind::InvalidTopic`] or
+    /// Those of the trait, [`ErrorKind::Denied`] if the broker refuses the credentials, [`ErrorKind::Transport`] if it
+    /// refuses the connection for another reason or the session's own subscriptions, [`ErrorKind::InvalidArgument`] for the client id or the keep-alive, [`ErrorKind::InvalidTopic`] or
     /// [`ErrorKind::PayloadTooLarge`] for the last will.
     async fn open(self, options: OpenOptions) -> Result<(MqttTx, MqttRx)> {
         let deadline = Instant::now() + options.connect_timeout;
-        let broker = BrokerAddress::parse(&self.url)?;
+        let (broker, login) = BrokerAddress::parse(&self.url)?;
         let locator = address::locator(&self.client_id)?;
         let keep_alive = self.keep_alive_secs()?;
         self.check_will()?;
@@ -252,7 +254,7 @@ impl Transport for MqttTransport {
         let max_payload = options.max_payload.min(MAX_REMAINING_LEN - PACKET_OVERHEAD);
         let nonce = Bytes::from(format!("{:016x}", rand::random::<u64>()));
         let settings = Settings {
-            hello: self.hello(keep_alive),
+            hello: self.hello(keep_alive, login),
             keep_alive: Duration::from_secs(keep_alive.into()),
             connect_timeout: options.connect_timeout,
             max_packet: max_payload + PACKET_OVERHEAD,
@@ -286,14 +288,16 @@ impl Transport for MqttTransport {
         let fence =
             Publish::from_bytes(&settings.inbox_topic, QoS::AtLeastOnce, inbox::fence(&settings.nonce));
         let subscribing = Subscribing::new(library, fence);
-        let event_loop =
-            EventLoop::new(settings, channels, Window::new(options.queue), subscribing, presence);
+        let denial = Denial::new();
+        let window = Window::new(options.queue);
+        let event_loop = EventLoop::new(settings, channels, window, subscribing, presence, denial.clone());
         let halves = (
             MqttTx::new(
                 Shared {
                     client_id: self.client_id,
                     locator,
                     capabilities: capabilities(max_payload, announces),
+                    denial,
                 },
                 messages,
                 changes,
@@ -308,6 +312,21 @@ impl Transport for MqttTransport {
     }
 }
 
+/// A broker's URL as it may be shown and logged: what stands before the `@`, a user and a password, is left out. It is for
+/// URLs that [`open`](Transport::open) would refuse, too.
+///
+/// ```
+/// assert_eq!(ringbus::transport::mqtt::redacted_url("mqtt://user:pass@host:1883"), "mqtt://***@host:1883");
+/// ```
+pub fn redacted_url(url: &str) -> String {
+    redacted(url).into_owned()
+}
+
+/// A name that no other session has.
+fn random_name() -> String {
+    format!("ringbus-{:012x}", rand::random::<u64>() >> 16)
+}
+
 fn capabilities(max_payload: usize, announces: bool) -> Capabilities {
     Capabilities {
         name: "mqtt",
@@ -320,52 +339,4 @@ fn capabilities(max_payload: usize, announces: bool) -> Capabilities {
         confirmed_subscriptions: true,
         interest: false,
     }
-}
-
-/// Connects, waiting for a broker that is not listening yet.
-async fn connect(settings: &Settings, deadline: Instant) -> Result<Connection> {
-    loop {
-        let attempt = Connection::open(&settings.broker, &settings.hello, settings.max_packet);
-        let error = match timeout_at(deadline, attempt).await {
-            Ok(Ok((connection, _))) => return Ok(connection),
-            Ok(Err(ConnectionError::Io(error))) => error,
-            Ok(Err(ConnectionError::Refused(code))) => return Err(refused(code)),
-            Ok(Err(error)) => {
-                let why = format!("something answers there, but {error}: is it an MQTT broker?");
-                return Err(Error::with_source(unreachable(settings, &why), error));
-            }
-            Err(_) => return Err(unreachable(settings, "no answer: is it an MQTT broker?").into()),
-        };
-        let not_yet = matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-        );
-        if !not_yet || Instant::now() + OPEN_RETRY >= deadline {
-            let port = settings.broker.port;
-            let why = format!("{error}: is a broker listening there? start one with: mosquitto -p {port}");
-            return Err(Error::with_source(unreachable(settings, &why), error));
-        }
-        sleep(OPEN_RETRY).await;
-    }
-}
-
-fn unreachable(settings: &Settings, why: &str) -> ErrorKind {
-    ErrorKind::Unreachable {
-        address: settings.broker.to_string(),
-        reason: format!("{why} (waited up to {:?})", settings.connect_timeout),
-    }
-}
-
-fn refused(code: ConnectReturnCode) -> Error {
-    let reason = match code {
-        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
-            "the broker refused the credentials: give valid ones with MqttTransport::credentials"
-        }
-        ConnectReturnCode::BadClientId => "the broker refused the client id: choose another",
-        ConnectReturnCode::ServiceUnavailable => "the broker is not available: try again later",
-        _ => "the broker does not accept MQTT 3.1.1",
-    };
-    ErrorKind::Transport { transport: "mqtt", operation: "connect", reason: reason.into() }.into()
 }

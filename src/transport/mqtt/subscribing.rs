@@ -98,7 +98,8 @@ impl Subscribing {
         window: &mut Window,
     ) -> Result<(), ConnectionError> {
         let ChangeRequest { filter, wanted, reply } = request;
-        if reply.is_closed() {
+        // Nobody waits for the subscription. Nobody waits for the end of one either, but it is still wanted.
+        if wanted && reply.is_closed() {
             return Ok(());
         }
         self.start(filter, wanted, Some(reply), link, window)

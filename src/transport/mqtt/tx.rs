@@ -7,6 +7,7 @@ use rumqttc::{Publish, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::denial::Denial;
 use super::queue::{self, NoRoom};
 use super::{address, inbox};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) client_id: String,
     pub(super) locator: Locator,
     pub(super) capabilities: Capabilities,
+    pub(super) denial: Denial,
 }
 
 /// A subscription to make or to take back.
@@ -86,6 +88,16 @@ impl MqttTx {
         })
     }
 
+    /// Waits for room in the queue, unless the broker refuses the session. Cancel-safe.
+    async fn room(&self, size: usize) -> Result<queue::Room<'_>> {
+        self.shared.denial.check()?;
+        tokio::select! {
+            biased;
+            room = self.messages.room(size) => room.ok_or_else(closed),
+            error = self.shared.denial.denied() => Err(error),
+        }
+    }
+
     async fn change(&self, filter: &TopicFilter, wanted: bool) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         let request = ChangeRequest { filter: filter.clone(), wanted, reply };
@@ -93,6 +105,14 @@ impl MqttTx {
             self.changes.send(request).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())?
         });
+        let answered = async {
+            tokio::select! {
+                biased;
+                answered = answered => answered,
+                // The request stays: a subscription that nobody waits for is not made, an end of one is carried out.
+                error = self.shared.denial.denied() => Ok(Err(error)),
+            }
+        };
         answered.await.unwrap_or_else(|_| {
             let verb = if wanted { "subscribing to" } else { "unsubscribing from" };
             Err(ErrorKind::Timeout { what: format!("{verb} {filter}"), after: SUBSCRIBE_TIMEOUT }.into())
@@ -110,6 +130,7 @@ impl TransportTx for MqttTx {
     }
 
     fn try_send(&self, outbound: Outbound) -> Result<(), TrySendError> {
+        self.shared.denial.check()?;
         let room = match self.messages.try_room(outbound.payload.len()) {
             Ok(room) => room,
             Err(NoRoom::Full) => return Err(TrySendError::Full(outbound)),
@@ -121,13 +142,15 @@ impl TransportTx for MqttTx {
 
     async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
         while let Some(first) = batch.first() {
-            let reserved = self.messages.room(first.payload.len()).await;
+            let reserved = self.room(first.payload.len()).await;
             // No await below this line: what is taken out of the vector is accepted.
-            let Some(first) = reserved else {
-                batch.remove(0);
-                return Err(closed());
+            let mut room = match reserved {
+                Ok(room) => Some(room),
+                Err(error) => {
+                    batch.remove(0);
+                    return Err(error);
+                }
             };
-            let mut room = Some(first);
             let mut taken = 0;
             let mut failure = None;
             while let Some(outbound) = batch.get(taken) {
@@ -159,7 +182,15 @@ impl TransportTx for MqttTx {
     }
 
     async fn acknowledged(&self) -> Result<()> {
-        if self.messages.receipts().all_acknowledged().await { Ok(()) } else { Err(closed()) }
+        tokio::select! {
+            biased;
+            all = self.messages.receipts().all_acknowledged() => if all { Ok(()) } else { Err(closed()) },
+            error = self.shared.denial.denied() => Err(error),
+        }
+    }
+
+    fn denied(&self) -> Option<Error> {
+        self.shared.denial.why()
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
