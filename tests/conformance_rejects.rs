@@ -32,6 +32,7 @@ enum Flaw {
     TakesAnyLocator,
     HidesInterest,
     HidesDepartures,
+    TellsDeparturesLate,
     HidesReconnects,
     AnnouncesTwice,
     OffersAndDelivers,
@@ -69,6 +70,7 @@ const FINDINGS: &[(Flaw, &[&str])] = &[
     (TakesAnyLocator, &["foreign_locators"]),
     (HidesInterest, &["interest"]),
     (HidesDepartures, &["peer_events", "restarted_peer", "dropped_without_close"]),
+    (TellsDeparturesLate, &["prompt_departures"]),
     (HidesReconnects, &["interrupted_link"]),
     (AnnouncesTwice, &["peer_events"]),
     (OffersAndDelivers, &["sink"]),
@@ -254,6 +256,11 @@ impl TransportRx for FlawedRx {
             self.inner.recv_batch(&mut inner, (max / 2).max(1)).await?;
             if self.flaw == SpillsWhenReceivingIsCancelled {
                 tokio::task::yield_now().await;
+            }
+            if self.flaw == TellsDeparturesLate
+                && inner.iter().any(|event| matches!(event, Event::PeerDown(_)))
+            {
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
             if let (OffersAndDelivers, Some(sink)) = (self.flaw, &self.sink) {
                 for event in &inner {

@@ -100,6 +100,9 @@ fn in_words(event: &MatchEvent) -> String {
         MatchEvent::Departed { topic, peer, cause: Departure::LeaseExpired } => {
             format!("{topic}: {peer} was silent for longer than its lease")
         }
+        MatchEvent::Departed { topic, peer, cause: Departure::ConnectionLost } => {
+            format!("{topic}: the connection to {peer} was lost")
+        }
         MatchEvent::Takeover { topic, from, to, .. } => format!("{topic}: {to} took over from {from}"),
         MatchEvent::Remapped { topic, from, to } => format!("{topic}: remapped from {from} to {to}"),
         MatchEvent::Lost { topic, peer, samples } => format!("{topic}: lost {samples} samples of {peer}"),

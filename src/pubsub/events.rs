@@ -94,6 +94,9 @@ pub enum Departure {
     Left,
     /// It was silent for longer than its lease.
     LeaseExpired,
+    /// The transport has lost the connection to it, or heard its last will, and it was not back
+    /// soon. If it is heard again, it is matched anew and goes on where it was.
+    ConnectionLost,
     /// It held the publisher up, whose [`Overflow`](crate::qos::Overflow) is disconnect. When it has caught up, it is
     /// matched anew; what it missed meanwhile it counts as lost.
     TooSlow,

@@ -216,6 +216,14 @@ impl<Tx: TransportTx> Hub<Tx> {
         read(&self.readers).get(&id).cloned()
     }
 
+    /// The transport has lost a session, or reaches it again.
+    fn on_peer(&self, now: Mono, peer: &Locator, is_there: bool) {
+        let readers: Vec<_> = read(&self.readers).values().cloned().collect();
+        readers.iter().for_each(|reader| reader.on_peer(self, now, peer, is_there));
+        let writers: Vec<_> = read(&self.writers).values().cloned().collect();
+        writers.iter().for_each(|writer| writer.on_peer(self, now, peer, is_there));
+    }
+
     fn announce_matching(&self, now: Mono, filter: &TopicFilter) {
         let matching: Vec<_> =
             read(&self.writers).values().filter(|writer| filter.matches(writer.topic())).cloned().collect();
@@ -316,6 +324,8 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
 
     fn on_event(&self, now: Mono, event: &Event) {
         match event {
+            Event::PeerDown(peer) => self.on_peer(now, peer, false),
+            Event::PeerUp(peer) => self.on_peer(now, peer, true),
             Event::Interest(filter) => self.announce_matching(now, filter),
             Event::Denied { .. } => {
                 let writers: Vec<_> = read(&self.writers).values().cloned().collect();

@@ -6,6 +6,7 @@
 //! session. `docs/wire.md` has the messages.
 
 mod batch;
+mod connection;
 mod control;
 mod discovery;
 mod events;

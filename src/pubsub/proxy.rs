@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::connection::Connection;
 use super::control::{Heartbeat, MAX_RANGES};
 use crate::message::Encoding;
 use crate::qos::{Durability, History, Offered};
@@ -30,6 +31,7 @@ pub(super) struct WriterProxy {
     pub(super) encoding: Encoding,
     pub(super) compatible: bool,
     pub(super) last_heard: Mono,
+    pub(super) connection: Connection,
     /// Where this reader began to follow.
     pub(super) began: u64,
     /// Everything below was delivered, or is not wanted.
@@ -80,6 +82,7 @@ impl WriterProxy {
             encoding: heartbeat.encoding,
             compatible,
             last_heard: now,
+            connection: Connection::default(),
             began: next,
             next,
             last: heartbeat.last,
@@ -107,7 +110,9 @@ impl WriterProxy {
 
     /// Until when its silence is believed.
     pub(super) fn lease_end(&self, default: Duration) -> Mono {
-        self.last_heard + self.offered.liveliness.lease.finite().unwrap_or(default)
+        let end = self.last_heard + self.offered.liveliness.lease.finite().unwrap_or(default);
+        // One that the transport has lost is not remembered for an hour because it said so.
+        self.connection.lost_at().map_or(end, |lost| end.min(lost + default))
     }
 
     /// Holds a frame back behind a gap, if there is room: all proxies together hold at most `max_bytes`.

@@ -18,7 +18,7 @@ use crate::message::{EntityId, Sample};
 use crate::session::lock;
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
-use crate::transport::TransportTx;
+use crate::transport::{Locator, TransportTx};
 use crate::wire::DataFrame;
 
 pub(super) struct ReaderEndpoint {
@@ -194,6 +194,16 @@ impl ReaderEndpoint {
 
     pub(super) fn on_undecodable(&self) {
         lock(&self.core).stats.undecodable += 1;
+    }
+
+    /// The transport has lost a session, or reaches it again.
+    pub(super) fn on_peer<Tx: TransportTx>(&self, hub: &Hub<Tx>, now: Mono, peer: &Locator, is_there: bool) {
+        let mut core = lock(&self.core);
+        match is_there {
+            true => core.on_peer_up(peer),
+            false => core.on_peer_down(now, peer),
+        }
+        self.run_actions(hub, core);
     }
 
     pub(super) fn on_timeout<Tx: TransportTx>(&self, hub: &Hub<Tx>, now: Mono) {

@@ -1,5 +1,6 @@
 //! One writer as a state machine: numbering, history, matched readers, heartbeats, repairs.
 
+mod connections;
 mod open;
 mod overflow;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use ahash::HashMap;
 use bytes::Bytes;
 
+use super::connection::Connection;
 use super::control::{AckNack, Heartbeat, Message, Replay};
 use super::events::{Departure, MatchEvent};
 use super::history::HistoryCache;
@@ -17,7 +19,7 @@ use super::publisher_stats::PublisherStats;
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
 use crate::qos::{self, Durability, History, Offered, Overflow, Reliability};
-use crate::time::{Mono, Timestamp};
+use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
 use crate::transport::Locator;
 use crate::wire::{DataFrame, FrameBuilder, FramePool, Sealed};
@@ -92,6 +94,8 @@ pub(super) struct WriterCore {
     actions: VecDeque<WriterAction>,
     heartbeat_at: Mono,
     heartbeat_wait: Duration,
+    /// When readers whose connection was lost are given up.
+    give_up_at: Option<Mono>,
     hold_up: HoldUp,
     stats: PublisherStats,
 }
@@ -106,6 +110,7 @@ struct ReaderProxy {
     relay: bool,
     next: u64,
     last_heard: Mono,
+    connection: Connection,
     pace: Pace,
 }
 
@@ -129,6 +134,7 @@ impl WriterCore {
             actions: VecDeque::new(),
             heartbeat_at: now,
             heartbeat_wait,
+            give_up_at: None,
             hold_up: HoldUp::default(),
             stats: PublisherStats::default(),
             config,
@@ -294,11 +300,13 @@ impl WriterCore {
         }
         let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
         reader.last_heard = now;
+        let moved = reader.locator != *from;
         reader.locator = from.clone();
         reader.next = reader.next.max(acknack.next.min(self.sealed_next));
+        self.heard(now, acknack.reader, moved);
         self.caught_up(acknack.reader);
         let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
-        let subscribers = subscribers(&acknack, reader.compatible && !reader.pace.is_let_go());
+        let subscribers = subscribers(&acknack, reader.counts());
         if reader.subscribers != subscribers {
             reader.subscribers = subscribers;
             self.count();
@@ -320,6 +328,7 @@ impl WriterCore {
     }
 
     pub(super) fn on_timeout(&mut self, now: Mono) {
+        self.give_up_lost(now);
         let silent = |proxy: &ReaderProxy| now - proxy.last_heard > PEER_TIMEOUT;
         let gone: Vec<_> =
             self.readers.iter().filter(|(_, proxy)| silent(proxy)).map(|(id, _)| *id).collect();
@@ -336,7 +345,7 @@ impl WriterCore {
 
     /// When [`on_timeout`](Self::on_timeout) is due.
     pub(super) fn poll_timeout(&self) -> Mono {
-        self.heartbeat_at
+        earliest(self.give_up_at, Some(self.heartbeat_at)).unwrap_or(self.heartbeat_at)
     }
 
     pub(super) fn poll_action(&mut self) -> Option<WriterAction> {
@@ -434,6 +443,7 @@ impl WriterCore {
             relay: acknack.stands_for.is_some(),
             next: acknack.next.min(self.sealed_next),
             last_heard: Mono::ZERO,
+            connection: Connection::default(),
             pace: Pace::default(),
         };
         self.readers.insert(acknack.reader, proxy);

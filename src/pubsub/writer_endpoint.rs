@@ -386,6 +386,16 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.progress.notify_waiters();
     }
 
+    /// The transport has lost a session, or reaches it again.
+    pub(super) fn on_peer(&self, hub: &Hub<Tx>, now: Mono, peer: &Locator, is_there: bool) {
+        let mut state = lock(&self.state);
+        match is_there {
+            true => state.core.on_peer_up(peer),
+            false => state.core.on_peer_down(now, peer),
+        }
+        drop(self.run_actions(hub, state));
+    }
+
     pub(super) fn on_timeout(&self, hub: &Hub<Tx>, now: Mono) {
         let mut state = lock(&self.state);
         state.core.on_timeout(now);

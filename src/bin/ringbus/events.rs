@@ -38,6 +38,9 @@ fn line(event: &MatchEvent) -> String {
         MatchEvent::Departed { topic, peer, cause: Departure::LeaseExpired } => {
             format!("{topic}: {peer} is gone: it was silent for longer than its lease")
         }
+        MatchEvent::Departed { topic, peer, cause: Departure::ConnectionLost } => {
+            format!("{topic}: {peer} is gone: the connection to it was lost")
+        }
         MatchEvent::Departed { topic, peer, cause: Departure::TooSlow } => {
             format!("{topic}: {peer} is not waited for any more: it is too slow")
         }

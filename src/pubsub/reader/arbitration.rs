@@ -49,10 +49,9 @@ impl ReaderCore {
         if self.requested.ownership == Ownership::Shared {
             return;
         }
-        let live = self
-            .writers
-            .iter()
-            .filter(|(_, proxy)| proxy.compatible && proxy.last > 0 && proxy.topic == *topic);
+        let live = self.writers.iter().filter(|(_, proxy)| {
+            proxy.compatible && proxy.connection.stands() && proxy.last > 0 && proxy.topic == *topic
+        });
         let to = owner(live.map(|(id, proxy)| Candidate { writer: *id, strength: proxy.offered.strength }));
         let Some(to) = to else { return };
         if self.instances.len() >= MAX_WRITERS && !self.instances.contains_key(topic) {

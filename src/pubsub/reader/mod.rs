@@ -1,6 +1,7 @@
 //! One reader as a state machine: matching, order, gaps, exclusive ownership, leases.
 
 mod arbitration;
+mod connections;
 mod delivery;
 mod overflow;
 
@@ -138,7 +139,7 @@ impl ReaderCore {
 
     /// Writers that match.
     pub(super) fn matched(&self) -> usize {
-        self.writers.values().filter(|writer| writer.compatible).count()
+        self.writers.values().filter(|writer| writer.compatible && writer.connection.stands()).count()
     }
 
     /// Whether this reader knows the writer.
@@ -158,6 +159,7 @@ impl ReaderCore {
             return;
         }
         let id = heartbeat.writer;
+        let moved = self.writers.get(&id).is_some_and(|proxy| proxy.locator != heartbeat.locator);
         match self.writers.get_mut(&id) {
             None => match topic {
                 Some(topic) if self.writers.len() < MAX_WRITERS => self.introduce(now, topic, heartbeat),
@@ -184,6 +186,7 @@ impl ReaderCore {
                 if !proxy.blocked {
                     self.give_up_before(wall, id, heartbeat.first);
                 }
+                self.heard(now, id, moved);
             }
         }
         self.arbitrate(now, id);
@@ -224,6 +227,7 @@ impl ReaderCore {
         if !published_before {
             self.arbitrate(now, header.writer);
         }
+        self.heard(now, header.writer, false);
         self.sequence(wall, frame);
         self.follow(now, header.writer);
         self.acknowledge_if_due(now, header.writer);
@@ -264,6 +268,7 @@ impl ReaderCore {
 
     pub(super) fn on_timeout(&mut self, now: Mono) {
         self.deadline = None;
+        self.give_up_lost(now);
         let expired = |proxy: &WriterProxy| now > proxy.lease_end(PEER_TIMEOUT);
         let gone: Vec<_> =
             self.writers.iter().filter(|(_, proxy)| expired(proxy)).map(|(id, _)| *id).collect();
@@ -276,8 +281,7 @@ impl ReaderCore {
             self.acknowledge(now, writer, true);
         }
         for proxy in self.writers.values() {
-            let next = earliest(proxy.nack_at(), Some(just_after(proxy.lease_end(PEER_TIMEOUT))));
-            self.deadline = earliest(self.deadline, next);
+            self.deadline = earliest(self.deadline, due_of(proxy));
         }
     }
 
@@ -423,8 +427,7 @@ impl ReaderCore {
     /// Makes sure that `on_timeout` is called when this writer needs it.
     fn arm(&mut self, writer: EntityId) {
         if let Some(proxy) = self.writers.get(&writer) {
-            let next = earliest(proxy.nack_at(), Some(just_after(proxy.lease_end(PEER_TIMEOUT))));
-            self.deadline = earliest(self.deadline, next);
+            self.deadline = earliest(self.deadline, due_of(proxy));
         }
     }
 }
@@ -439,6 +442,12 @@ fn requested_of(relay: bool, requested: &Requested, offered: &Offered) -> Reques
         ownership: offered.ownership,
         ..requested.clone()
     }
+}
+
+/// When something is to be done about a writer.
+fn due_of(proxy: &WriterProxy) -> Option<Mono> {
+    let lease_end = Some(just_after(proxy.lease_end(PEER_TIMEOUT)));
+    earliest(earliest(proxy.nack_at(), proxy.connection.due()), lease_end)
 }
 
 fn just_after(at: Mono) -> Mono {

@@ -273,4 +273,9 @@ impl ReaderProxy {
     pub(super) fn is_waited_for(&self) -> bool {
         self.compatible && self.reliable && !self.pace.is_let_go()
     }
+
+    /// Whether it is counted among those that match.
+    pub(super) fn counts(&self) -> bool {
+        self.compatible && self.connection.stands() && !self.pace.is_let_go()
+    }
 }

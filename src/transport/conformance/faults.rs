@@ -1,6 +1,6 @@
 //! Peers and brokers that go and come back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::{Event, Outbound, Transport, TransportTx, TrySendError};
 use super::member::{Member, Outcome, named, number, numbered, probe, probe_peer, require, topic, warm_up};
@@ -31,6 +31,46 @@ pub async fn peer_events<H: Harness>(harness: &H) -> Result<(), Failure> {
         let gone = third.local();
         drop(third);
         one.peer_down(&gone).await
+    };
+    named(CHECK, check.await)
+}
+
+/// Of several peers that die together without a goodbye each is reported, in a quarter of the
+/// harness's [patience](Harness::patience): ownership passes on when it is. Those that live are
+/// not, and are still reached; one that died and is opened again is announced.
+///
+/// # Errors
+/// Which was not reported in time, or wrongly.
+pub async fn prompt_departures<H: Harness>(harness: &H) -> Result<(), Failure> {
+    const CHECK: &str = "prompt_departures";
+    let check = async {
+        let mut watcher = Member::open(harness, "death-watcher").await?;
+        let mut living = Member::open(harness, "death-living").await?;
+        watcher.join(&mut living).await?;
+        let mut doomed = Vec::new();
+        for name in ["death-a", "death-b", "death-c"] {
+            let mut member = Member::reopen(harness, name).await?;
+            watcher.join(&mut member).await?;
+            doomed.push(member);
+        }
+        let names: Vec<_> = doomed.iter().map(Member::local).collect();
+        drop(doomed);
+        let died = Instant::now();
+        for name in &names {
+            watcher.peer_down(name).await?;
+        }
+        let (after, promptly) = (died.elapsed(), harness.patience() / 4);
+        require(after <= promptly, || {
+            format!("three dead peers were all reported after {after:?} only, not within {promptly:?}")
+        })?;
+        probe_peer(&watcher, &mut living).await?;
+        probe_peer(&living, &mut watcher).await?;
+        let alive = living.local();
+        require(!watcher.heard(|event| matches!(event, Event::PeerDown(peer) if *peer == alive)), || {
+            "a living peer was reported lost beside dead ones".to_owned()
+        })?;
+        let mut again = Member::reopen(harness, "death-a").await?;
+        watcher.join(&mut again).await
     };
     named(CHECK, check.await)
 }

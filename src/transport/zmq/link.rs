@@ -114,6 +114,7 @@ impl Session {
                 drop(self.forget_quietly(&mut peers, known));
             }
             Control::Welcome(greeting) => {
+                let own = (greeting.locator != *known).then(|| greeting.locator.clone());
                 if greeting.locator != *known
                     && let Some(stray) = peers.alias(greeting.locator.clone(), known)
                 {
@@ -124,6 +125,7 @@ impl Session {
                     return;
                 }
                 record.welcomed = true;
+                record.own = own;
                 let address = dealer.address.clone();
                 self.follow(&mut peers, known, &address, greeting.publish_port);
             }
@@ -204,13 +206,17 @@ impl Session {
             None => {}
             Some(Transition::Down) => {
                 self.report(Event::PeerDown(locator.clone()));
-                if let Some(other) = record.also_up.take() {
+                // It states its own name where it announces publishers.
+                if let Some(other) = record.also_up.take().or_else(|| record.own.clone()) {
                     self.report(Event::PeerDown(other));
                 }
             }
             Some(Transition::Up { again }) => {
                 if again {
                     self.report(Event::Reconnected { session_present: false });
+                    if let Some(own) = &record.own {
+                        self.report(Event::PeerUp(own.clone()));
+                    }
                 }
                 self.report(Event::PeerUp(locator.clone()));
             }
@@ -219,7 +225,11 @@ impl Session {
 
     pub(super) fn forget(&self, peers: &mut Peers, locator: &Locator) {
         if let Some(record) = self.forget_quietly(peers, locator) {
-            let names = record.up.then(|| locator.clone()).into_iter().chain(record.also_up);
+            let names = record
+                .up
+                .then(|| locator.clone())
+                .into_iter()
+                .chain(record.also_up.or(record.own.filter(|_| record.up)));
             names.for_each(|name| self.report(Event::PeerDown(name)));
         }
     }

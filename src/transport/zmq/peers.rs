@@ -65,6 +65,8 @@ pub(super) struct Peer {
     /// What was last reported.
     pub(super) up: bool,
     pub(super) was_up: bool,
+    /// Its own name, where it was attached under another.
+    pub(super) own: Option<Locator>,
     /// Another name under which it was reported as up, before that turned out to be the same peer.
     pub(super) also_up: Option<Locator>,
     /// When a peer that nobody here asked for was last seen.
@@ -90,6 +92,7 @@ impl Peer {
             route: None,
             up: false,
             was_up: false,
+            own: None,
             also_up: None,
             seen: Instant::now(),
         }
