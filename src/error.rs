@@ -187,6 +187,14 @@ pub enum ErrorKind {
         /// What was asked for.
         what: &'static str,
     },
+    /// Another living ring node has this node's name: this one has ended.
+    #[error("another node, at {by}, has the name {name:?}: give each node a name of its own")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Where the node that has it is reached.
+        by: String,
+    },
     /// A bounded queue or cache is full; nothing was accepted, try again later.
     #[error("{what} is full at {limit}: wait, or raise the limit")]
     Full {

@@ -177,6 +177,22 @@ fn a_node_that_is_killed_is_told_apart_from_one_that_leaves() {
 }
 
 /// The address at which a subscriber says that it listens.
+#[test]
+fn a_typing_error_takes_no_node_down() {
+    let net = Net::Zmq;
+    let mut ring = net.ring();
+    // What begins within a quarter of a second counts as begun together.
+    sleep(Duration::from_millis(400));
+    let first = ring.swap_remove(0);
+    let join = ring[0].address.clone();
+    let second = net.start(&["node", "--name", "n1", "--listen", "127.0.0.1:0", "--join", &join]);
+    second.ended().failed(1, &format!("another node, at {}, has the name \"n1\"", first.locator));
+    // It still does what it is there for.
+    let ended = first.program.terminate();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.output.last().is_some_and(|line| line.starts_with("left\tn1")), "{ended:?}");
+}
+
 fn ready(subscriber: &mut Program) -> String {
     let line = subscriber.error_line("subscribed at zmq+tcp://");
     line.rsplit_once("zmq+tcp://").unwrap().1.to_owned()

@@ -7,6 +7,8 @@ mod support;
 
 use std::time::Duration;
 
+use ringbus::dht::NodeEvent;
+use ringbus::dht::membership::MemberEvent;
 use ringbus::dht::message::Verdict;
 use ringbus::pubsub::{Events, MatchEvent, Route};
 use ringbus::qos::{Offered, Requested};
@@ -285,6 +287,73 @@ async fn a_ring_that_is_not_there_is_a_typed_error<H: Harness>(harness: H) {
     assert_eq!(members.len(), 1);
 }
 
+/// How often a node has renewed itself since it is listened to.
+fn renewals(events: &mut tokio::sync::broadcast::Receiver<NodeEvent>) -> usize {
+    let renewed = |event: &NodeEvent| matches!(event, NodeEvent::Member(MemberEvent::Renewed(_)));
+    std::iter::from_fn(|| events.try_recv().ok()).filter(renewed).count()
+}
+
+/// Ends a node as a crash does.
+async fn crash<T: Transport>(node: DhtNode<T>) {
+    let session = node.session().clone();
+    drop(node);
+    drop(session);
+}
+
+async fn a_node_comes_back_at_another_address_with_a_clock_behind<H: Harness>(harness: H) {
+    let mut ring = Ring::of(&harness, 3).await;
+    let (dead, seeds) = (ring.take("10.0.0.2"), ring.seeds());
+    let born = dead.me().generation;
+    crash(dead).await;
+    // An hour, and a clock that begins anew; the second time the first life has been outdone already.
+    for (place, generation) in [("hour", born - 3_600_000), ("anew", 1)] {
+        let session = open(&harness, place).await;
+        let builder = DhtNode::builder(session).name("10.0.0.2").generation(generation);
+        let back = builder.join(seeds.clone()).start().await.unwrap();
+        let mut events = back.events();
+        let here = back.me().locator;
+        for node in &ring.nodes {
+            let counts = || node.members().iter().any(|member| member.locator == here);
+            soon("the comeback", async {
+                while !counts() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+            .await;
+        }
+        soon("the ring", back.wait_for(3)).await.unwrap();
+        let renewed = renewals(&mut events);
+        assert!(renewed <= 6, "{place}: {renewed} renewals");
+        crash(back).await;
+    }
+}
+
+async fn a_second_node_of_a_name_is_refused_and_the_first_lives_on<H: Harness>(harness: H) {
+    let ring = Ring::of(&harness, 2).await;
+    let first = &ring.nodes[1];
+    // What begins within a quarter of a second counts as begun together.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    // Through its namesake, which it cannot know to be one, and through another node; born later, and earlier.
+    for (place, seed, generation) in [("a", 1, None), ("b", 0, None), ("c", 0, Some(1))] {
+        let session = open(&harness, place).await;
+        let mut builder = DhtNode::builder(session).name("10.0.0.2").join([ring.seeds()[seed].clone()]);
+        if let Some(generation) = generation {
+            builder = builder.generation(generation);
+        }
+        let second = builder.start().await.unwrap();
+        let error = soon("its end", second.wait_for(99)).await.unwrap_err();
+        let at = first.me().locator.to_string();
+        assert!(
+            matches!(error.kind(), ErrorKind::NameTaken { name, by } if name == "10.0.0.2" && *by == at),
+            "{place}: {error}"
+        );
+    }
+    let client = open(&harness, "client").await.dht(ring.seeds());
+    let members = soon("members", client.members()).await.unwrap();
+    assert_eq!(members.len(), 2, "{members:?}");
+    soon("the first", first.wait_for(2)).await.unwrap();
+}
+
 over_every_transport!(
     publisher_and_subscriber_find_each_other,
     lookups_answer_at_any_node,
@@ -295,4 +364,6 @@ over_every_transport!(
     leave_direct,
     leave_via_node,
     a_ring_that_is_not_there_is_a_typed_error,
+    a_node_comes_back_at_another_address_with_a_clock_behind,
+    a_second_node_of_a_name_is_refused_and_the_first_lives_on,
 );

@@ -95,13 +95,14 @@ pub struct Member {
     /// Where its session is reached.
     pub locator: Locator,
     /// Grows with every start of the node (the wall clock's milliseconds, for instance) and whenever it has to
-    /// come back after others had given it up.
+    /// come back after others had given it up. A node whose clock went back takes one above the one that others
+    /// remember it by.
     pub generation: u64,
 }
 
 impl Member {
-    /// Whether `self` keeps a name that both claim: the later generation does; of equal ones, the greater locator.
-    pub(crate) fn keeps_name_against(&self, other: &Self) -> bool {
+    /// Whether `self` is the later incarnation of one name; of equal generations, the one with the greater locator is.
+    pub(crate) fn is_later_than(&self, other: &Self) -> bool {
         (self.generation, &self.locator) > (other.generation, &other.locator)
     }
 }
@@ -109,9 +110,9 @@ impl Member {
 impl foca::Identity for Member {
     type Addr = NodeName;
 
-    /// A node that was given up by mistake comes back under its next generation.
+    /// Never by foca: the membership does it, since it knows which generation others remember, and bounds how often.
     fn renew(&self) -> Option<Self> {
-        Some(Self { generation: self.generation.checked_add(1)?, ..self.clone() })
+        None
     }
 
     fn addr(&self) -> NodeName {
@@ -119,6 +120,6 @@ impl foca::Identity for Member {
     }
 
     fn win_addr_conflict(&self, adversary: &Self) -> bool {
-        self.keeps_name_against(adversary)
+        self.is_later_than(adversary)
     }
 }

@@ -4,9 +4,12 @@
 //! a departure that every member hears at once, one rule for two nodes that claim one name, and the search for members
 //! that were lost, so that a healed partition becomes one ring again.
 
+mod claims;
 mod config;
 mod contacts;
 mod inspect;
+mod names;
+mod renewal;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +24,8 @@ use crate::transport::Locator;
 
 pub use self::config::MembershipConfig;
 use self::contacts::Contacts;
+use self::names::Namesakes;
+use self::renewal::Renewals;
 use self::timers::Timers;
 use super::member::{Member, NodeName};
 use super::message::MembershipMessage;
@@ -41,11 +46,12 @@ pub enum MemberEvent {
         /// The present one.
         to: Member,
     },
-    /// This node had been given up by others and came back under a new generation.
+    /// This node had been given up by others, or an earlier life of it is remembered, and came back under a new
+    /// generation.
     Renewed(Member),
-    /// A later node claims this node's name. This node is off the ring and must stop.
+    /// Another living node has borne this node's name for longer. This node is off the ring and must stop.
     NameTaken {
-        /// The node that holds the name now.
+        /// The node that holds the name.
         by: Member,
     },
 }
@@ -74,14 +80,18 @@ pub struct Membership {
     active: BTreeMap<NodeName, Member>,
     /// Members whose end was announced: the event is `Left`, and nobody looks for them.
     leaving: BTreeSet<NodeName>,
-    /// This node has left, or its name was taken.
+    namesakes: Namesakes,
+    renewals: Renewals,
+    /// When a member's name was last claimed by another node, so that the member was suspected.
+    examined: BTreeMap<NodeName, Mono>,
+    /// This node has left, or its name is another's.
     ended: bool,
-    /// A namesake that it has displaced has said whom it knew: once is enough.
+    /// A namesake that gave way has said whom it knew: once is enough.
     has_inherited: bool,
     actions: VecDeque<MembershipAction>,
 }
 
-/// The most nodes that one whose name was taken tells its namesake of.
+/// The most nodes that one that gives its name up tells its namesake of.
 const MAX_HERITAGE: usize = 16;
 
 impl std::fmt::Debug for Membership {
@@ -105,6 +115,9 @@ impl Membership {
             contacts: Contacts::new(config.rejoin_pause, config.forget_after),
             active: BTreeMap::new(),
             leaving: BTreeSet::new(),
+            namesakes: Namesakes::new(seed, config.suspicion),
+            renewals: Renewals::default(),
+            examined: BTreeMap::new(),
             ended: false,
             has_inherited: false,
             actions: VecDeque::new(),
@@ -129,6 +142,7 @@ impl Membership {
     /// Joins through these nodes: each is asked until it is a member, at growing intervals.
     pub fn join(&mut self, now: Mono, seeds: impl IntoIterator<Item = Locator>) {
         if !self.ended {
+            self.namesakes.alive(now);
             self.contacts.add_seeds(now, seeds);
             self.look_for_contacts(now);
         }
@@ -152,6 +166,11 @@ impl Membership {
         if self.ended {
             return;
         }
+        self.notice_standstill(now);
+        if message.names().is_some_and(|member| member.generation > renewal::LATEST) {
+            metrics::counter!("ringbus_membership_malformed_total").increment(1);
+            return;
+        }
         match message {
             MembershipMessage::Swim(packet) => self.handle_swim(now, &packet),
             MembershipMessage::Join(member) => {
@@ -165,9 +184,9 @@ impl Membership {
                     self.announce_to(now, member);
                 }
             }
-            MembershipMessage::NameTaken(by) => {
-                self.meet_namesake(now, &by);
-            }
+            MembershipMessage::NameTaken(by) => self.meet_namesake(now, &by, true),
+            MembershipMessage::NameQuery { from, nonce } => self.answer_namesake(now, &from, nonce),
+            MembershipMessage::NameHeld { by, held, nonce } => self.settle_name(now, by, held, nonce),
             MembershipMessage::Heritage(members) => {
                 if !std::mem::replace(&mut self.has_inherited, true) {
                     let here = self.me().locator.scheme().to_string();
@@ -189,7 +208,12 @@ impl Membership {
     /// The transport lost a peer: if it is a member it is suspected at once, and can still object.
     pub fn peer_down(&mut self, now: Mono, locator: &Locator) {
         let suspect = self.foca.iter_members().find(|member| member.id().locator == *locator);
-        let Some(suspect) = suspect.filter(|member| member.state() == State::Alive).cloned() else { return };
+        if let Some(suspect) = suspect.filter(|member| member.state() == State::Alive).cloned() {
+            self.suspect(now, &suspect);
+        }
+    }
+
+    fn suspect(&mut self, now: Mono, suspect: &foca::Member<Member>) {
         let Some(token) = self.timers.token() else { return };
         let update = foca::Member::new(suspect.id().clone(), suspect.incarnation(), State::Suspect);
         let outcome = self.foca.apply_many([update].into_iter(), true, &mut self.runtime);
@@ -209,6 +233,7 @@ impl Membership {
         if self.ended {
             return;
         }
+        self.notice_standstill(now);
         while let Some(timer) = self.timers.pop_due(now) {
             if self.was_refuted(&timer) {
                 continue;
@@ -216,6 +241,8 @@ impl Membership {
             let outcome = self.foca.handle_timer(timer, &mut self.runtime);
             self.absorb(now, outcome);
         }
+        self.ask_namesakes(now);
+        self.renew_if_due(now);
         self.look_for_contacts(now);
     }
 
@@ -226,7 +253,11 @@ impl Membership {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        if self.ended { None } else { earliest(self.timers.next(), self.contacts.next()) }
+        if self.ended {
+            return None;
+        }
+        let names = earliest(self.namesakes.next(), self.renewals.due(self.me().generation));
+        earliest(earliest(self.timers.next(), self.contacts.next()), names)
     }
 
     /// Whether a timer would give up a member that has objected meanwhile. foca 2.0 leaves such a member alive, but
@@ -248,10 +279,7 @@ impl Membership {
         };
         let me = self.me().clone();
         for member in seen.mentioned.iter().filter(|member| member.name == me.name && **member != me) {
-            self.meet_namesake(now, member);
-            if self.ended {
-                return;
-            }
+            self.meet_namesake(now, member, true);
         }
         if !self.admit(now, &seen.source) {
             return;
@@ -259,56 +287,6 @@ impl Membership {
         self.leaving.extend(seen.left.into_iter().filter(|name| self.active.contains_key(name)));
         let outcome = self.foca.handle_data(packet, &mut self.runtime);
         self.absorb(now, outcome);
-    }
-
-    /// Whether a sender may be listened to: not if its name, or ours, is claimed twice.
-    fn admit(&mut self, now: Mono, sender: &Member) -> bool {
-        if sender.name == self.me().name {
-            if *sender != *self.me() {
-                self.meet_namesake(now, sender);
-            }
-            return false;
-        }
-        let holder = self.active.get(&sender.name);
-        let holder = holder.filter(|holder| holder.locator != sender.locator);
-        match holder.filter(|holder| holder.keeps_name_against(sender)) {
-            Some(holder) => {
-                let message = MembershipMessage::NameTaken(holder.clone());
-                self.actions.push_back(MembershipAction::Send { to: sender.locator.clone(), message });
-                false
-            }
-            None => true,
-        }
-    }
-
-    /// Another identity bears this node's name: an earlier life of this node, or a rival.
-    fn meet_namesake(&mut self, now: Mono, other: &Member) {
-        let me = self.me().clone();
-        if other.name != me.name || *other == me || self.ended {
-            return;
-        }
-        if other.locator == me.locator {
-            // Our own earlier life, from a clock that was ahead: step over it.
-            if other.generation > me.generation {
-                let next = Member { generation: other.generation.saturating_add(1), ..me };
-                let outcome = self.foca.change_identity(next.clone(), &mut self.runtime);
-                self.absorb(now, outcome);
-                self.actions.push_back(MembershipAction::Event(MemberEvent::Renewed(next)));
-                self.contacts.hurry(now);
-            }
-        } else if other.keeps_name_against(&me) {
-            tracing::error!(name = %me.name, by = %other.locator, "another node claims this node's name");
-            self.ended = true;
-            // It may know the ring through this node alone.
-            let heritage =
-                self.active.values().map(|member| member.locator.clone()).take(MAX_HERITAGE).collect();
-            let (to, message) = (other.locator.clone(), MembershipMessage::Heritage(heritage));
-            self.actions.push_back(MembershipAction::Send { to, message });
-            self.actions.push_back(MembershipAction::Event(MemberEvent::NameTaken { by: other.clone() }));
-        } else {
-            let message = MembershipMessage::NameTaken(me);
-            self.actions.push_back(MembershipAction::Send { to: other.locator.clone(), message });
-        }
     }
 
     fn announce_to(&mut self, now: Mono, member: Member) {
@@ -344,14 +322,15 @@ impl Membership {
         let mut changed = false;
         while let Some(notification) = self.runtime.to_notify() {
             changed = true;
-            if let foca::OwnedNotification::Rejoin(me) = notification {
-                self.actions.push_back(MembershipAction::Event(MemberEvent::Renewed(me)));
-                self.contacts.hurry(now);
+            // This node was given up. foca cannot renew an identity by itself, since it could not bound how often.
+            if notification == foca::OwnedNotification::Defunct {
+                self.renewals.refused();
             }
         }
         if changed {
             self.report_changes(now);
         }
+        self.renew_if_due(now);
     }
 
     fn report_changes(&mut self, now: Mono) {
@@ -382,6 +361,7 @@ impl Membership {
             self.actions.push_back(MembershipAction::Event(event));
             newcomers.push(is.clone());
         }
+        self.examined.retain(|name, _| self.active.contains_key(name));
         // Of two nodes that meet, the later one speaks first: so everyone knows a newcomer at once, rather than by and
         // by as the gossip spreads.
         let generation = self.me().generation;

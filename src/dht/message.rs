@@ -103,12 +103,43 @@ pub enum MembershipMessage {
     Join(Member),
     /// The answer to `Join`: who the receiver is.
     Welcome(Member),
-    /// The receiver's name belongs to this later node: the receiver must stop.
+    /// The receiver's name is this node's, as far as the sender knows; with the receiver's own locator, an earlier life
+    /// of the receiver is remembered under this generation. The receiver asks that node before it gives way.
     NameTaken(Member),
     /// The sender leaves the ring now.
     Leaving(Member),
     /// The receiver has taken the sender's name: these are nodes of the ring that the sender was a member of.
     Heritage(Vec<Locator>),
+    /// The sender bears the receiver's name: does the receiver live, and since when has it had the name?
+    NameQuery {
+        /// The sender.
+        from: Member,
+        /// Comes back in the answer.
+        nonce: u64,
+    },
+    /// The answer to `NameQuery`.
+    NameHeld {
+        /// The sender.
+        by: Member,
+        /// For how long it has had the name without standing still, on its own monotonic clock.
+        held: Duration,
+        /// The question's number.
+        nonce: u64,
+    },
+}
+
+impl MembershipMessage {
+    /// The member that is named outside a SWIM packet.
+    pub(super) fn names(&self) -> Option<&Member> {
+        match self {
+            Self::Join(member) | Self::Welcome(member) | Self::NameTaken(member) | Self::Leaving(member) => {
+                Some(member)
+            }
+            Self::NameQuery { from, .. } => Some(from),
+            Self::NameHeld { by, .. } => Some(by),
+            Self::Swim(_) | Self::Heritage(_) => None,
+        }
+    }
 }
 
 /// What a client asks of any node.

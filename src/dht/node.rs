@@ -77,7 +77,8 @@ pub enum NodeEvent {
 impl<T: Transport> DhtNode<T, OneHop> {
     /// Begins to describe a node on a session.
     pub fn builder(session: Session<T>) -> DhtNodeBuilder<T> {
-        DhtNodeBuilder { session, name: None, seeds: Vec::new(), config: NodeConfig::default() }
+        let config = NodeConfig::default();
+        DhtNodeBuilder { session, name: None, seeds: Vec::new(), generation: None, config }
     }
 
     /// This node as others see it.
@@ -98,13 +99,15 @@ impl<T: Transport> DhtNode<T, OneHop> {
     /// Waits until the ring has at least `n` members. Cancel-safe; combine it with a timeout.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] if the node ends first.
+    /// [`ErrorKind::NameTaken`] if the node ends because a living node has its name, [`ErrorKind::Closed`] if it ends
+    /// otherwise.
     pub async fn wait_for(&self, n: usize) -> Result<()> {
         let mut state = self.running.shell.state.subscribe();
         let reached = state.wait_for(|state| state.ended || state.members >= n).await;
         match reached {
             Ok(state) if !state.ended => Ok(()),
-            _ => Err(closed()),
+            Ok(state) => Err(state.taken.as_ref().map_or_else(closed, name_taken)),
+            Err(_) => Err(closed()),
         }
     }
 
@@ -149,6 +152,7 @@ pub struct DhtNodeBuilder<T: Transport> {
     pub(super) session: Session<T>,
     name: Option<String>,
     pub(super) seeds: Vec<Locator>,
+    generation: Option<u64>,
     config: NodeConfig,
 }
 
@@ -162,6 +166,13 @@ impl<T: Transport> DhtNodeBuilder<T> {
     /// Nodes to join through. Any member will do, and some may be down.
     pub fn join(mut self, seeds: impl IntoIterator<Item = Locator>) -> Self {
         self.seeds.extend(seeds);
+        self
+    }
+
+    /// The node's [generation](Member::generation), the wall clock's milliseconds if not called. On a host whose clock
+    /// starts anew with each boot, a counter that is kept lets a restarted node be told from its former life at once.
+    pub fn generation(mut self, generation: u64) -> Self {
+        self.generation = Some(generation);
         self
     }
 
@@ -185,7 +196,8 @@ impl<T: Transport> DhtNodeBuilder<T> {
         }
         let name = self.name.unwrap_or_else(|| core.tx.local().to_string());
         // The wall clock's milliseconds: a restarted node is a later generation.
-        let generation = u64::try_from(Timestamp::now().as_nanos() / 1_000_000).unwrap_or(0);
+        let clock = || u64::try_from(Timestamp::now().as_nanos() / 1_000_000).unwrap_or(0);
+        let generation = self.generation.unwrap_or_else(clock);
         let me = Member { name: NodeName::new(name)?, locator: core.tx.local().clone(), generation };
         let leave_timeout = self.config.leave_timeout;
         let plans = Arc::new(Plans::default());
@@ -194,7 +206,7 @@ impl<T: Transport> DhtNodeBuilder<T> {
             core: Mutex::new(NodeCore::new(me, self.config, rand::random())),
             plans: plans.clone(),
             leave_timeout,
-            state: watch::channel(State { members: 1, ended: false }).0,
+            state: watch::channel(State { members: 1, ended: false, taken: None }).0,
             events: broadcast::channel(EVENTS).0,
         });
         core.register(Room::DhtNode, shell.clone())?;
@@ -204,10 +216,12 @@ impl<T: Transport> DhtNodeBuilder<T> {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct State {
     members: usize,
     ended: bool,
+    /// The node that has this one's name, if that is why it has ended.
+    taken: Option<Member>,
 }
 
 struct NodeShell<Tx> {
@@ -238,6 +252,9 @@ impl<Tx: TransportTx> NodeShell<Tx> {
                 Action::Send { to, message } => self.send(&to, &message),
                 Action::Member(event) => {
                     tracing::info!(node = %core.me().name, ?event, "membership");
+                    if let MemberEvent::NameTaken { by } = &event {
+                        self.state.send_modify(|state| state.taken = Some(by.clone()));
+                    }
                     self.tell(NodeEvent::Member(event));
                 }
                 Action::Remapped { epoch, members } => {
@@ -327,6 +344,10 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
     fn on_close(&self, _now: Mono) {
         self.end();
     }
+}
+
+fn name_taken(by: &Member) -> crate::Error {
+    ErrorKind::NameTaken { name: by.name.to_string(), by: by.locator.to_string() }.into()
 }
 
 fn closed() -> crate::Error {

@@ -8,6 +8,7 @@ mod faults;
 mod hostile;
 mod lookups;
 mod membership;
+mod names;
 mod oracle;
 mod world;
 

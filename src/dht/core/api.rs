@@ -75,6 +75,6 @@ pub enum Action {
     },
     /// Pass the samples of a topic on, or stop it.
     Relay(RelayCommand),
-    /// The node is off the ring: it has left, or a later node has its name. It does nothing any more.
+    /// The node is off the ring: it has left, or another living node has its name. It does nothing any more.
     Ended,
 }

@@ -3,6 +3,7 @@
 use bytes::Buf;
 use foca::{Codec, Header, PostcardCodec, State};
 
+use super::renewal::LATEST;
 use crate::dht::member::{Member, NodeName};
 
 /// The incarnation under which a node that leaves is reported down: no living node gets there, since foca renews its
@@ -19,16 +20,23 @@ pub(super) struct Seen {
     pub(super) left: Vec<NodeName>,
 }
 
-/// Reads a packet; `None` if it is malformed. Allocates in proportion to the packet.
+/// Reads a packet; `None` if it is malformed, or names a generation that nobody has. Allocates in proportion to the packet.
 pub(super) fn identities(packet: &[u8]) -> Option<Seen> {
     let mut codec = PostcardCodec;
     let mut rest = packet;
     let header: Header<Member> = codec.decode_header(&mut rest).ok()?;
+    let credible = |member: &Member| member.generation <= LATEST;
+    if !credible(&header.src) {
+        return None;
+    }
     let mut mentioned = vec![header.src.clone()];
     let mut left = Vec::new();
     if rest.len() >= 2 {
         for _ in 0..rest.get_u16() {
             let member: foca::Member<Member> = codec.decode_member(&mut rest).ok()?;
+            if !credible(member.id()) {
+                return None;
+            }
             if member.state() != State::Down {
                 mentioned.push(member.id().clone());
             } else if member.incarnation() == LEFT {

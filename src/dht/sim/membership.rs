@@ -6,7 +6,7 @@ use rand::Rng;
 
 use super::for_seeds;
 use super::oracle::agreement;
-use super::world::{Weather, World, node_at};
+use super::world::{Weather, World};
 use crate::dht::core::Input;
 use crate::dht::membership::MemberEvent;
 
@@ -106,46 +106,6 @@ fn a_restarted_node_replaces_its_earlier_life() {
             let known = node.core.view().members().find(|member| member.name.as_str() == "n1").unwrap();
             assert!(known.generation >= generation);
         }
-    });
-}
-
-#[test]
-fn a_node_whose_clock_went_back_joins_all_the_same() {
-    let mut world = World::new(3);
-    world.run_for(Duration::from_secs(100));
-    let nodes = world.start_ring(3);
-    world.crash(&nodes[1]);
-    world.now = crate::time::Mono::from_origin(world.now.since_origin());
-    let later = world.now;
-    // The generation is taken from the clock: an hour back would give a smaller one.
-    let me =
-        crate::dht::member::Member { name: "n1".parse().unwrap(), locator: node_at("n1"), generation: 1 };
-    let core = crate::dht::core::NodeCore::new(me, crate::dht::core::NodeConfig::default(), 9);
-    let node = super::world::SimNode { core, relays: std::collections::BTreeMap::new(), ended: false };
-    world.nodes.insert(node_at("n1"), node);
-    world.input(&node_at("n1"), Input::Join(vec![node_at("n0")]));
-    assert!(world.run_until(later + Duration::from_secs(8), |world| agreement(world).is_ok()));
-    world.run_for(Duration::from_secs(5));
-    agreement(&world).unwrap();
-}
-
-#[test]
-fn of_two_nodes_with_one_name_the_later_stays() {
-    for_seeds("membership::of_two_nodes_with_one_name_the_later_stays", 30, |seed| {
-        let mut world = World::new(seed);
-        let size = world.rng.random_range(2..=6);
-        let nodes = world.start_ring(size);
-        // Of the ring it knows another node, or only its namesake.
-        let seed = ["n0", "n1"][world.rng.random_range(0..2)];
-        let rival = world.start_node_at("n1", "elsewhere", &[seed]);
-        world.run_for(Duration::from_secs(5));
-        assert!(world.nodes[&nodes[1]].ended, "the earlier n1 stops");
-        assert!(!world.nodes[&rival].ended);
-        let told = world.member_events.iter().any(|(_, name, event)| {
-            name.as_str() == "n1" && matches!(event, MemberEvent::NameTaken { by } if by.locator == rival)
-        });
-        assert!(told, "with an error that names the rival");
-        agreement(&world).unwrap();
     });
 }
 

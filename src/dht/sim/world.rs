@@ -20,6 +20,9 @@ use crate::time::{Mono, earliest};
 use crate::topic::Topic;
 use crate::transport::Locator;
 
+/// What the wall clocks say when the simulation begins.
+const EPOCH: Duration = Duration::from_secs(1_800_000_000);
+
 /// How the network treats messages.
 #[derive(Debug, Clone)]
 pub(super) struct Weather {
@@ -56,8 +59,10 @@ pub(super) struct World {
     pub(super) member_events: Vec<(Mono, NodeName, MemberEvent)>,
     /// Which side of a cut a locator is on; messages between sides are lost.
     sides: BTreeMap<Locator, u32>,
+    /// Nodes whose processes are stopped, and the messages that wait for them.
+    stopped: BTreeMap<Locator, Vec<(Locator, Vec<u8>)>>,
     queue: BTreeMap<(Mono, u64), (Locator, Locator, Vec<u8>)>,
-    sent: u64,
+    pub(super) sent: u64,
     config: NodeConfig,
     client_config: ClientConfig,
 }
@@ -76,6 +81,7 @@ impl World {
             clients: BTreeMap::new(),
             member_events: Vec::new(),
             sides: BTreeMap::new(),
+            stopped: BTreeMap::new(),
             queue: BTreeMap::new(),
             sent: 0,
             config,
@@ -89,8 +95,20 @@ impl World {
     }
 
     pub(super) fn start_node_at(&mut self, name: &str, place: &str, seeds: &[&str]) -> Locator {
+        self.start_node_late(name, place, seeds, Duration::ZERO)
+    }
+
+    /// Starts a node whose wall clock is behind by this much.
+    pub(super) fn start_node_late(
+        &mut self,
+        name: &str,
+        place: &str,
+        seeds: &[&str],
+        behind: Duration,
+    ) -> Locator {
         let locator = node_at(place);
-        let generation = u64::try_from(self.now.since_origin().as_millis()).unwrap() + 1;
+        let clock = (EPOCH + self.now.since_origin()).saturating_sub(behind);
+        let generation = u64::try_from(clock.as_millis()).unwrap();
         let me = Member { name: NodeName::new(name).unwrap(), locator: locator.clone(), generation };
         let core = NodeCore::new(me, self.config.clone(), self.rng.random());
         self.nodes.insert(locator.clone(), SimNode { core, relays: BTreeMap::new(), ended: false });
@@ -169,6 +187,20 @@ impl World {
         self.sides.clear();
     }
 
+    /// Stops a node's process; what is sent to it waits.
+    pub(super) fn stop(&mut self, node: &Locator) {
+        self.stopped.entry(node.clone()).or_default();
+    }
+
+    /// Lets a stopped process go on: its driver looks at its timers first, then reads what has come.
+    pub(super) fn go_on(&mut self, node: &Locator) {
+        let waiting = self.stopped.remove(node).unwrap_or_default();
+        self.step_node(node);
+        for (from, bytes) in waiting {
+            self.deliver(from, node, &bytes);
+        }
+    }
+
     pub(super) fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration;
         self.run_until(until, |_| false);
@@ -180,6 +212,9 @@ impl World {
     }
 
     fn deliver(&mut self, from: Locator, to: &Locator, bytes: &[u8]) {
+        if let Some(waiting) = self.stopped.get_mut(to) {
+            return waiting.push((from, bytes.to_vec()));
+        }
         let message = Message::decode(bytes).expect("a message that decodes");
         if self.nodes.contains_key(to) {
             self.input(to, Input::Message { from, message });
@@ -199,6 +234,17 @@ impl World {
         );
         self.sent += 1;
         self.queue.insert((self.now + delay, self.sent), (from.clone(), to, bytes));
+    }
+
+    fn step_node(&mut self, at: &Locator) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(at) else { return };
+        if node.core.poll_timeout().is_some_and(|due| due <= now) {
+            node.core.handle_timeout(now);
+            let next = node.core.poll_timeout();
+            assert!(next.is_none_or(|next| next > now), "{at} does not rest at {now:?}: {next:?}");
+            self.drain_node(at);
+        }
     }
 
     fn drain_node(&mut self, at: &Locator) {
@@ -271,7 +317,8 @@ impl Clockwork for World {
 
     fn next_event(&self) -> Option<Mono> {
         let queue = self.queue.first_key_value().map(|((at, _), _)| *at);
-        let nodes = self.nodes.values().filter_map(|node| node.core.poll_timeout()).min();
+        let running = self.nodes.iter().filter(|(at, _)| !self.stopped.contains_key(*at));
+        let nodes = running.filter_map(|(_, node)| node.core.poll_timeout()).min();
         let clients = self.clients.values().filter_map(|client| client.core.poll_timeout()).min();
         earliest(queue, earliest(nodes, clients))
     }
@@ -283,12 +330,8 @@ impl Clockwork for World {
             self.deliver(from, &to, &bytes);
         }
         for at in self.nodes.keys().cloned().collect::<Vec<_>>() {
-            let node = self.nodes.get_mut(&at).unwrap();
-            if node.core.poll_timeout().is_some_and(|due| due <= now) {
-                node.core.handle_timeout(now);
-                let next = node.core.poll_timeout();
-                assert!(next.is_none_or(|next| next > now), "{at} does not rest at {now:?}: {next:?}");
-                self.drain_node(&at);
+            if !self.stopped.contains_key(&at) {
+                self.step_node(&at);
             }
         }
         for at in self.clients.keys().cloned().collect::<Vec<_>>() {

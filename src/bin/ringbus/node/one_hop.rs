@@ -90,7 +90,7 @@ fn follow(event: MemberEvent, known: &mut BTreeMap<NodeName, Member>) -> Result<
             tell("renewed", &member)
         }
         MemberEvent::NameTaken { by } => Err(anyhow!(
-            "another node, at {}, has taken the name {:?}: give each node a --name of its own",
+            "another node, at {}, has the name {:?}: give each node a --name of its own",
             by.locator,
             by.name.as_str()
         )),
