@@ -12,8 +12,8 @@ type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// An error: a [kind](ErrorKind) to match on, and the error below it, where there is one.
 ///
-/// The message is one line, names the value that was wrong and says what would be right.
-#[derive(Debug)]
+/// The message is one line, names the value that was wrong and says what would be right. `Debug` is that message too,
+/// with those of the errors below it, so that `fn main() -> ringbus::Result<()>` prints it; match on [`kind`](Self::kind).
 pub struct Error {
     // Boxed: results travel through hot paths, and an error should not widen them.
     kind: Box<ErrorKind>,
@@ -40,6 +40,22 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // A message often quotes the error below it.
+            if !told.contains(&text) {
+                told = format!("{told}: {text}");
+            }
+            next = cause.source();
+        }
+        f.write_str(&told)
     }
 }
 
@@ -250,4 +266,23 @@ pub enum ErrorKind {
         /// What it said.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_is_the_message_and_those_below_it() {
+        let kind = ErrorKind::InvalidTopic { topic: "a/+".into(), reason: "name one topic" };
+        let alone = Error::new(kind.clone());
+        assert_eq!(format!("{alone:?}"), "invalid topic \"a/+\": name one topic");
+        assert_eq!(format!("{:?}", Err::<(), _>(alone)), "Err(invalid topic \"a/+\": name one topic)");
+        let below = Error::with_source(ErrorKind::Closed { what: "session" }, "the socket is gone");
+        let error = Error::with_source(kind.clone(), below);
+        assert_eq!(format!("{error:?}"), format!("{error}: session is closed: the socket is gone"));
+        // What is quoted already is not said twice.
+        let error = Error::with_source(kind, "name one topic");
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
 }
