@@ -150,7 +150,10 @@ fn append_control(room: Room, write: impl Fn(&mut Vec<u8>) -> Result<()>, out: &
 /// # Errors
 /// [`ErrorKind::Decode`]. What is allocated on the way is bounded by a small multiple of the body's length.
 pub fn decode_body<M: DeserializeOwned>(body: &[u8]) -> Result<M> {
-    Encoding::Postcard.decode(body)
+    postcard::from_bytes(body).map_err(|error| {
+        let (type_name, encoding) = (std::any::type_name::<M>(), Encoding::Postcard.name());
+        Error::with_source(ErrorKind::Decode { type_name, encoding, size: body.len() }, error)
+    })
 }
 
 /// A control frame's room and body, where they lie. `None` for anything else: [`Frame::parse`] says what it is, or what is

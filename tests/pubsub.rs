@@ -121,6 +121,24 @@ async fn late_joiners_get_the_last_samples<H: Harness>(harness: H) {
     assert_eq!(joiner.stats().lost + volatile.stats().lost, 0);
 }
 
+/// Neither side says anything of QoS, and the subscriber reads when all is published.
+async fn a_thousand_published_at_once_are_a_thousand_received<H: Harness>(harness: H) {
+    let (a, b) = pair(&harness).await;
+    let mut subscriber = b.subscriber::<u64>("at/once").build().await.unwrap();
+    let publisher = a.publisher::<u64>("at/once").build().await.unwrap();
+    soon("a match", publisher.matched(1)).await.unwrap();
+    for value in 0..1000 {
+        publisher.publish(&value).await.unwrap();
+    }
+    soon("acknowledgements", publisher.flush()).await.unwrap();
+    for expected in 0..1000 {
+        let sample = subscriber.try_recv().unwrap().map(|sample| sample.value().unwrap());
+        assert_eq!(sample, Some(expected), "{:?}", subscriber.stats());
+    }
+    let stats = subscriber.stats();
+    assert_eq!((stats.received, stats.replaced, stats.lost), (1000, 0, 0));
+}
+
 async fn a_slow_subscriber_makes_keep_all_wait<H: Harness>(harness: H) {
     let (a, b) = pair(&harness).await;
     let limits = ResourceLimits { max_samples: 64, max_bytes: 1 << 20 };
@@ -349,6 +367,10 @@ async fn bad_input_is_a_typed_error<H: Harness>(harness: H) {
     let error = publisher.publish(&vec![7; limit]).await.unwrap_err();
     assert!(matches!(kind(error), ErrorKind::PayloadTooLarge { size, .. } if size == limit));
     publisher.publish(&vec![7; 10]).await.unwrap();
+    let plain = a.publisher::<u64>("plain").encoding(Encoding::Json).plain().build().await.unwrap();
+    let error = plain.publish_at(&7, Timestamp::from_secs(1)).await.unwrap_err();
+    assert!(matches!(kind(error), ErrorKind::InvalidArgument { what: "source timestamp", .. }));
+    assert_eq!(plain.stats().published, 0);
     let error = a.publisher::<u64>("number").encoding(Encoding::Raw).build().await.unwrap().publish(&7).await;
     assert!(matches!(kind(error.unwrap_err()), ErrorKind::Encode { encoding: "raw", .. }));
 }
@@ -374,6 +396,7 @@ over_every_transport!(
     raw_bytes_and_borrowed_strings,
     every_subscriber_gets_everything,
     late_joiners_get_the_last_samples,
+    a_thousand_published_at_once_are_a_thousand_received,
     a_slow_subscriber_makes_keep_all_wait,
     keep_last_replaces_what_is_unread,
     a_mismatch_is_told_to_both_sides,

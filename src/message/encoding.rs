@@ -91,13 +91,15 @@ impl Encoding {
     /// Decodes a payload; the value may borrow from it. Never panics.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] if the payload is not an `M`.
+    /// [`ErrorKind::Decode`] if the payload is not an `M`, or has bytes left over behind it: then it is the encoding of
+    /// another type, and what was read of it would be a wrong value.
     #[inline(always)]
     pub fn decode<'a, M: Deserialize<'a>>(self, payload: &'a [u8]) -> Result<M> {
         let refused = match self {
-            Self::Postcard => match postcard::from_bytes(payload) {
-                Ok(value) => return Ok(value),
-                Err(error) => Source::from(error),
+            Self::Postcard => match postcard::take_from_bytes(payload) {
+                Ok((value, [])) => return Ok(value),
+                Ok((_, rest)) => Source::from(left_over(rest.len())),
+                Err(error) => error.into(),
             },
             Self::Raw => match M::deserialize(BorrowedBytesDeserializer::<raw::RawError>::new(payload)) {
                 Ok(value) => return Ok(value),
@@ -134,10 +136,51 @@ fn read_json<'a, M: Deserialize<'a>>(payload: &'a [u8]) -> serde_json::Result<M>
     serde_json::from_slice(payload)
 }
 
+#[cold]
+fn left_over(bytes: usize) -> String {
+    format!("{bytes} bytes are left over: it was published as another type")
+}
+
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn postcard<M: Serialize>(value: &M) -> Vec<u8> {
+        let mut out = Vec::new();
+        Encoding::Postcard.encode(value, &mut out).unwrap();
+        out
+    }
+
+    /// What a value of one type is when it is read as another.
+    fn read<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Result<()> {
+        Encoding::Postcard.decode::<M>(bytes).map(drop)
+    }
+
+    #[test]
+    fn bytes_left_over_are_an_error_and_not_a_wrong_value() {
+        let (number, zero, pair) = (postcard(&21.5_f64), postcard(&0.0_f64), postcard(&(7_u8, 8_u8)));
+        for outcome in [
+            read::<u8>(&number),
+            read::<u32>(&number),
+            read::<&str>(&zero),
+            read::<u8>(&pair),
+            read::<()>(&pair),
+        ] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Decode { encoding: "postcard", .. }), "{error}");
+            assert!(format!("{error:?}").contains("bytes are left over"), "{error:?}");
+        }
+        assert_eq!(Encoding::Postcard.decode::<f64>(&number).unwrap(), 21.5);
+        assert_eq!(Encoding::Postcard.decode::<(u8, u8)>(&pair).unwrap(), (7, 8));
+        assert!(Encoding::Json.decode::<u8>(b"7 8").is_err());
+        assert!(Encoding::Raw.decode::<u8>(b"7").is_err());
     }
 }

@@ -15,7 +15,7 @@ use super::writer::{Lack, WriterConfig, WriterCore};
 use super::writer_endpoint::{Refused, Until, WriterEndpoint, closed};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
-use crate::qos::{Offered, Overflow, Reliability};
+use crate::qos::{DEFAULT_DEPTH, Offered, Overflow, Reliability};
 use crate::session::Session;
 use crate::time::Timestamp;
 use crate::topic::Topic;
@@ -61,8 +61,13 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// Like [`publish`](Self::publish), with the time at which the value was true at its source.
     ///
     /// # Errors
-    /// As for [`publish`](Self::publish).
+    /// As for [`publish`](Self::publish); and [`ErrorKind::InvalidArgument`] from a
+    /// [plain](PublisherBuilder::plain) publisher, whose messages are the values alone and carry no time: the value was
+    /// not published.
     pub async fn publish_at(&self, value: &M, source: Timestamp) -> Result<()> {
+        if self.plain.is_some() {
+            return Err(no_place_for_a_time(source));
+        }
         self.publish_inner(value, Some(source)).await
     }
 
@@ -291,7 +296,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         Self {
             session,
             topic: Topic::new(topic),
-            offered: Offered::default(),
+            offered: Offered::default().keep_last(DEFAULT_DEPTH),
             encoding: Encoding::default(),
             plain: false,
             at_least_once: false,
@@ -302,7 +307,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         }
     }
 
-    /// What the publisher offers; DDS's defaults if not called.
+    /// What the publisher offers; if not called, reliable with keep-last [1,024](DEFAULT_DEPTH), and DDS's defaults for
+    /// all else. `Offered::default()` is DDS's default throughout, with keep-last 1.
     pub fn qos(mut self, offered: Offered) -> Self {
         self.offered = offered;
         self
@@ -418,6 +424,14 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         }
         Ok(publisher)
     }
+}
+
+#[cold]
+fn no_place_for_a_time(source: Timestamp) -> crate::Error {
+    let value = format!("{} ns since the Unix epoch", source.as_nanos());
+    let reason = "a plain publisher sends the value alone, without a time: use publish, or make the time a part of \
+                  the value";
+    ErrorKind::InvalidArgument { what: "source timestamp", value, reason: reason.into() }.into()
 }
 
 fn check_bound(what: &'static str, value: usize, most: usize) -> Result<()> {

@@ -18,7 +18,7 @@ use super::reader_endpoint::{ReaderEndpoint, take_chunk, take_sample};
 use super::via::{Route, wire_filter};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId, Sample};
-use crate::qos::{History, Requested};
+use crate::qos::{DEFAULT_DEPTH, History, Requested};
 use crate::session::Session;
 use crate::topic::TopicFilter;
 use crate::transport::Transport;
@@ -246,7 +246,7 @@ impl<M, T: Transport> SubscriberBuilder<M, T> {
         Self {
             session,
             filter: TopicFilter::new(filter),
-            requested: Requested::default(),
+            requested: Requested::reliable().keep_last(DEFAULT_DEPTH),
             encoding: Encoding::default(),
             plain: false,
             route: Route::default(),
@@ -255,7 +255,9 @@ impl<M, T: Transport> SubscriberBuilder<M, T> {
         }
     }
 
-    /// What the subscriber requests; DDS's defaults if not called.
+    /// What the subscriber requests; if not called, reliable with keep-last [1,024](DEFAULT_DEPTH), and DDS's defaults
+    /// for all else. `Requested::default()` is DDS's default throughout: best-effort, with keep-last 1. A best-effort
+    /// publisher matches best-effort requests only.
     pub fn qos(mut self, requested: Requested) -> Self {
         self.requested = requested;
         self

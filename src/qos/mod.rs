@@ -30,6 +30,11 @@ pub use policy::{
 pub use policy_name::Policy;
 pub use requested::Requested;
 
+/// How many samples of each instance a publisher keeps, and how many unread ones of each instance a subscriber, where
+/// the builder was given no QoS: reliable, keep-last 1,024 on both sides. DDS's own default, keep-last 1 and a
+/// best-effort reader, loses all but the last of what is published at once.
+pub const DEFAULT_DEPTH: u32 = 1024;
+
 /// Compiles the examples of the page.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/qos.md")]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use ringbus::qos::{Durability, History, Liveliness, Offered, Overflow, Ownership, Reliability, Requested};
+use ringbus::qos::{
+    DEFAULT_DEPTH, Durability, History, Liveliness, Offered, Overflow, Ownership, Reliability, Requested,
+};
 
 use crate::duration;
 
@@ -19,11 +21,11 @@ pub(crate) struct Common {
     #[arg(long)]
     best_effort: bool,
 
-    /// Keep the last N values of each topic, rather than all
+    /// Keep the last N values of each topic [default: 1024, or all with --overflow]
     #[arg(long, value_name = "N")]
     keep_last: Option<u32>,
 
-    /// Keep all values, up to 1048576 [default]
+    /// Keep all values, up to 1048576: a subscriber that prints slowly makes publishers wait that keep all, too
     #[arg(long, conflicts_with = "keep_last")]
     keep_all: bool,
 
@@ -41,15 +43,15 @@ pub(crate) struct Common {
     lease: Option<Duration>,
 
     /// What gives way when values find no room (sub: in the queue, pub: in the history or on a busy link)
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
-    overflow: GivesWay,
+    /// [default: wait]
+    #[arg(long, value_name = "POLICY", value_enum)]
+    overflow: Option<GivesWay>,
 }
 
 /// What gives way when there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum GivesWay {
     /// Nothing: publishers wait
-    #[default]
     Wait,
     /// The oldest values
     DropOldest,
@@ -156,15 +158,20 @@ impl Common {
     }
 
     fn history(&self) -> History {
-        self.keep_last.map_or(History::KeepAll, History::KeepLast)
+        match self.keep_last {
+            Some(depth) => History::KeepLast(depth),
+            // Who says what gives way at the limits wants these to decide, not a depth.
+            None if self.keep_all || self.overflow.is_some() => History::KeepAll,
+            None => History::KeepLast(DEFAULT_DEPTH),
+        }
     }
 
     fn overflow(&self) -> Overflow {
         match self.overflow {
-            GivesWay::Wait => Overflow::Wait,
-            GivesWay::DropOldest => Overflow::DropOldest,
-            GivesWay::DropNewest => Overflow::DropNewest,
-            GivesWay::Disconnect => Overflow::Disconnect,
+            None | Some(GivesWay::Wait) => Overflow::Wait,
+            Some(GivesWay::DropOldest) => Overflow::DropOldest,
+            Some(GivesWay::DropNewest) => Overflow::DropNewest,
+            Some(GivesWay::Disconnect) => Overflow::Disconnect,
         }
     }
 
