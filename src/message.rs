@@ -43,6 +43,8 @@ impl fmt::Display for EntityId {
 pub struct SampleInfo {
     /// The topic it was published on.
     pub topic: Topic,
+    /// How its payload is encoded; what the subscriber expects, for a plain message.
+    pub encoding: Encoding,
     /// Who published it; `None` for a plain message from a program that does not use this library.
     pub writer: Option<EntityId>,
     /// The writer's strength as it last announced it.
@@ -64,14 +66,13 @@ pub struct SampleInfo {
 /// One received sample. The payload is decoded when [`value`](Self::value) is called, not before.
 pub struct Sample<M> {
     info: SampleInfo,
-    encoding: Encoding,
     payload: Bytes,
     value: PhantomData<fn() -> M>,
 }
 
 impl<M> Sample<M> {
-    pub(crate) fn new(info: SampleInfo, encoding: Encoding, payload: Bytes) -> Self {
-        Self { info, encoding, payload, value: PhantomData }
+    pub(crate) fn new(info: SampleInfo, payload: Bytes) -> Self {
+        Self { info, payload, value: PhantomData }
     }
 
     /// Topic, writer, numbers and times.
@@ -91,18 +92,19 @@ impl<M> Sample<M> {
 
     /// How the payload is encoded.
     pub fn encoding(&self) -> Encoding {
-        self.encoding
+        self.info.encoding
     }
 
     /// Decodes the payload.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the payload is not an `M` in its encoding. The sample is unchanged.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the payload is not an `M` in its encoding, or has bytes left over
+    /// behind it. The sample is unchanged.
     pub fn value<'a>(&'a self) -> Result<M>
     where
         M: Deserialize<'a>,
     {
-        self.encoding.decode(&self.payload)
+        self.info.encoding.decode(&self.payload)
     }
 
     /// Decodes the payload as another type, one that borrows from it for instance (`&str`, `&[u8]`).
@@ -110,24 +112,25 @@ impl<M> Sample<M> {
     /// # Errors
     /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the payload is not a `U` in its encoding. The sample is unchanged.
     pub fn decode<'a, U: Deserialize<'a>>(&'a self) -> Result<U> {
-        self.encoding.decode(&self.payload)
+        self.info.encoding.decode(&self.payload)
     }
 
     /// The same payload, taken to be in another encoding.
-    pub(crate) fn with_encoding(self, encoding: Encoding) -> Self {
-        Self { encoding, ..self }
+    pub(crate) fn with_encoding(mut self, encoding: Encoding) -> Self {
+        self.info.encoding = encoding;
+        self
     }
 
     /// Fails unless the sample has the encoding that the subscriber expects.
     pub(crate) fn expect_encoding(self, expected: Encoding) -> Result<Self> {
-        expected.expect(self.encoding, &self.info.topic)?;
+        expected.expect(self.info.encoding, &self.info.topic)?;
         Ok(self)
     }
 }
 
 impl<M> Clone for Sample<M> {
     fn clone(&self) -> Self {
-        Self::new(self.info.clone(), self.encoding, self.payload.clone())
+        Self::new(self.info.clone(), self.payload.clone())
     }
 }
 
@@ -135,7 +138,6 @@ impl<M> fmt::Debug for Sample<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sample")
             .field("info", &self.info)
-            .field("encoding", &self.encoding)
             .field("payload", &format_args!("{} bytes", self.payload.len()))
             .finish()
     }

@@ -275,21 +275,61 @@ async fn the_next_strongest_takes_over_without_a_hole<H: Harness>(harness: H) {
     assert_eq!((*to, *after), (weak_id, Some(hour(100))));
 }
 
-async fn a_wrong_encoding_is_a_typed_error_and_passes<H: Harness>(harness: H) {
+/// The next event that is not a match.
+async fn mismatch(events: ringbus::pubsub::Events) -> MatchEvent {
+    loop {
+        match soon("a mismatch", events.next()).await.unwrap() {
+            MatchEvent::Matched { .. } => {}
+            event => return event,
+        }
+    }
+}
+
+async fn another_encoding_is_a_mismatch_on_both_sides<H: Harness>(harness: H) {
     let (a, b) = pair(&harness).await;
-    let mut subscriber = b.subscriber::<u64>("mixed").qos(Requested::reliable()).build().await.unwrap();
-    let json =
-        a.publisher::<u64>("mixed").encoding(Encoding::Json).qos(Offered::reliable()).build().await.unwrap();
-    let postcard = a.publisher::<u64>("mixed").qos(Offered::reliable()).build().await.unwrap();
-    soon("matches", json.matched(1)).await.unwrap();
-    soon("matches", postcard.matched(1)).await.unwrap();
+    let mut subscriber = b.subscriber::<u64>("mixed").build().await.unwrap();
+    let json = a.publisher::<u64>("mixed").encoding(Encoding::Json).build().await.unwrap();
+    let postcard = a.publisher::<u64>("mixed").build().await.unwrap();
+    soon("a match", postcard.matched(1)).await.unwrap();
+    let expected = |peer| MatchEvent::EncodingMismatch {
+        topic: Topic::new("mixed").unwrap(),
+        peer,
+        offered: Encoding::Json,
+        requested: Encoding::Postcard,
+    };
+    assert_eq!(mismatch(json.events()).await, expected(subscriber.id()));
+    assert_eq!(mismatch(subscriber.events()).await, expected(json.id()));
+    assert_eq!((json.subscribers(), subscriber.publishers()), (0, 1));
+    assert!(tokio::time::timeout(Duration::from_millis(50), json.matched(1)).await.is_err());
+    // Nobody waits for the one that cannot read it, and that one reads nothing of it.
     json.publish(&1).await.unwrap();
-    json.flush().await.unwrap();
+    soon("nothing", json.flush()).await.unwrap();
     postcard.publish(&2).await.unwrap();
-    let error = soon("an error", subscriber.recv()).await.unwrap_err();
-    let expected = ErrorKind::EncodingMismatch { topic: "mixed".into(), expected: "postcard", found: "json" };
-    assert_eq!(*error.kind(), expected);
     assert_eq!(soon("a sample", subscriber.recv()).await.unwrap().unwrap().value().unwrap(), 2);
+    assert_eq!(subscriber.stats().received, 1);
+}
+
+async fn any_encoding_is_taken_and_told<H: Harness>(harness: H) {
+    let (a, b) = pair(&harness).await;
+    let mut subscriber = b.subscriber::<f64>("any").encoding(Encoding::Any).build().await.unwrap();
+    for (encoding, payload) in [(Encoding::Json, &b"21.5"[..]), (Encoding::Postcard, &21.5_f64.to_le_bytes())]
+    {
+        let publisher = a.publisher::<f64>("any").encoding(encoding).build().await.unwrap();
+        soon("a match", publisher.matched(1)).await.unwrap();
+        publisher.publish(&21.5).await.unwrap();
+        let sample = soon("a sample", subscriber.recv()).await.unwrap().unwrap();
+        assert_eq!((sample.encoding(), sample.info().encoding), (encoding, encoding));
+        assert_eq!((&sample.payload()[..], sample.value().unwrap()), (payload, 21.5));
+        publisher.publish(&21.5).await.unwrap();
+        let batch = soon("a batch", subscriber.recv_batch()).await.unwrap().unwrap();
+        let sample = batch.iter().next().unwrap();
+        assert_eq!((sample.encoding(), sample.info().encoding), (encoding, encoding));
+        assert_eq!(sample.value().unwrap(), 21.5);
+        // What is no value of the type is an error, not another value.
+        assert!(sample.decode::<u8>().is_err());
+    }
+    let error = a.publisher::<f64>("any").encoding(Encoding::Any).build().await.map(drop).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidArgument { what: "encoding", .. }), "{error}");
 }
 
 async fn garbage_from_a_stranger_disturbs_nobody<H: Harness>(harness: H) {
@@ -402,7 +442,8 @@ over_every_transport!(
     a_mismatch_is_told_to_both_sides,
     departures_are_told,
     the_next_strongest_takes_over_without_a_hole,
-    a_wrong_encoding_is_a_typed_error_and_passes,
+    another_encoding_is_a_mismatch_on_both_sides,
+    any_encoding_is_taken_and_told,
     garbage_from_a_stranger_disturbs_nobody,
     plain_messages_of_other_programs,
     bad_input_is_a_typed_error,

@@ -22,6 +22,10 @@ pub enum Encoding {
     Json,
     /// The bytes themselves, for `&[u8]`, `Vec<u8>`, `Bytes`, `&str` and `String`.
     Raw,
+    /// Whatever the publisher uses: for subscribers that pass samples on or show them. Each sample states its encoding
+    /// ([`SampleInfo::encoding`](super::SampleInfo)); [`Sample::payload`](super::Sample::payload) is its bytes, and
+    /// `Sample::value` decodes them as that encoding has it. Nothing is published in it, and no frame states it.
+    Any,
 }
 
 impl Encoding {
@@ -31,21 +35,33 @@ impl Encoding {
             Self::Postcard => "postcard",
             Self::Json => "json",
             Self::Raw => "raw",
+            Self::Any => "any",
         }
     }
 
-    /// The encoding's number in a frame.
+    /// Whether a subscriber that expects this encoding takes samples in that one.
+    pub(crate) fn accepts(self, offered: Self) -> bool {
+        self == Self::Any || self == offered
+    }
+
+    /// How a message without a frame is taken to be encoded, where this encoding is expected.
+    pub(crate) fn of_plain(self) -> Self {
+        if self == Self::Any { Self::Raw } else { self }
+    }
+
+    /// The encoding's number in a frame. [`Any`](Self::Any) has none there: a frame with its number is refused.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Postcard => 0,
             Self::Json => 1,
             Self::Raw => 2,
+            Self::Any => u8::MAX,
         }
     }
 
-    /// Fails unless `found` is this one.
+    /// Fails unless samples in `found` are taken where this one is expected.
     pub(crate) fn expect(self, found: Self, topic: &Topic) -> Result<()> {
-        if self == found {
+        if self.accepts(found) {
             return Ok(());
         }
         let (expected, found) = (self.name(), found.name());
@@ -83,6 +99,7 @@ impl Encoding {
                 Ok(()) => return Ok(()),
                 Err(error) => error.into(),
             },
+            Self::Any => "values are published in one encoding: choose postcard, json or raw".into(),
         };
         out.truncate(start);
         Err(self.cannot_encode(type_name::<M>(), refused))
@@ -109,6 +126,7 @@ impl Encoding {
                 Ok(value) => return Ok(value),
                 Err(error) => error.into(),
             },
+            Self::Any => "any is no encoding of bytes: decode with the one that the sample states".into(),
         };
         Err(self.cannot_decode(type_name::<M>(), payload.len(), refused))
     }

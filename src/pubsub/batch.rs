@@ -174,7 +174,8 @@ impl<'a, M> SampleRef<'a, M> {
 
     /// Topic, writer, numbers and times.
     pub fn info(&self) -> SampleInfo {
-        self.batch.chunk.info(self.sample.sequence, self.sample.source)
+        let info = self.batch.chunk.info(self.sample.sequence, self.sample.source);
+        SampleInfo { encoding: self.encoding(), ..info }
     }
 
     /// Decodes the payload; the value may borrow from the batch (`&str`, `&[u8]`).

@@ -2,7 +2,7 @@
 //!
 //! [`Room::PubSub`]: crate::wire::Room::PubSub
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::message::{Encoding, EntityId};
 use crate::qos::{Offered, Requested};
@@ -41,6 +41,8 @@ impl Message {
         // The number after the last is computed with.
         let counts = |last: u64| last < u64::MAX;
         match self {
+            // Nothing is published in it.
+            Self::Heartbeat(Heartbeat { encoding: Encoding::Any, .. }) => false,
             Self::Heartbeat(Heartbeat { first, last, .. }) | Self::Replay(Replay { first, last, .. }) => {
                 counts(*last) && (1..=last + 1).contains(first)
             }
@@ -86,8 +88,30 @@ pub(crate) struct AckNack {
     pub(crate) missing: Vec<(u64, u64)>,
     /// Ask where in the sequence the samples after this source timestamp begin.
     pub(crate) replay_after: Option<Timestamp>,
-    /// Last, so that it can grow.
     pub(crate) requested: Requested,
+    /// The encoding that it expects; versions before 0.1.0's last do not state it.
+    pub(crate) encoding: Later<Encoding>,
+}
+
+/// A field that was added behind the last one of a message. Earlier versions end before it, and ignore it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Later<T>(pub(crate) Option<T>);
+
+impl<T: Serialize> Serialize for Later<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(value) => value.serialize(serializer),
+            // Of no bytes.
+            None => serializer.serialize_unit(),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Later<T> {
+    /// Absent where the bytes end, and where a later version states what this one does not know.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(T::deserialize(deserializer).ok()))
+    }
 }
 
 /// Where a replay begins.
@@ -141,7 +165,9 @@ mod tests {
             next: 7,
             missing: vec![(7, 9), (12, 300)],
             replay_after: Some(Timestamp::from_secs(1_262_304_000)),
+            encoding: Later(None),
         };
+        let of_today = AckNack { encoding: Later(Some(Encoding::Json)), ..acknack.clone() };
         let after = Timestamp::from_secs(-1);
         let replay = Replay { reader: entity(2), writer: entity(1), epoch: 1, after, first: 8, last: 300 };
         vec![
@@ -151,6 +177,7 @@ mod tests {
             ("reader-bye", Message::ReaderBye { reader: entity(2), writer: entity(1), via_node: false }),
             ("replay", Message::Replay(replay)),
             ("query", Message::Query { filter: TopicFilter::new("weather/+").unwrap() }),
+            ("acknack-encoding", Message::AckNack(of_today)),
         ]
     }
 
@@ -173,6 +200,53 @@ mod tests {
         }
     }
 
+    /// The messages as the first version has them: an acknowledgement ends with the request.
+    #[derive(Debug, Deserialize)]
+    enum First {
+        _Heartbeat,
+        _WriterBye,
+        AckNack(Box<FirstAckNack>),
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "read to see that it can be")]
+    struct FirstAckNack {
+        reader: EntityId,
+        writer: EntityId,
+        epoch: u32,
+        via_node: bool,
+        stands_for: Option<u32>,
+        next: u64,
+        missing: Vec<(u64, u64)>,
+        replay_after: Option<Timestamp>,
+        requested: Requested,
+    }
+
+    #[test]
+    fn earlier_versions_read_what_grew_and_state_no_encoding() {
+        let Some((_, Message::AckNack(today))) = golden().pop() else { panic!() };
+        let body = |encoding| {
+            let message = Message::AckNack(AckNack { encoding, ..today.clone() });
+            let Ok(Frame::Control { body, .. }) =
+                Frame::parse(encode_control(Room::PubSub, &message).unwrap())
+            else {
+                panic!()
+            };
+            body
+        };
+        let First::AckNack(first) = decode_body(&body(today.encoding)).unwrap() else { panic!() };
+        assert_eq!((first.next, &first.requested), (today.next, &today.requested));
+        let earlier = body(Later(None));
+        assert_eq!(earlier.len() + 1, body(today.encoding).len());
+        let Message::AckNack(read) = decode_body(&earlier).unwrap() else { panic!() };
+        assert_eq!(read.encoding, Later(None));
+        // An encoding of a later version is as good as none.
+        let mut later = earlier.to_vec();
+        later.push(77);
+        let Message::AckNack(read) = decode_body(&later).unwrap() else { panic!() };
+        assert_eq!(read.encoding, Later(None));
+    }
+
     #[test]
     fn numbers_that_make_no_sense_are_refused() {
         let with = |change: fn(&mut Heartbeat)| {
@@ -185,6 +259,7 @@ mod tests {
         assert!(!with(|heartbeat| heartbeat.first = heartbeat.last + 2));
         assert!(!with(|heartbeat| heartbeat.first = 0));
         assert!(!with(|heartbeat| heartbeat.last = u64::MAX));
+        assert!(!with(|heartbeat| heartbeat.encoding = Encoding::Any), "nothing is published in it");
         let bye = Message::WriterBye { writer: entity(1), epoch: 1, last: u64::MAX };
         assert!(!bye.is_sound());
     }
@@ -196,7 +271,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_message_never_panics(which in 0usize..6, at in 0usize..200, value: u8) {
+        fn a_damaged_message_never_panics(which in 0usize..7, at in 0usize..200, value: u8) {
             let mut bytes = encode_control(Room::PubSub, &golden()[which].1).unwrap().to_vec();
             let index = at % bytes.len();
             bytes[index] = value;

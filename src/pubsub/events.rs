@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::message::EntityId;
+use crate::message::{Encoding, EntityId};
 use crate::qos::Mismatch;
 use crate::time::Timestamp;
 use crate::topic::Topic;
@@ -35,6 +35,18 @@ pub enum MatchEvent {
         peer: EntityId,
         /// Every policy that stands against it.
         mismatch: Mismatch,
+    },
+    /// The subscriber expects another encoding than the publisher's: no samples flow between the two. Set the same on
+    /// both sides, or [`Encoding::Any`] for a subscriber that takes all.
+    EncodingMismatch {
+        /// The topic that both share.
+        topic: Topic,
+        /// The other side.
+        peer: EntityId,
+        /// What the publisher uses.
+        offered: Encoding,
+        /// What the subscriber expects.
+        requested: Encoding,
     },
     /// A matched peer is gone.
     Departed {
@@ -127,14 +139,17 @@ struct Queue {
 
 impl Queue {
     fn is_news(&mut self, event: &MatchEvent) -> bool {
-        use MatchEvent::{Departed, Matched, Mismatched, Takeover};
+        use MatchEvent::{Departed, EncodingMismatch, Matched, Mismatched, Takeover};
         if self.told.len() + self.heard.len() >= MAX_TOLD {
             self.told.clear();
             self.heard.clear();
         }
         match event {
             Takeover { topic, to, .. } => self.heard.insert(topic.clone(), *to) != Some(*to),
-            Matched { peer, .. } | Mismatched { peer, .. } | Departed { peer, .. } => {
+            Matched { peer, .. }
+            | Mismatched { peer, .. }
+            | EncodingMismatch { peer, .. }
+            | Departed { peer, .. } => {
                 let before = self.told.insert(*peer, event.clone());
                 match (before, event) {
                     // How a peer went is told by whoever notices first.
@@ -192,6 +207,9 @@ impl Events {
             // Nothing flows between the two, and whoever waits for a match would not know why.
             MatchEvent::Mismatched { topic, peer, mismatch } => {
                 tracing::warn!(%topic, %peer, %mismatch, "no match");
+            }
+            MatchEvent::EncodingMismatch { topic, peer, offered, requested } => {
+                tracing::warn!(%topic, %peer, %offered, %requested, "no match: another encoding");
             }
             event => tracing::debug!(?event, "told"),
         }

@@ -30,6 +30,9 @@ pub(super) struct WriterProxy {
     pub(super) offered: Offered,
     pub(super) encoding: Encoding,
     pub(super) compatible: bool,
+    /// The subscriber cannot read its samples. What it publishes is acknowledged all the same: a writer of a version that
+    /// does not know why there is no match must not wait for this reader.
+    pub(super) other_encoding: bool,
     pub(super) last_heard: Mono,
     pub(super) connection: Connection,
     /// Where this reader began to follow.
@@ -81,6 +84,7 @@ impl WriterProxy {
             offered: heartbeat.offered.clone(),
             encoding: heartbeat.encoding,
             compatible,
+            other_encoding: false,
             last_heard: now,
             connection: Connection::default(),
             began: next,

@@ -314,7 +314,8 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         self
     }
 
-    /// How values are encoded; postcard if not called. Subscribers must expect the same.
+    /// How values are encoded; postcard if not called. Encoding is part of matching: subscribers have to expect the same,
+    /// or [any](Encoding::Any); others are told of ([`MatchEvent::EncodingMismatch`](super::MatchEvent)) and get nothing.
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
@@ -366,7 +367,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTopic`], also for topics that belong to the library;
-    /// [`ErrorKind::InvalidArgument`] for a batch of no size or over 16 MiB;
+    /// [`ErrorKind::InvalidArgument`] for a batch of no size or over 16 MiB, and for [`Encoding::Any`];
     /// [`ErrorKind::InconsistentPolicy`], [`ErrorKind::UnsupportedPolicy`];
     /// [`ErrorKind::Closed`]; the discovery's. Nothing is left behind.
     pub async fn build(self) -> Result<Publisher<M, T>> {
@@ -374,6 +375,11 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         if topic.is_reserved() {
             let reason = "it is reserved: begin with another first level";
             return Err(ErrorKind::InvalidTopic { topic: topic.to_string(), reason }.into());
+        }
+        if self.encoding == Encoding::Any {
+            let reason = "values are published in one encoding: choose postcard, json or raw";
+            let (what, value) = ("encoding", self.encoding.to_string());
+            return Err(ErrorKind::InvalidArgument { what, value, reason: reason.into() }.into());
         }
         check_bound("batch_bytes", self.batch_bytes, MAX_BATCH_BYTES)?;
         check_bound("batch_samples", self.batch_samples, MAX_SAMPLES)?;

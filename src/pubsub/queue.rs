@@ -73,15 +73,16 @@ impl Chunk {
 
     /// What is known of a sample besides its value.
     pub(super) fn info(&self, sequence: u64, source_timestamp: Timestamp) -> SampleInfo {
-        let (writer, epoch, sent) = match &self.content {
+        let (writer, epoch, sent, encoding) = match &self.content {
             Content::Frame(samples) => {
                 let header = samples.header();
-                (Some(header.writer), header.epoch, header.sent)
+                (Some(header.writer), header.epoch, header.sent, header.encoding)
             }
-            Content::Plain(_) => (None, 0, self.received),
+            Content::Plain(_) => (None, 0, self.received, Encoding::Raw),
         };
         SampleInfo {
             topic: self.topic.clone(),
+            encoding,
             writer,
             strength: self.strength,
             history: self.history,
@@ -98,12 +99,11 @@ impl Chunk {
         match &mut self.content {
             Content::Plain(payload) => {
                 let payload = payload.take()?;
-                Some(Sample::new(self.info(0, self.received), Encoding::Raw, payload))
+                Some(Sample::new(self.info(0, self.received), payload))
             }
             Content::Frame(samples) => {
-                let encoding = samples.header().encoding;
                 let sample = samples.next()?;
-                Some(Sample::new(self.info(sample.sequence, sample.source), encoding, sample.payload))
+                Some(Sample::new(self.info(sample.sequence, sample.source), sample.payload))
             }
         }
     }

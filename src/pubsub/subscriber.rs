@@ -192,13 +192,13 @@ impl<M, T: Transport> Subscriber<M, T> {
 
     fn expected_batch(&self, chunk: Chunk) -> Result<Batch<M>> {
         chunk.expect_encoding(self.encoding)?;
-        Ok(Batch::new(chunk, self.encoding))
+        Ok(Batch::new(chunk, self.encoding.of_plain()))
     }
 
     fn expected(&self, sample: Sample<M>) -> Result<Sample<M>> {
         // A plain message states no encoding: it is what the subscriber says it is.
         if sample.info().writer.is_none() {
-            return Ok(sample.with_encoding(self.encoding));
+            return Ok(sample.with_encoding(self.encoding.of_plain()));
         }
         sample.expect_encoding(self.encoding)
     }
@@ -263,7 +263,9 @@ impl<M, T: Transport> SubscriberBuilder<M, T> {
         self
     }
 
-    /// How values are expected to be encoded; postcard if not called.
+    /// How values are expected to be encoded; postcard if not called. Encoding is part of matching: publishers that use
+    /// another one are told of, and are not heard ([`MatchEvent::EncodingMismatch`](super::MatchEvent)).
+    /// [`Encoding::Any`] matches all.
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
@@ -315,6 +317,7 @@ impl<M, T: Transport> SubscriberBuilder<M, T> {
         let hub = Hub::of(core)?;
         let id = core.new_entity();
         let reader = ReaderCore::new(id, self.route == Route::ViaNode, self.requested.clone());
+        let reader = reader.expecting(self.encoding);
         let wire = wire_filter(&filter, self.route)?;
         let reader = Arc::new(ReaderEndpoint::new(id, wire, self.plain, reader));
         let mut subscriber = Subscriber {

@@ -435,9 +435,11 @@ impl WriterCore {
         }
         let verdict = qos::check(&self.config.offered, &acknack.requested);
         let (topic, peer) = (self.config.topic.clone(), acknack.reader);
+        let offered = self.config.encoding;
+        let other_encoding = acknack.encoding.0.filter(|requested| !requested.accepts(offered));
         let proxy = ReaderProxy {
             locator: from.clone(),
-            compatible: verdict.is_ok(),
+            compatible: verdict.is_ok() && other_encoding.is_none(),
             reliable: acknack.requested.reliability == Reliability::Reliable,
             subscribers: 0,
             relay: acknack.stands_for.is_some(),
@@ -449,9 +451,10 @@ impl WriterCore {
         self.readers.insert(acknack.reader, proxy);
         // Of subscribers behind a relay the registry tells.
         if acknack.stands_for.is_none() {
-            self.actions.push_back(WriterAction::Event(match verdict {
-                Ok(()) => MatchEvent::Matched { topic, peer },
-                Err(mismatch) => MatchEvent::Mismatched { topic, peer, mismatch },
+            self.actions.push_back(WriterAction::Event(match (verdict, other_encoding) {
+                (Err(mismatch), _) => MatchEvent::Mismatched { topic, peer, mismatch },
+                (Ok(()), Some(requested)) => MatchEvent::EncodingMismatch { topic, peer, offered, requested },
+                (Ok(()), None) => MatchEvent::Matched { topic, peer },
             }));
         }
         true

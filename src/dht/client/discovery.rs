@@ -8,7 +8,7 @@ use super::{ClientShell, Dht, answer};
 use crate::dht::client_core::{Answer, ClientCore, MatchEvent as RegistryEvent};
 use crate::dht::record::{Interest, Registration, Route};
 use crate::error::Result;
-use crate::message::EntityId;
+use crate::message::{Encoding, EntityId};
 use crate::pubsub::{
     Announcement, BoxFuture, Departure, Discovery, Events, MatchEvent, Offer, PublisherBuilder, Request,
     SubscriberBuilder,
@@ -46,7 +46,7 @@ impl<T: Transport> Discovery for Dht<T> {
             lease: offer.qos.liveliness.lease.finite().unwrap_or(DEFAULT_LEASE),
             interest: Interest::Offer { topic: offer.topic.clone(), qos: Box::new(offer.qos) },
         };
-        let party = Party { events: offer.events, route: None };
+        let party = Party { events: offer.events, encoding: offer.encoding, route: None };
         Box::pin(self.announce(registration, TopicFilter::from(&offer.topic), party))
     }
 
@@ -55,11 +55,12 @@ impl<T: Transport> Discovery for Dht<T> {
         let registration = Registration {
             id,
             locator: self.session.local().clone(),
-            encoding,
+            // Nodes of earlier versions cannot read that a subscriber takes any, and the registry does not judge by it.
+            encoding: encoding.of_plain(),
             lease: DEFAULT_LEASE,
             interest: Interest::Request { filter: filter.clone(), qos: Box::new(qos), route },
         };
-        Box::pin(self.announce(registration, filter, Party { events, route: Some(route) }))
+        Box::pin(self.announce(registration, filter, Party { events, encoding, route: Some(route) }))
     }
 }
 
@@ -122,6 +123,7 @@ fn withdraw(core: &mut ClientCore, now: Mono, id: EntityId) {
 /// A publisher (no route) or subscriber of this session.
 struct Party {
     events: Events,
+    encoding: Encoding,
     route: Option<Route>,
 }
 
@@ -154,12 +156,20 @@ enum Reason {
 impl Introductions {
     pub(super) fn on_event(&mut self, now: Mono, id: EntityId, event: RegistryEvent) {
         let Some(party) = self.parties.get(&id) else { return };
-        let (route, events) = (party.route, party.events.clone());
+        let (route, events, encoding) = (party.route, party.events.clone(), party.encoding);
         match event {
             RegistryEvent::Matched { topic, peer, responsible } => match route {
                 Some(Route::Direct) => self.hold(id, peer.locator, Reason::Publisher(peer.peer)),
                 Some(Route::ViaNode) => self.hold(id, responsible.locator, Reason::Topic(topic)),
                 // Samples to a subscriber behind a node do not show on the publisher's own data path.
+                // One that takes any encoding is registered as raw: only `Publisher::subscribers` knows of those.
+                None if peer.route == Route::ViaNode
+                    && ![encoding, Encoding::Raw].contains(&peer.encoding) =>
+                {
+                    let (offered, requested) = (encoding, peer.encoding);
+                    let peer = peer.peer;
+                    events.push(MatchEvent::EncodingMismatch { topic, peer, offered, requested });
+                }
                 None if peer.route == Route::ViaNode => {
                     events.push(MatchEvent::Matched { topic, peer: peer.peer });
                 }

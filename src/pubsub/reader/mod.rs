@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use ahash::HashMap;
 
-use super::control::{AckNack, Heartbeat, Message, Replay};
+use super::control::{AckNack, Heartbeat, Later, Message, Replay};
 use super::events::{Departure, MatchEvent};
 use super::proxy::{WriterProxy, start};
 use super::queue::{Chunk, Content, ReaderQueue};
 use super::writer::PEER_TIMEOUT;
-use crate::message::EntityId;
+use crate::message::{Encoding, EntityId};
 use crate::qos::{self, Durability, History, Offered, Ownership, Requested, ResourceLimits};
 use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
@@ -74,6 +74,8 @@ pub(super) struct ReaderCore {
     /// A relay's own reader takes every writer as it is: it requests what is offered.
     relay: bool,
     requested: Requested,
+    /// The encoding that the subscriber expects. A relay takes all.
+    encoding: Encoding,
     writers: HashMap<EntityId, WriterProxy>,
     instances: HashMap<Topic, Instance>,
     departed: HashMap<EntityId, Departed>,
@@ -107,6 +109,7 @@ impl ReaderCore {
             relay: false,
             queue: ReaderQueue::new(requested.history, requested.resource_limits, requested.overflow),
             requested,
+            encoding: Encoding::Any,
             writers: HashMap::default(),
             instances: HashMap::default(),
             departed: HashMap::default(),
@@ -117,6 +120,12 @@ impl ReaderCore {
             blocked: 0,
             too_slow: None,
         }
+    }
+
+    /// Matches writers of this encoding only.
+    pub(super) fn expecting(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
     }
 
     /// A reader that matches every writer and follows each as its own offer allows, for passing the samples on.
@@ -179,6 +188,9 @@ impl ReaderCore {
                 proxy.locator = heartbeat.locator.clone();
                 proxy.last = proxy.last.max(heartbeat.last);
                 proxy.offered = heartbeat.offered.clone();
+                if proxy.other_encoding {
+                    proxy.next = proxy.next.max(proxy.last + 1);
+                }
                 if topic.is_none() {
                     proxy.repair_ended(now);
                 }
@@ -326,10 +338,13 @@ impl ReaderCore {
     fn introduce(&mut self, now: Mono, topic: &Topic, heartbeat: &Heartbeat) {
         let requested = requested_of(self.relay, &self.requested, &heartbeat.offered);
         let verdict = qos::check(&heartbeat.offered, &requested);
+        let other_encoding = verdict.is_ok() && !self.encoding.accepts(heartbeat.encoding);
         let wants_history = requested.durability >= Durability::TransientLocal;
-        let next = start(heartbeat, wants_history, requested.history);
+        let next = start(heartbeat, wants_history && !other_encoding, requested.history);
+        let compatible = verdict.is_ok() && !other_encoding;
         let mut proxy =
-            WriterProxy::new(now, topic.clone(), heartbeat, verdict.is_ok(), next, self.held_bytes.clone());
+            WriterProxy::new(now, topic.clone(), heartbeat, compatible, next, self.held_bytes.clone());
+        proxy.other_encoding = other_encoding;
         proxy.stands_for = self.relay.then_some(0);
         if let Some(left) =
             self.departed.remove(&heartbeat.writer).filter(|left| left.epoch == heartbeat.epoch)
@@ -340,9 +355,11 @@ impl ReaderCore {
         }
         self.writers.insert(heartbeat.writer, proxy);
         let (topic, peer) = (topic.clone(), heartbeat.writer);
+        let (offered, requested) = (heartbeat.encoding, self.encoding);
         self.actions.push_back(ReaderAction::Event(match verdict {
-            Ok(()) => MatchEvent::Matched { topic, peer },
             Err(mismatch) => MatchEvent::Mismatched { topic, peer, mismatch },
+            Ok(()) if other_encoding => MatchEvent::EncodingMismatch { topic, peer, offered, requested },
+            Ok(()) => MatchEvent::Matched { topic, peer },
         }));
     }
 
@@ -415,6 +432,7 @@ impl ReaderCore {
             next: proxy.next,
             missing,
             replay_after: proxy.replaying,
+            encoding: Later(Some(self.encoding)),
         });
         (proxy.unacknowledged, proxy.unacknowledged_bytes) = (0, 0);
         if due {
@@ -519,6 +537,46 @@ mod tests {
         assert_eq!((introduced, asked), (vec![true], vec![true]));
         assert_eq!(unasked, [false, false], "once for every 512 KiB");
         assert!(!missing.is_empty() && missing.iter().all(|reliable| *reliable), "{missing:?}");
+    }
+
+    /// A writer of an earlier version does not know why there is no match: it must not wait.
+    #[test]
+    fn what_cannot_be_read_is_acknowledged_and_dropped() {
+        let (now, wall) = (Mono::ZERO, Timestamp::from_secs(1));
+        let requested = Requested::reliable().transient_local();
+        let mut reader =
+            ReaderCore::new(EntityId { entity: 2, ..WRITER }, false, requested).expecting(Encoding::Json);
+        let topic = Topic::new("t").unwrap();
+        let mut beat = Heartbeat { offered: Offered::reliable().transient_local(), ..heartbeat(3) };
+        let mut acknowledged = Vec::new();
+        for last in [3, 8] {
+            beat.last = last;
+            reader.on_heartbeat(now, wall, Some(&topic), &beat);
+            while let Some(action) = reader.poll_action() {
+                match action {
+                    ReaderAction::Tell { message: Message::AckNack(told), .. } => {
+                        assert_eq!(told.encoding, Later(Some(Encoding::Json)));
+                        acknowledged.push((told.next, told.missing));
+                    }
+                    ReaderAction::Event(event) => {
+                        let (offered, requested) = (Encoding::Raw, Encoding::Json);
+                        let (topic, peer) = (topic.clone(), WRITER);
+                        let expected = MatchEvent::EncodingMismatch { topic, peer, offered, requested };
+                        assert_eq!(event, expected);
+                    }
+                    ReaderAction::Tell { message, .. } => panic!("{message:?}"),
+                }
+            }
+        }
+        assert_eq!(acknowledged, [(4, vec![]), (9, vec![])]);
+        let mut frames = FrameBuilder::new(Encoding::Raw, WRITER, 1, 9);
+        let payload = |out: &mut Vec<u8>| {
+            out.push(1);
+            Ok(())
+        };
+        frames.push(wall, wall, usize::MAX, payload).unwrap();
+        reader.on_data(now, wall, &frames.take().unwrap());
+        assert_eq!((reader.matched(), reader.stats), (0, SubscriberStats::default()));
     }
 
     #[test]
