@@ -219,6 +219,32 @@ fn peers_need_no_ring_over_zmq() {
     publisher.ended().ok();
 }
 
+/// What the builders do without `.qos(..)`, the program does without such options.
+fn a_thousand_lines_at_once_are_a_thousand_printed(net: &Net) {
+    let address = format!("127.0.0.1:{}", free_port());
+    let (listen, peer): (&[&str], &[&str]) = match net {
+        Net::Zmq => (&["pub", "--listen", &address, "t"], &["sub", "--count=1000", "--peer", &address, "t"]),
+        Net::Mqtt(_) => (&["pub", "t"], &["sub", "--count=1000", "t"]),
+    };
+    let mut subscriber = net.start(peer);
+    let mut publisher = net.start(listen);
+    publisher.type_in(&(1..=1000).map(|number| format!("value {number}\n")).collect::<String>());
+    publisher.end_of_input();
+    assert_eq!(subscriber.lines(1000), numbered("t", 1000));
+    publisher.ended().ok();
+    assert_eq!(subscriber.ended().code, Some(0));
+}
+
+#[test]
+fn a_thousand_lines_at_once_are_a_thousand_printed_over_zmq() {
+    a_thousand_lines_at_once_are_a_thousand_printed(&Net::Zmq);
+}
+
+#[test]
+fn a_thousand_lines_at_once_are_a_thousand_printed_over_mqtt() {
+    a_thousand_lines_at_once_are_a_thousand_printed(&Net::mqtt());
+}
+
 #[test]
 fn sharing_the_broker_is_enough_over_mqtt() {
     let net = Net::mqtt();
@@ -340,19 +366,51 @@ fn a_mismatch_is_told_to_both_sides() {
     let reason = "reliability: offered best-effort, requested reliable";
     subscriber.error_line(reason);
     publisher.error_line(reason);
-    publisher.ended().failed(1, "0 of 1 subscribers matched picky within 5s");
+    let ended = publisher.ended();
+    ended.failed(1, "0 of 1 subscribers matched picky within 5s");
+    ended.failed(1, reason);
 }
 
 #[test]
-fn another_encoding_is_passed_over_and_said_once() {
+fn values_in_any_encoding_are_shown_or_said_not_to_be() {
     let net = Net::mqtt();
     let mut subscriber = net.start(&["sub", "--stats", "t"]);
-    net.run(&["pub", "--encoding=postcard", "t", "1", "2", "3"]).ok();
-    subscriber.error_line("t carries postcard samples, the subscriber expects raw");
+    // As numbers, these would be the values 0 and 256: an empty string, and one that is cut off.
+    net.run(&["pub", "--encoding=postcard", "t", "", "1"]).ok();
+    assert_eq!(subscriber.lines(2), ["t\t0x00", "t\t0x0131"]);
+    subscriber.error_line("t carries postcard, whose types are known to its programs only");
+    net.run(&["pub", "--encoding=json", "t", "[1, 2]"]).ok();
+    net.run(&["pub", "t", "raw"]).ok();
+    assert_eq!(subscriber.lines(2), ["t\t[1,2]", "t\traw"]);
     let ended = subscriber.terminate();
     assert_eq!((ended.code, &ended.output[..]), (Some(0), &[][..]));
     let [stats] = &ended.errors[..] else { panic!("{ended:?}") };
-    assert!(stats.starts_with("ringbus: received 3, duplicates 0, lost 0"), "{stats}");
+    assert!(stats.starts_with("ringbus: received 4, duplicates 0, lost 0"), "{stats}");
+
+    let mut subscriber = net.start(&["sub", "--json", "--count=1", "u"]);
+    net.run(&["pub", "--encoding=postcard", "u", "1"]).ok();
+    let object: serde_json::Value = serde_json::from_str(&subscriber.line()).unwrap();
+    assert_eq!((&object["encoding"], &object["bytes"]), (&"postcard".into(), &serde_json::json!([1, 49])));
+    let mut subscriber = net.start(&["sub", "--encoding=postcard", "--count=1", "v"]);
+    net.run(&["pub", "--encoding=postcard", "v", "text"]).ok();
+    assert_eq!(subscriber.line(), "v\ttext");
+    subscriber.ended().ok();
+}
+
+#[test]
+fn another_encoding_is_no_match_and_both_last_lines_say_so() {
+    let net = Net::mqtt();
+    let subscriber = net.start(&["sub", "--encoding=raw", "--count=1", "--timeout=6s", "t"]);
+    let mut publisher = net.start(&["pub", "--encoding=json", "--timeout=4s", "t", "1"]);
+    let reason = "encoding: offered json, requested raw";
+    publisher.error_line(reason);
+    let ended = publisher.ended();
+    ended.failed(1, reason);
+    ended.failed(1, "0 of 1 subscribers matched t within 4s");
+    let ended = subscriber.ended();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let last = ended.errors.last().unwrap();
+    assert!(last.contains("0 of 1 values on t: 0 publishers matched") && last.contains(reason), "{ended:?}");
 }
 
 #[test]

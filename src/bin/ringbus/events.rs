@@ -1,21 +1,48 @@
 //! What publishers and subscribers hear about each other, on standard error.
 
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ringbus::pubsub::{Departure, Events, MatchEvent};
 
 use crate::payload::escape;
 
+/// What stands against a match, as it was last told; for the error with which a command ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mismatches(Arc<Mutex<Option<String>>>);
+
+impl Mismatches {
+    /// What to say of a match that did not come about, if somebody was there who does not fit.
+    pub(crate) fn last(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, event: &MatchEvent) {
+        let why = match event {
+            MatchEvent::Mismatched { peer, mismatch, .. } => format!("{peer} does not fit: {mismatch}"),
+            MatchEvent::EncodingMismatch { peer, offered, requested, .. } => {
+                format!("{peer} does not fit: encoding: offered {offered}, requested {requested}")
+            }
+            _ => return,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}
+
 /// Prints events as they come, until the publisher or subscriber ends. Without `all`, only those that mean that
 /// something does not arrive.
-pub(crate) fn print(events: Events, all: bool) {
+pub(crate) fn print(events: Events, all: bool) -> Mismatches {
+    let mismatches = Mismatches::default();
+    let noted = mismatches.clone();
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
+            noted.note(&event);
             if all || is_trouble(&event) {
                 say(&line(&event));
             }
         }
     });
+    mismatches
 }
 
 /// A line on standard error. Where that is closed, nobody wants it.
@@ -24,8 +51,14 @@ pub(crate) fn say(line: &str) {
 }
 
 fn is_trouble(event: &MatchEvent) -> bool {
-    matches!(event, MatchEvent::Mismatched { .. } | MatchEvent::Lost { .. } | MatchEvent::Slow { .. })
-        || matches!(event, MatchEvent::Departed { cause: Departure::TooSlow, .. })
+    matches!(
+        event,
+        MatchEvent::Mismatched { .. }
+            | MatchEvent::EncodingMismatch { .. }
+            | MatchEvent::Lost { .. }
+            | MatchEvent::Slow { .. }
+            | MatchEvent::Departed { cause: Departure::TooSlow, .. }
+    )
 }
 
 fn line(event: &MatchEvent) -> String {
@@ -33,6 +66,9 @@ fn line(event: &MatchEvent) -> String {
         MatchEvent::Matched { topic, peer } => format!("{topic}: matched with {peer}"),
         MatchEvent::Mismatched { topic, peer, mismatch } => {
             format!("{topic}: no match with {peer}: {mismatch}")
+        }
+        MatchEvent::EncodingMismatch { topic, peer, offered, requested } => {
+            format!("{topic}: no match with {peer}: encoding: offered {offered}, requested {requested}")
         }
         MatchEvent::Departed { topic, peer, cause: Departure::Left } => format!("{topic}: {peer} left"),
         MatchEvent::Departed { topic, peer, cause: Departure::LeaseExpired } => {

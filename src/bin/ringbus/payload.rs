@@ -73,16 +73,20 @@ pub(crate) enum Shown<'a> {
     /// Not text.
     #[serde(rename = "bytes")]
     Bytes(&'a [u8]),
+    /// Bytes that mean something to programs which know the type.
+    #[serde(rename = "bytes")]
+    Hex(&'a [u8]),
 }
 
 impl<'a> Shown<'a> {
-    /// Decodes a sample.
+    /// Decodes a sample. Postcard is text only where the user has said so: the bytes do not tell.
     ///
     /// # Errors
-    /// The payload is not what its encoding says.
-    pub(crate) fn of(sample: &'a Sample<Value>) -> ringbus::Result<Self> {
+    /// The payload is not what its encoding says, or what the user has said.
+    pub(crate) fn of(sample: &'a Sample<Value>, expected: Option<Format>) -> ringbus::Result<Self> {
         match sample.encoding() {
             Encoding::Json => sample.value().map(Self::Json),
+            Encoding::Postcard if expected.is_none() => Ok(Self::Hex(sample.payload())),
             Encoding::Postcard => sample.decode::<&str>().map(|text| Self::Text(text.into())),
             _ => Ok(match std::str::from_utf8(sample.payload()) {
                 Ok(text) => Self::Text(text.into()),
@@ -98,6 +102,15 @@ impl<'a> Shown<'a> {
             // Strings within it are escaped as JSON has it.
             Self::Json(value) => value.to_string().into(),
             Self::Bytes(bytes) => escape(bytes),
+            Self::Hex(bytes) => {
+                let mut line = String::with_capacity(2 + 2 * bytes.len());
+                line.push_str("0x");
+                for byte in *bytes {
+                    // Writing to a string cannot fail.
+                    let _ = write!(line, "{byte:02x}");
+                }
+                line.into()
+            }
         }
     }
 }

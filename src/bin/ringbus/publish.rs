@@ -8,6 +8,7 @@ use ringbus::{Publisher, Topic};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use crate::connect::{Client, Link};
+use crate::events::Mismatches;
 use crate::payload::{Format, Payload};
 use crate::quality::Offer;
 use crate::source::Source;
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     values: Vec<String>,
 
-    /// How values are encoded; subscribers must expect the same
+    /// How values are encoded; subscribers that expect another encoding do not match
     #[arg(long, value_enum, default_value_t)]
     encoding: Format,
 
@@ -104,8 +105,8 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
     }
     let outcome = match builder.build().await {
         Ok(publisher) => {
-            events::print(publisher.events(), args.events || verbose);
-            publish_all(publisher, source, &args, args.events || verbose).await
+            let mismatches = events::print(publisher.events(), args.events || verbose);
+            publish_all(publisher, source, &args, args.events || verbose, &mismatches).await
         }
         Err(error) => Err(error.into()),
     };
@@ -129,10 +130,11 @@ async fn publish_all(
     mut source: Source,
     args: &Args,
     verbose: bool,
+    mismatches: &Mismatches,
 ) -> Result<()> {
     let mut stop = Stop::listen()?;
     tokio::select! {
-        outcome = wait_for_subscribers(&publisher, args) => outcome?,
+        outcome = wait_for_subscribers(&publisher, args, mismatches) => outcome?,
         () = stop.requested() => return Err(anyhow!("stopped while waiting for subscribers: nothing was published")),
     }
     let mut stopped = tokio::select! {
@@ -179,16 +181,20 @@ async fn patience_ends(stop: &mut Stop, stopped: bool) {
     }
 }
 
-async fn wait_for_subscribers(publisher: &Publisher<Payload, BoxTransport>, args: &Args) -> Result<()> {
+async fn wait_for_subscribers(
+    publisher: &Publisher<Payload, BoxTransport>,
+    args: &Args,
+    mismatches: &Mismatches,
+) -> Result<()> {
     let wanted = args.wait.unwrap_or(usize::from(!args.plain && !args.quality.is_for_late_joiners()));
     match timeout(args.timeout, publisher.matched(wanted)).await {
         Ok(matched) => Ok(matched?),
         Err(_) => {
             let (found, topic, after) = (publisher.subscribers(), publisher.topic(), args.timeout);
-            Err(anyhow!(
-                "{found} of {wanted} subscribers matched {topic} within {after:?}: \
-                 start one with ringbus sub, or publish for nobody with --wait 0"
-            ))
+            let advice = mismatches.last().unwrap_or_else(|| {
+                "start one with ringbus sub, or publish for nobody with --wait 0".to_owned()
+            });
+            Err(anyhow!("{found} of {wanted} subscribers matched {topic} within {after:?}: {advice}"))
         }
     }
 }

@@ -9,11 +9,12 @@ use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use ringbus::pubsub::{Route, SubscriberStats};
 use ringbus::transport::BoxTransport;
-use ringbus::{ErrorKind, Sample, SampleInfo, Subscriber, Timestamp, TopicFilter};
+use ringbus::{Encoding, ErrorKind, Sample, SampleInfo, Subscriber, Timestamp, Topic, TopicFilter};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::connect::{Client, Link};
+use crate::events::Mismatches;
 use crate::payload::{Format, Shown, escape};
 use crate::quality::Request;
 use crate::stop::Stop;
@@ -36,7 +37,8 @@ Examples:
 
 In a filter, + stands for one level and # for all that follow. Output, a line a value:
   TOPIC<TAB>VALUE
-Line breaks, control characters and bytes that are not text appear as \\n, \\r and \\xNN; --json is exact.";
+Line breaks, control characters and bytes that are not text appear as \\n, \\r and \\xNN, values in postcard in hex, as in
+0x0000803f; --json is exact.";
 
 const UNWRITABLE: &str = "cannot write to standard output";
 
@@ -62,9 +64,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     route: Way,
 
-    /// The encoding that is expected
-    #[arg(long, value_enum, default_value_t)]
-    encoding: Format,
+    /// Take values in this encoding only; publishers that use another do not match. Without it all are taken, and
+    /// postcard, which does not say what it holds, is printed in hex
+    #[arg(long, value_enum)]
+    encoding: Option<Format>,
 
     /// Take values from programs that know nothing of ringbus, too
     #[arg(long)]
@@ -111,7 +114,7 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
         .session
         .subscriber(filter.as_str())
         .qos(requested)
-        .encoding(args.encoding.into())
+        .encoding(args.encoding.map_or(Encoding::Any, Encoding::from))
         .route(if args.route == Way::Node { Route::ViaNode } else { Route::Direct });
     if args.plain {
         builder = builder.plain();
@@ -124,8 +127,8 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
             if args.events || verbose {
                 events::say(&ready(&subscriber, &link));
             }
-            events::print(subscriber.events(), args.events || verbose);
-            print_all(subscriber, &args).await
+            let mismatches = events::print(subscriber.events(), args.events || verbose);
+            print_all(subscriber, &args, &mismatches).await
         }
         Err(error) => Err(error.into()),
     };
@@ -133,10 +136,18 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
     outcome.and(closed.map(drop))
 }
 
-async fn print_all(mut subscriber: Subscriber<Value, BoxTransport>, args: &Args) -> Result<()> {
+async fn print_all(
+    mut subscriber: Subscriber<Value, BoxTransport>,
+    args: &Args,
+    mismatches: &Mismatches,
+) -> Result<()> {
     let mut stop = Stop::listen()?;
-    let mut printer =
-        Printer { json: args.json, out: BufWriter::new(io::stdout().lock()), told: HashSet::new() };
+    let mut printer = Printer {
+        json: args.json,
+        expected: args.encoding,
+        out: BufWriter::new(io::stdout().lock()),
+        told: HashSet::new(),
+    };
     let (wanted, mut printed) = (args.count.map(NonZeroU64::get), 0);
     let time_is_up = async {
         match args.timeout {
@@ -167,8 +178,9 @@ async fn print_all(mut subscriber: Subscriber<Value, BoxTransport>, args: &Args)
     match wanted {
         Some(wanted) if printed < wanted => {
             let (filter, publishers) = (subscriber.filter(), subscriber.publishers());
+            let mismatch = mismatches.last().map(|mismatch| format!(", {mismatch}")).unwrap_or_default();
             Err(anyhow!(
-                "{why} after {printed} of {wanted} values on {filter}: {publishers} publishers matched"
+                "{why} after {printed} of {wanted} values on {filter}: {publishers} publishers matched{mismatch}"
             ))
         }
         _ => Ok(()),
@@ -177,6 +189,7 @@ async fn print_all(mut subscriber: Subscriber<Value, BoxTransport>, args: &Args)
 
 struct Printer {
     json: bool,
+    expected: Option<Format>,
     out: BufWriter<StdoutLock<'static>>,
     told: HashSet<String>,
 }
@@ -199,12 +212,22 @@ impl Printer {
         let sample = match sample {
             Ok(sample) => sample,
             Err(error) if matches!(error.kind(), ErrorKind::TooSlow { .. }) => return Err(error.into()),
-            Err(error) => return Ok(self.pass_over(&error)),
+            Err(error) => {
+                self.say_once(format!("passed over: {error}"));
+                return Ok(false);
+            }
         };
-        let shown = match Shown::of(&sample) {
+        let shown = match Shown::of(&sample, self.expected) {
             Ok(shown) => shown,
-            Err(error) => return Ok(self.pass_over(&error)),
+            Err(error) => return Ok(self.pass_over(sample.topic(), &error)),
         };
+        if matches!(shown, Shown::Hex(_)) {
+            let topic = sample.topic();
+            self.say_once(format!(
+                "{topic} carries postcard, whose types are known to its programs only: printed in hex; if the values \
+                 are text, add --encoding postcard"
+            ));
+        }
         if self.json {
             let line =
                 serde_json::to_string(&Object::new(sample.info(), shown)).context("cannot write JSON")?;
@@ -216,12 +239,16 @@ impl Printer {
         Ok(true)
     }
 
-    fn pass_over(&mut self, error: &ringbus::Error) -> bool {
-        let error = error.to_string();
-        if self.told.len() < MAX_TOLD && self.told.insert(error.clone()) {
-            events::say(&format!("passed over: {error}"));
-        }
+    fn pass_over(&mut self, topic: &Topic, error: &ringbus::Error) -> bool {
+        self.say_once(format!("{topic}: passed over: {error:?}"));
         false
+    }
+
+    fn say_once(&mut self, line: String) {
+        if self.told.len() < MAX_TOLD && !self.told.contains(&line) {
+            events::say(&line);
+            self.told.insert(line);
+        }
     }
 }
 
@@ -229,6 +256,7 @@ impl Printer {
 #[derive(Debug, Serialize)]
 struct Object<'a> {
     topic: &'a str,
+    encoding: &'static str,
     #[serde(flatten)]
     value: Shown<'a>,
     #[serde(flatten)]
@@ -258,7 +286,13 @@ impl<'a> Object<'a> {
             source_timestamp: time(info.source_timestamp),
             sent: time(info.sent),
         });
-        Self { topic: info.topic.as_str(), value, origin, received: time(info.received) }
+        Self {
+            topic: info.topic.as_str(),
+            encoding: info.encoding.name(),
+            value,
+            origin,
+            received: time(info.received),
+        }
     }
 }
 
