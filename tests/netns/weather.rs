@@ -16,7 +16,7 @@ pub(crate) const WILDCARD: u8 = 22;
 pub(crate) const LATE: u8 = 23;
 
 /// Nothing that is not measured may take longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A few of the publishers' periods.
 const JITTER: Duration = Duration::from_millis(300);

@@ -98,7 +98,7 @@ impl Mosquitto {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("mosquitto: {error}: {}", Self::hint()));
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             if let Some(status) = child.try_wait().unwrap() {
                 // What setpriv and env answer when there is no such program.

@@ -14,7 +14,7 @@ use ringbus::{ErrorKind, Topic};
 
 use node::{Node, filter, free_port, host, reopen, topic};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_peer_that_comes_back_with_another_port_for_publications_is_heard_again() {

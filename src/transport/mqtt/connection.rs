@@ -347,8 +347,9 @@ mod tests {
             }
             times.push(asked.elapsed());
         }
+        // An acknowledgement is delayed each time; a busy machine is not late each time.
         times.sort_unstable();
-        assert!(times[20] < Duration::from_millis(20), "{times:?}");
+        assert!(times[5] < Duration::from_millis(20), "{times:?}");
         drop(connection);
         broker.await.unwrap().unwrap();
     }
@@ -412,6 +413,6 @@ mod tests {
         // With a buffer of 32 KiB each takes, on some kernels, as long as an acknowledgement may be delayed, 40 ms. Of all together
         // a busy machine may take more than that.
         times.sort_unstable();
-        assert!(times[COUNT / 2] < Duration::from_millis(20), "{times:?}");
+        assert!(times[COUNT / 5] < Duration::from_millis(20), "{times:?}");
     }
 }
