@@ -330,14 +330,13 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
     /// on, and it is sent again: it is not lost, and it may come twice. A value whose PUBREL was not sent is sent again as a
     /// new one.
     ///
-    /// A broker that has no QoS 2 may close the connection over it: see [`at_least_once`](Self::at_least_once).
+    /// To a broker that has no QoS 2 it publishes as [`at_least_once`](Self::at_least_once) says.
     pub fn plain(mut self) -> Self {
         self.plain = true;
         self
     }
 
-    /// Has a reliable [plain](Self::plain) publisher send with QoS 1 over MQTT: for brokers that have no QoS 2, and for half
-    /// the packets. A reconnect may bring values twice. Other publishers are as they were.
+    /// Has a reliable [plain](Self::plain) publisher send with QoS 1 over MQTT, for half the packets. A reconnect may bring values twice. Other publishers are as they were.
     pub fn at_least_once(mut self) -> Self {
         self.at_least_once = true;
         self

@@ -6,6 +6,7 @@ mod credentials;
 mod exactly_once;
 mod filters;
 mod foreign_handshake;
+mod foreign_qos;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
 mod pressure;
@@ -470,6 +471,30 @@ async fn a_broker_that_falls_silent_is_left() {
     .unwrap()
     .0
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_length_that_swallows_all_that_follows_is_no_life() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let stranger = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        // Greets, confirms, and begins a PUBLISH of 2 MiB: what follows are good packets, but for that.
+        socket.write_all(b"\x20\x02\x00\x00\x90\x04\x00\x01\x01\x01\x30\x80\x80\x80\x01").await.unwrap();
+        let (mut from_session, mut to_session) = socket.into_split();
+        let pings = async {
+            while to_session.write_all(b"\xd0\x00").await.is_ok() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let mut sink = [0; 1024];
+        let reading = async { while from_session.read(&mut sink).await.is_ok_and(|count| count > 0) {} };
+        tokio::join!(pings, reading);
+        listener.accept().await.unwrap();
+    });
+    let session = Session::open(&url, "s").await;
+    timeout(PATIENCE, stranger).await.expect("the session leaves it").unwrap();
+    drop(session);
 }
 
 #[tokio::test]

@@ -181,9 +181,9 @@ impl Connection {
         Ok(next)
     }
 
-    /// Waits until something was read, if `read` is asked for, or until what waits to be written can be. `true` if
-    /// something was read: one buffer at most. Cancel-safe.
-    pub(super) async fn progress(&mut self, read: bool) -> Result<bool, ConnectionError> {
+    /// Waits until something was read, if `read` is asked for, or until what waits to be written can be. How many bytes
+    /// were read: one buffer at most. Cancel-safe.
+    pub(super) async fn progress(&mut self, read: bool) -> Result<usize, ConnectionError> {
         if std::mem::take(&mut self.unanswered) {
             acknowledge(&self.stream);
         }
@@ -192,14 +192,14 @@ impl Connection {
             if read {
                 match pin!(self.stream.read_buf(self.decoder.buffer())).poll(context) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(ConnectionError::Ended)),
-                    Poll::Ready(count) => return Poll::Ready(count.map(|_| true).map_err(Into::into)),
+                    Poll::Ready(count) => return Poll::Ready(count.map_err(Into::into)),
                     Poll::Pending => {}
                 }
             }
             if self.out.is_empty() {
                 return Poll::Pending;
             }
-            self.stream.poll_write_ready(context).map(|ready| ready.map(|()| false).map_err(Into::into))
+            self.stream.poll_write_ready(context).map(|ready| ready.map(|()| 0).map_err(Into::into))
         })
         .await
     }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::address::BrokerAddress;
+use super::alive::Alive;
 use super::backlog::Backlog;
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
@@ -96,6 +97,10 @@ pub(super) struct EventLoop {
     pub(super) doubt_until: Option<Instant>,
     /// What the broker said about the session's state when it last accepted us.
     pub(super) session_present: bool,
+    /// When the broker was last heard.
+    pub(super) alive: Alive,
+    /// It was said that the broker takes less than QoS 2.
+    pub(super) lowered: bool,
 }
 
 #[derive(Debug)]
@@ -151,6 +156,8 @@ impl EventLoop {
             closing: None,
             doubt_until: None,
             session_present: false,
+            alive: Alive::new(Instant::now()),
+            lowered: false,
         }
     }
 
@@ -190,11 +197,12 @@ impl EventLoop {
         let mut ping = interval(self.settings.keep_alive / 2);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ping.reset();
-        let mut heard = Instant::now();
+        self.alive = Alive::new(Instant::now());
         loop {
             let starved = self.take_in(link)?;
+            self.alive.look(Instant::now);
             self.messages.receipts().acknowledge(self.window.acknowledged());
-            if !announced && !self.window.has_repetitions() {
+            if !announced && self.may_publish() && !self.window.has_repetitions() {
                 self.announce(link)?;
                 announced = true;
             }
@@ -212,16 +220,15 @@ impl EventLoop {
                 continue;
             }
             let deadline = self.deadline();
-            let takes_messages = link.has_room()
+            let takes_messages = self.may_publish()
+                && link.has_room()
                 && self.window.has_room()
                 && !self.window.has_repetitions()
                 && self.backlog.is_empty()
                 && !self.drained();
             tokio::select! {
                 read = link.progress(starved) => {
-                    if read? {
-                        heard = Instant::now();
-                    }
+                    self.alive.bytes(read?);
                 }
                 message = self.messages.recv(), if takes_messages => match message {
                     Some(message) => send(message, link, &mut self.window)?,
@@ -231,14 +238,18 @@ impl EventLoop {
                     self.subscribing.begin(request, link, &mut self.window)?;
                 }
                 _ = ping.tick() => {
+                    let now = Instant::now();
                     if !starved {
-                        heard = Instant::now();
-                    } else if heard.elapsed() > self.settings.keep_alive * 3 / 2 {
+                        self.alive.not_read(now);
+                    } else if self.alive.is_silent(now, self.settings.keep_alive * 3 / 2) {
                         return Err(ConnectionError::Silent);
                     }
                     if starved {
                         self.subscribing.tick(link, &mut self.window)?;
+                        self.note_grant();
                     }
+                    self.give_up_unanswered(now);
+                    self.alive.ping(self.window.ping());
                     link.send(&Packet::PingReq)?;
                 }
                 () = until(self.doubt_until) => self.give_up_doubted(),
@@ -297,11 +308,15 @@ impl EventLoop {
 
     /// Encodes what waits, as far as there is room: repetitions first.
     fn pump(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
+        if !self.may_publish() {
+            return Ok(());
+        }
         while link.has_room() {
             match self.window.next_repetition() {
                 Some(publish) => link.publish(publish, None)?,
                 None => break,
             }
+            self.window.settle_unacknowledged();
         }
         if self.window.has_repetitions() {
             return Ok(());
@@ -359,7 +374,7 @@ impl EventLoop {
             return Ok(());
         };
         let announcement = retained(topic, self.settings.nonce.clone());
-        link.publish(self.window.push(announcement, false), None)
+        send_own(announcement, link, &mut self.window)
     }
 
     /// Whether nothing is left to do on this connection; takes the announcement back when it is nearly so.
@@ -373,7 +388,7 @@ impl EventLoop {
         }
         closing.cleared = true;
         let Some(topic) = &self.settings.presence_topic else { return Ok(true) };
-        link.publish(self.window.push(retained(topic, Bytes::new()), false), None)?;
+        send_own(retained(topic, Bytes::new()), link, &mut self.window)?;
         link.flush()?;
         Ok(false)
     }
@@ -512,9 +527,24 @@ fn send(message: Message, link: &mut Connection, window: &mut Window) -> Result<
     let Message { publish, counted } = message;
     if publish.qos == QoS::AtMostOnce {
         link.publish(&publish, counted)
+    } else if window.highest() == QoS::AtMostOnce {
+        window.pass();
+        link.publish(&Publish { qos: QoS::AtMostOnce, ..publish }, counted)
     } else {
         link.publish(window.push(publish, true), counted)
     }
+}
+
+/// Encodes a message of the session itself, which is not kept beyond the connection.
+pub(super) fn send_own(
+    publish: Publish,
+    link: &mut Connection,
+    window: &mut Window,
+) -> Result<(), ConnectionError> {
+    if window.highest() == QoS::AtMostOnce {
+        return link.publish(&Publish { qos: QoS::AtMostOnce, ..publish }, None);
+    }
+    link.publish(window.push(publish, false), None)
 }
 
 fn retained(topic: &str, payload: Bytes) -> Publish {

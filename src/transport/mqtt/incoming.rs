@@ -7,6 +7,7 @@ use super::decode::Decoded;
 use super::event_loop::EventLoop;
 use super::inbox;
 use super::presence::{self, Refused};
+use super::window::Acknowledged;
 use crate::transport::filters::Verdict;
 use crate::transport::{Event, Origin};
 
@@ -17,8 +18,12 @@ impl EventLoop {
         while self.has_stage_room() {
             match link.next()? {
                 None => return Ok(true),
-                Some(Decoded::Packet(packet)) => self.take_packet(packet, link)?,
+                Some(Decoded::Packet(packet)) => {
+                    self.alive.packet();
+                    self.take_packet(packet, link)?;
+                }
                 Some(Decoded::Oversize { qos, packet_id, size }) => {
+                    self.alive.packet();
                     if self.is_new(qos, packet_id, link)? {
                         self.drop_oversize(size);
                     }
@@ -31,7 +36,11 @@ impl EventLoop {
     fn take_packet(&mut self, packet: Packet, link: &mut Connection) -> Result<(), ConnectionError> {
         match packet {
             Packet::Publish(publish) => self.take_publish(publish, link)?,
-            Packet::PubAck(ack) => self.window.acknowledge(ack.pkid),
+            Packet::PubAck(ack) => {
+                if self.window.acknowledge(ack.pkid) == Acknowledged::Lowered {
+                    self.lower(QoS::AtLeastOnce, "it answers QoS 2 by PUBACK");
+                }
+            }
             Packet::PubRec(PubRec { pkid }) => {
                 self.window.release(pkid);
                 // Of an unknown id, too: the broker would wait for it.
@@ -43,12 +52,14 @@ impl EventLoop {
                 link.answer(&Packet::PubComp(PubComp::new(pkid)))?;
             }
             Packet::SubAck(ack) => {
-                if let Some(own) = self.subscribing.suback(&ack, link, &mut self.window)? {
+                let restored = self.subscribing.suback(&ack, link, &mut self.window)?;
+                self.note_grant();
+                if let Some(own) = restored {
                     self.is_restored(own);
                 }
             }
             Packet::UnsubAck(ack) => self.subscribing.unsuback(ack.pkid, link, &mut self.window)?,
-            Packet::PingResp => {}
+            Packet::PingResp => self.alive.pong(),
             other => return Err(ConnectionError::Protocol(format!("unexpected packet {other:?}"))),
         }
         Ok(())

@@ -24,6 +24,7 @@
 //! - Subscriptions have QoS 2, those to the library's own topics QoS 1: a broker delivers with that or with what a message
 //!   was published with, whichever is less. (rumqttd does not: there every message comes with the subscription's.)
 //! - A slow reader stops the reading from the broker, not the keep-alive.
+//! - The broker counts as alive as long as whole packets come from it, or a large one at 128 KiB a second at least.
 //! - A broker may have a lower limit for messages than [`OpenOptions::max_payload`]; MQTT 3.1.1 cannot ask for it, and
 //!   a broker may answer a larger message by closing the connection. Set both alike.
 //! - Two sessions with one client id throw each other out of the broker; it is logged as a warning.
@@ -45,10 +46,15 @@
 //!
 //! At most 16 messages with QoS 2 are unacknowledged, and what is behind them waits. Mosquitto drops, and acknowledges all
 //! the same, what is over its `max_inflight_messages`: leave that at its 20, make it more, or 0; with 16 or less plain
-//! publishers lose values unless they publish [at least once](crate::pubsub::PublisherBuilder::at_least_once). A broker that has
-//! no QoS 2 (Mosquitto with `max_qos 1`, for instance) closes the connection over it, again and again.
+//! publishers lose values unless they publish [at least once](crate::pubsub::PublisherBuilder::at_least_once).
+//!
+//! A broker without QoS 2 (RabbitMQ, NATS, Mosquitto with `max_qos 1`) says so when it grants a subscription. Each connection
+//! begins with one that asks for QoS 2, and nothing is published before its answer. Where less is granted, messages are sent
+//! with that, which is logged once as a warning; a PUBACK ends a message with QoS 2, too. A message that the broker has read,
+//! as its answer to a later ping shows, and has not acknowledged 15 seconds after that is given up.
 
 mod address;
+mod alive;
 mod backlog;
 mod backoff;
 #[cfg(feature = "embedded-broker")]
@@ -64,6 +70,7 @@ mod opening;
 mod outgoing;
 mod overlap;
 mod presence;
+mod quality;
 mod queue;
 mod receipts;
 mod received;

@@ -6,6 +6,7 @@ use rumqttc::{Packet, Publish, QoS, SubAck, Subscribe, SubscribeFilter, Subscrib
 use tokio::sync::oneshot;
 
 use super::connection::{Connection, ConnectionError};
+use super::event_loop::send_own;
 use super::overlap::Transition;
 use super::subscriptions::{Change, Subscriptions};
 use super::tx::ChangeRequest;
@@ -32,6 +33,10 @@ pub(super) struct Subscribing {
     fence: Publish,
     /// The SUBSCRIBEs of a new connection that have not been answered.
     restoring: HashMap<u16, Vec<TopicFilter>>,
+    /// The highest QoS that the present connection's broker grants; `None` while it has not said so.
+    granted: Option<QoS>,
+    /// How often it was found waiting for that.
+    ticks: u8,
 }
 
 #[derive(Debug)]
@@ -72,7 +77,15 @@ impl Subscribing {
             current: None,
             fence,
             restoring: HashMap::new(),
+            granted: None,
+            ticks: 0,
         }
+    }
+
+    /// The highest QoS that the broker grants, once it has confirmed a subscription that asked for QoS 2. What is published
+    /// waits for it: nothing else tells a publisher, and a broker may close the connection over more.
+    pub(super) fn granted(&self) -> Option<QoS> {
+        self.granted
     }
 
     /// Whether a user asked for this topic.
@@ -113,12 +126,16 @@ impl Subscribing {
     ) -> Result<(), ConnectionError> {
         self.transition.end();
         self.restoring.clear();
+        (self.granted, self.ticks) = (None, 0);
         if let Some(current) = &mut self.current {
             current.stage = Stage::Restore;
         }
-        let filters: Vec<_> = self.plan.at_broker().cloned().collect();
+        // The filter that is asked for with QoS 2 in any case comes first: what is published waits for its answer.
+        let probe = self.plan.at_broker().find(|filter| self.qos(filter) == QoS::ExactlyOnce).cloned();
+        let rest = self.plan.at_broker().filter(|filter| Some(*filter) != probe.as_ref()).cloned();
+        let filters: Vec<_> = probe.iter().cloned().chain(rest).collect();
         for chunk in filters.chunks(FILTERS_PER_PACKET) {
-            let id = subscribe(chunk, link, window)?;
+            let id = self.subscribe(chunk, link, window)?;
             self.restoring.insert(id, chunk.to_vec());
         }
         Ok(())
@@ -133,6 +150,7 @@ impl Subscribing {
         window: &mut Window,
     ) -> Result<Option<Result<()>>, ConnectionError> {
         if let Some(filters) = self.restoring.remove(&ack.pkid) {
+            self.note_grants(&filters, ack);
             return self.restored(&filters, ack, link, window);
         }
         let Some(mut current) = self.current.take() else { return Ok(None) };
@@ -196,6 +214,11 @@ impl Subscribing {
     /// Half a keep-alive has passed in which everything that came was read. A fence that is not back after two of them
     /// was dropped by the broker.
     pub(super) fn tick(&mut self, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+        self.ticks = self.ticks.saturating_add(1);
+        if self.ticks > 2 && self.granted.is_none() {
+            // It answers pings and no SUBSCRIBE: nothing is held against it.
+            self.granted = Some(QoS::ExactlyOnce);
+        }
         let Some(current) = &mut self.current else { return Ok(()) };
         if let Stage::Unsubscribe { id: None, fenced } = &mut current.stage {
             current.ticks += 1;
@@ -217,7 +240,7 @@ impl Subscribing {
         // Without an overlap there is no transition to end.
         let fenced = !self.transition.is_under_way();
         if !fenced {
-            link.publish(window.push(self.fence.clone(), false), None)?;
+            send_own(self.fence.clone(), link, window)?;
         }
         Ok(Stage::Unsubscribe { id: Some(id), fenced })
     }
@@ -254,7 +277,7 @@ impl Subscribing {
         let Change { subscribe: new, unsubscribe: old, overlaps } = change;
         current.stage = if !new.is_empty() {
             self.transition.begin(overlaps, new.clone());
-            Stage::Subscribe(subscribe(&new, link, window)?, old)
+            Stage::Subscribe(self.subscribe(&new, link, window)?, old)
         } else if !old.is_empty() {
             self.leave(&old, link, window)?
         } else {
@@ -276,6 +299,21 @@ impl Subscribing {
             return self.start(current.filter, false, None, link, window);
         }
         Ok(())
+    }
+
+    /// Learns from the grants of filters that asked for QoS 2. Where all of them were refused, nothing is known, and nothing
+    /// is held against the broker.
+    fn note_grants(&mut self, filters: &[TopicFilter], ack: &SubAck) {
+        let granted = filters.iter().zip(&ack.return_codes).filter_map(|(filter, code)| match code {
+            SubscribeReasonCode::Success(granted) if self.qos(filter) == QoS::ExactlyOnce => Some(*granted),
+            _ => None,
+        });
+        let lowest = granted.fold(None, |lowest, granted| match lowest {
+            Some(lowest) if lowest < granted => Some(lowest),
+            _ => Some(granted),
+        });
+        let known = self.granted.unwrap_or(QoS::ExactlyOnce);
+        self.granted = Some(lowest.filter(|lowest| *lowest < known).unwrap_or(known));
     }
 
     fn restored(
@@ -317,6 +355,29 @@ impl Subscribing {
         }
     }
 
+    fn subscribe(
+        &self,
+        filters: &[TopicFilter],
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<u16, ConnectionError> {
+        let mut packet = Subscribe::new_many(
+            filters.iter().map(|filter| SubscribeFilter::new(filter.to_string(), self.qos(filter))),
+        );
+        packet.pkid = window.next_id();
+        let id = packet.pkid;
+        link.send(&Packet::Subscribe(packet))?;
+        Ok(id)
+    }
+
+    /// The most that the broker may deliver with: it lowers what was published with more. On its own topics the library
+    /// publishes nothing with QoS 2, and what others may publish there is not worth a handshake. The session's inbox is asked
+    /// for with QoS 2 all the same: the grant tells what the broker takes.
+    fn qos(&self, filter: &TopicFilter) -> QoS {
+        let is_inbox = filter.as_str() == self.fence.topic;
+        if filter.is_reserved() && !is_inbox { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
+    }
+
     fn unplan(&mut self, filter: &TopicFilter) -> Change {
         if self.library.contains(filter) { Change::default() } else { self.plan.remove(filter) }
     }
@@ -333,26 +394,6 @@ impl Current {
             self.abandoned = reply.send(Ok(())).is_err() && self.wanted;
         }
     }
-}
-
-fn subscribe(
-    filters: &[TopicFilter],
-    link: &mut Connection,
-    window: &mut Window,
-) -> Result<u16, ConnectionError> {
-    let mut packet = Subscribe::new_many(
-        filters.iter().map(|filter| SubscribeFilter::new(filter.to_string(), qos(filter))),
-    );
-    packet.pkid = window.next_id();
-    let id = packet.pkid;
-    link.send(&Packet::Subscribe(packet))?;
-    Ok(id)
-}
-
-/// The most that the broker may deliver with: it lowers what was published with more. On its own topics the library publishes
-/// nothing with QoS 2, and what others may publish there is not worth a handshake.
-fn qos(filter: &TopicFilter) -> QoS {
-    if filter.is_reserved() { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
 }
 
 /// Which of a SUBSCRIBE's filters were refused, by position.

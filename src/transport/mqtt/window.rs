@@ -31,6 +31,10 @@ pub(super) struct Window {
     last_id: u16,
     /// How many of the users' messages there ever were.
     count: u64,
+    /// The highest QoS that the present connection's broker takes, as far as it has said so.
+    highest: QoS,
+    /// How many pings were sent on the present connection.
+    pings: u64,
 }
 
 #[derive(Debug)]
@@ -42,6 +46,17 @@ struct Entry {
     /// It has QoS 2, and the present connection's broker has said that it has it: PUBREL went out, PUBCOMP is to come. It
     /// is kept until then, since the broker may forget it with the connection.
     released: bool,
+    /// How many pings had been sent when it was. Once a later one is answered, the broker has read the message.
+    pings: u64,
+}
+
+/// What a PUBACK meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Acknowledged {
+    /// The end of a message with QoS 1, or nothing that the window knows.
+    AsAsked,
+    /// The end of a message with QoS 2: the broker lowers it to QoS 1.
+    Lowered,
 }
 
 impl Window {
@@ -57,7 +72,33 @@ impl Window {
             limit: limit.clamp(1, 1 << 14),
             last_id: 0,
             count: 0,
+            highest: QoS::ExactlyOnce,
+            pings: 0,
         }
+    }
+
+    /// The broker grants this QoS at most: what is sent with more from now on is sent with that. `true` if it is less than
+    /// before.
+    pub(super) fn grant(&mut self, highest: QoS) -> bool {
+        let lower = highest < self.highest;
+        self.highest = highest;
+        lower
+    }
+
+    /// The highest QoS that a message is sent with.
+    pub(super) fn highest(&self) -> QoS {
+        self.highest
+    }
+
+    /// Counts a user's message that is to be acknowledged and cannot be: the broker takes QoS 0 alone.
+    pub(super) fn pass(&mut self) {
+        self.count += 1;
+    }
+
+    /// A ping is being sent behind all that went out so far; its number.
+    pub(super) fn ping(&mut self) -> u64 {
+        self.pings += 1;
+        self.pings
     }
 
     /// Whether another message may be sent.
@@ -96,6 +137,9 @@ impl Window {
     /// Gives a message its id and keeps it until it is acknowledged. The caller sends it, so there must be nothing
     /// left to [repeat](Self::next_repetition). `counted` says whether it is a user's.
     pub(super) fn push(&mut self, mut publish: Publish, counted: bool) -> &Publish {
+        if publish.qos > self.highest {
+            publish.qos = self.highest;
+        }
         publish.pkid = self.next_id();
         self.taken[usize::from(publish.pkid)] = true;
         self.bytes += publish.payload.len();
@@ -103,14 +147,19 @@ impl Window {
         self.count += u64::from(counted);
         let number = counted.then_some(self.count);
         let at = self.entries.len();
-        self.entries.push_back(Entry { publish, number, released: false });
+        let pings = self.pings;
+        self.entries.push_back(Entry { publish, number, released: false, pings });
         self.sent = at + 1;
         &self.entries[at].publish
     }
 
-    /// Takes a PUBACK: lets go of the message. Unknown ids are ignored: a broker may acknowledge a repetition twice.
-    pub(super) fn acknowledge(&mut self, id: u16) {
-        self.remove(id, |entry| entry.publish.qos != QoS::ExactlyOnce);
+    /// Takes a PUBACK: lets go of the message. Unknown ids are ignored: a broker may acknowledge a repetition twice. It
+    /// ends a message with QoS 2, too, that was not released: a broker without QoS 2 has taken it with QoS 1.
+    pub(super) fn acknowledge(&mut self, id: u16) -> Acknowledged {
+        match self.remove(id, |entry| !entry.released) {
+            Some(Entry { publish, .. }) if publish.qos == QoS::ExactlyOnce => Acknowledged::Lowered,
+            _ => Acknowledged::AsAsked,
+        }
     }
 
     /// Takes a PUBREC: the broker has the message, and is to be answered by PUBREL, whatever this window knows of it.
@@ -123,7 +172,7 @@ impl Window {
 
     /// Takes a PUBCOMP: lets go of a released message. Others are ignored.
     pub(super) fn complete(&mut self, id: u16) {
-        self.remove(id, |entry| entry.released);
+        drop(self.remove(id, |entry| entry.released));
     }
 
     /// There is a new connection: everything is to be sent again, but for the session's own announcements.
@@ -132,6 +181,8 @@ impl Window {
     /// (unless it does so before). What was released it may have passed on: rather twice than never.
     pub(super) fn rewind(&mut self) {
         self.sent = 0;
+        self.pings = 0;
+        self.highest = QoS::ExactlyOnce;
         let Self { taken, bytes, exactly_once, .. } = self;
         self.entries.retain_mut(|entry| {
             entry.released = false;
@@ -156,22 +207,43 @@ impl Window {
     pub(super) fn next_repetition(&mut self) -> Option<&Publish> {
         let entry = self.entries.get_mut(self.sent)?;
         self.sent += 1;
+        if entry.publish.qos > self.highest {
+            self.exactly_once -= usize::from(entry.publish.qos == QoS::ExactlyOnce);
+            entry.publish.qos = self.highest;
+        }
+        entry.pings = self.pings;
         entry.publish.dup = entry.publish.qos == QoS::AtLeastOnce;
         Some(&entry.publish)
     }
 
-    /// Lets go of the message with this id, if there is one and it `may` be.
-    fn remove(&mut self, id: u16, may: impl Fn(&Entry) -> bool) {
-        // Nearly always the first.
-        let Some(at) = self.entries.iter().position(|entry| entry.publish.pkid == id) else { return };
-        if !self.entries.get(at).is_some_and(may) {
-            return;
+    /// Lets go of the message that was sent again last if it went out with QoS 0, so that nothing acknowledges it.
+    pub(super) fn settle_unacknowledged(&mut self) {
+        if self.highest == QoS::AtMostOnce && self.sent > 0 {
+            self.take(self.sent - 1);
         }
-        let Some(Entry { publish, .. }) = self.entries.remove(at) else { return };
-        self.bytes -= publish.payload.len();
-        self.exactly_once -= usize::from(publish.qos == QoS::ExactlyOnce);
-        self.taken[usize::from(id)] = false;
+    }
+
+    /// Gives up the oldest message that was sent before this ping was, and that is still not acknowledged.
+    pub(super) fn give_up_before(&mut self, ping: u64) -> Option<(Publish, Option<u64>)> {
+        let mut sent = self.entries.iter().take(self.sent);
+        let at = sent.position(|entry| entry.pings < ping)?;
+        self.take(at).map(|entry| (entry.publish, entry.number))
+    }
+
+    /// Lets go of the message with this id, if there is one and it `may` be.
+    fn remove(&mut self, id: u16, may: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        // Nearly always the first.
+        let at = self.entries.iter().position(|entry| entry.publish.pkid == id)?;
+        if self.entries.get(at).is_some_and(may) { self.take(at) } else { None }
+    }
+
+    fn take(&mut self, at: usize) -> Option<Entry> {
+        let entry = self.entries.remove(at)?;
+        self.bytes -= entry.publish.payload.len();
+        self.exactly_once -= usize::from(entry.publish.qos == QoS::ExactlyOnce);
+        self.taken[usize::from(entry.publish.pkid)] = false;
         self.sent -= usize::from(at < self.sent);
+        Some(entry)
     }
 }
 

@@ -124,7 +124,7 @@ impl World {
 
     fn deliver_down(&mut self, at: usize) {
         match self.down.remove(at) {
-            Packet::PubAck(id) => self.window.acknowledge(id),
+            Packet::PubAck(id) => drop(self.window.acknowledge(id)),
             Packet::PubRec(id) => {
                 self.window.release(id);
                 self.up.push_back(Packet::PubRel(id));

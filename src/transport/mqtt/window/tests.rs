@@ -110,12 +110,12 @@ fn a_message_with_qos_2_keeps_its_id_until_the_handshake_is_complete() {
     let id = window.push(exactly_once("a"), true).pkid;
     // Nothing of this ends it.
     window.complete(id);
-    window.acknowledge(id);
+    window.acknowledge(id + 1);
     window.release(id + 1);
     assert_eq!((window.undelivered(), window.acknowledged()), (1, 0));
     window.release(id);
     window.release(id);
-    window.acknowledge(id);
+    assert_eq!(window.acknowledge(id), Acknowledged::AsAsked);
     assert_eq!((window.undelivered(), window.acknowledged()), (1, 0));
     assert!(window.taken[usize::from(id)]);
     window.complete(id);
@@ -213,4 +213,43 @@ fn what_is_acknowledged_without_a_hole_is_counted_from_the_first_on() {
     assert_eq!(window.acknowledged(), 2);
     window.acknowledge(third);
     assert_eq!(window.acknowledged(), 3);
+}
+
+#[test]
+fn a_puback_ends_a_message_with_qos_2_that_was_not_released() {
+    let mut window = Window::new(4);
+    let id = window.push(exactly_once("a"), true).pkid;
+    assert_eq!(window.acknowledge(id), Acknowledged::Lowered);
+    assert!(window.is_empty() && !window.taken[usize::from(id)]);
+    assert_eq!((window.bytes, window.exactly_once, window.acknowledged()), (0, 0, 1));
+    assert_eq!(window.acknowledge(id), Acknowledged::AsAsked);
+}
+
+#[test]
+fn what_a_broker_does_not_grant_is_lowered_also_in_what_is_sent_again() {
+    let mut window = Window::new(4);
+    window.push(exactly_once("a"), true);
+    window.rewind();
+    assert!(window.grant(QoS::AtLeastOnce) && !window.grant(QoS::AtLeastOnce));
+    assert_eq!(window.next_repetition().map(|publish| publish.qos), Some(QoS::AtLeastOnce));
+    assert_eq!(window.push(exactly_once("b"), true).qos, QoS::AtLeastOnce);
+    assert_eq!(window.exactly_once, 0);
+    // Another broker may grant more.
+    window.rewind();
+    assert_eq!(window.push(exactly_once("c"), true).qos, QoS::ExactlyOnce);
+}
+
+#[test]
+fn what_was_sent_before_a_ping_can_be_given_up_and_what_was_sent_behind_it_not() {
+    let mut window = Window::new(8);
+    let first = window.push(message("first"), true).pkid;
+    let ping = window.ping();
+    window.push(message("second"), true);
+    let given_up = window.give_up_before(ping).unwrap();
+    assert_eq!((given_up.0.pkid, given_up.1), (first, Some(1)));
+    assert!(window.give_up_before(ping).is_none());
+    assert_eq!((window.undelivered(), window.acknowledged()), (1, 1));
+    window.rewind();
+    let ping = window.ping();
+    assert!(window.give_up_before(ping).is_none(), "it was not sent on this connection");
 }
