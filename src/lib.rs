@@ -78,7 +78,7 @@ pub use dht::{Dht, DhtNode, HashRing, Mode, NodeIndex, RingSpec};
 pub use error::{Error, ErrorKind, Result};
 pub use message::{Encoding, EntityId, Sample, SampleInfo, SessionId};
 pub use pubsub::{Publisher, Subscriber};
-pub use session::{Session, SessionOptions};
+pub use session::{ConnectionEvent, ConnectionEvents, Session, SessionOptions};
 pub use time::Timestamp;
 pub use topic::{Topic, TopicFilter};
 

@@ -7,6 +7,7 @@ mod alarm;
 mod at_once;
 mod attachments;
 mod bell;
+mod connections;
 mod driver;
 mod gather;
 mod listeners;
@@ -39,6 +40,8 @@ pub(crate) use acquaintances::Acquaintances;
 use alarm::Alarm;
 use at_once::AtOnce;
 use attachments::{Attachments, Holder};
+use connections::Connections;
+pub use connections::{ConnectionEvent, ConnectionEvents};
 use listeners::Listeners;
 pub(crate) use listeners::Listening;
 use outbox::Outbox;
@@ -104,6 +107,7 @@ impl<T: Transport> Session<T> {
             outbox,
             loopback,
             attachments: Attachments::default(),
+            connections: Connections::default(),
             services: RwLock::default(),
             listeners: Listeners::default(),
             shared: Mutex::default(),
@@ -138,11 +142,18 @@ impl<T: Transport> Session<T> {
         self.core.tx.capabilities()
     }
 
+    /// What becomes of the session's connections from now on: peers that come and go, the broker lost and found. For programs
+    /// that show it; nothing has to be done about it. Listen before [`attach`](Self::attach) to miss nothing.
+    pub fn connection_events(&self) -> ConnectionEvents {
+        self.core.connections.listen()
+    }
+
     /// Connects to a peer and stays connected. Over a broker there is no need to.
     ///
     /// # Errors
     /// [`ErrorKind::ForeignLocator`], [`ErrorKind::InvalidAddress`], [`ErrorKind::Closed`].
     pub async fn attach(&self, peer: &Locator) -> Result<()> {
+        self.core.check_open()?;
         self.core.attachments.attach(&self.core.tx, Holder::User, peer).await
     }
 
@@ -268,6 +279,7 @@ pub(crate) struct SessionCore<Tx> {
     outbox: Outbox,
     loopback: mpsc::Sender<Bytes>,
     attachments: Attachments,
+    connections: Connections,
     services: RwLock<Rooms>,
     listeners: Listeners,
     shared: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -478,6 +490,7 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// Services hold the session's core: without this the two would keep each other alive.
     fn forget_services(&self) {
         self.closed.store(true, Ordering::Release);
+        self.connections.end();
         drop(std::mem::take(&mut *self.services.write().unwrap_or_else(PoisonError::into_inner)));
         self.listeners.clear();
         lock(&self.shared).clear();

@@ -180,6 +180,17 @@ fn is_reserved(name: &str) -> bool {
         || name.strip_prefix(RESERVED_LEVEL).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Why a name that [is reserved](Topic::is_reserved) can be neither published nor subscribed to, and what would be right.
+pub(crate) fn why_refused(name: &str) -> &'static str {
+    if name.starts_with("$share/") {
+        "shared subscriptions are not supported: every subscriber gets every sample, subscribe without $share/GROUP/"
+    } else if name.starts_with('$') {
+        "topics of the broker, whose first level begins with '$', are not supported: begin with another character"
+    } else {
+        "it is reserved for the library: begin with another first level"
+    }
+}
+
 fn check_length(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         Err("it is empty: give at least one character")

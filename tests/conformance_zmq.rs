@@ -70,7 +70,7 @@ impl Harness for Loopback {
     }
 
     fn bad_peers(&self) -> Vec<Locator> {
-        ["zmq+tcp://127.0.0.1", "zmq+tcp://127.0.0.1:0", "zmq+tcp://0.0.0.0:5556", "zmq+tcp:5556"]
+        ["zmq+tcp://0.0.0.0:5556", "zmq+tcp://*:5556", "zmq+tcp://[::1:5556"]
             .map(|text| Locator::new(text).expect("a well-formed locator"))
             .into()
     }

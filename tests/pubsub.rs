@@ -12,7 +12,7 @@ use ringbus::pubsub::{Departure, MatchEvent};
 use ringbus::qos::{Offered, Requested, ResourceLimits};
 use ringbus::transport::conformance::Harness;
 use ringbus::transport::{Outbound, TransportTx};
-use ringbus::{Encoding, ErrorKind, Timestamp, Topic};
+use ringbus::{ConnectionEvent, Encoding, ErrorKind, Timestamp, Topic};
 use support::{Reading, connect, open, pair, soon};
 
 async fn typed_values_arrive_once_and_in_order<H: Harness>(harness: H) {
@@ -380,6 +380,70 @@ async fn plain_messages_of_other_programs<H: Harness>(harness: H) {
     soon("the count", counted).await;
     assert!(framed.try_recv().unwrap().is_none());
     assert_eq!(framed.stats().undecodable, 1);
+    // It is told of, and not with each message.
+    for _ in 0..10 {
+        bare.publish(&"again".to_owned()).await.unwrap();
+    }
+    while framed.stats().undecodable < 11 {
+        soon("a plain sample", plain.recv()).await.unwrap().unwrap();
+    }
+    let (events, topic) = (framed.events(), Topic::new("plain").unwrap());
+    let told: Vec<_> = std::iter::from_fn(|| events.try_next())
+        .filter(|event| matches!(event, MatchEvent::Unframed { .. }))
+        .collect();
+    assert_eq!(told, [MatchEvent::Unframed { topic }]);
+}
+
+async fn connections_are_told<H: Harness>(harness: H) {
+    let a = open(&harness, "alpha").await;
+    let mut connections = a.connection_events();
+    let b = open(&harness, "beta").await;
+    connect(&a, &b).await;
+    let other = b.local().clone();
+    let up = ConnectionEvent::PeerUp(other.clone());
+    while soon("the peer", connections.next()).await != Some(up.clone()) {}
+    b.close(Duration::from_secs(2)).await.unwrap();
+    let down = ConnectionEvent::PeerDown(other);
+    while soon("its end", connections.next()).await != Some(down.clone()) {}
+    a.close(Duration::from_secs(2)).await.unwrap();
+    while soon("the end", connections.next()).await.is_some() {}
+    assert_eq!(soon("the end", a.connection_events().next()).await, None);
+}
+
+/// A session lives in the runtime in which it was opened; what is used elsewhere must not seem to work when that is gone.
+async fn what_lived_in_a_runtime_that_has_ended_is_closed<H: Harness + Send + 'static>(harness: H) {
+    let (_harness, session, framed, plain, mut subscriber) = tokio::task::spawn_blocking(move || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (session, framed, plain, subscriber) = runtime.block_on(async {
+            let session = open(&harness, "alpha").await;
+            let framed = session.publisher::<u64>("end").build().await.unwrap();
+            let plain =
+                session.publisher::<u64>("end").encoding(Encoding::Json).plain().build().await.unwrap();
+            let subscriber = session.subscriber::<u64>("end").build().await.unwrap();
+            soon("a match", framed.matched(1)).await.unwrap();
+            (session, framed, plain, subscriber)
+        });
+        runtime.shutdown_timeout(support::PATIENCE);
+        (harness, session, framed, plain, subscriber)
+    })
+    .await
+    .unwrap();
+    let closed = |outcome: ringbus::Result<()>| {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+    };
+    for publisher in [&framed, &plain] {
+        closed(publisher.publish(&1).await);
+        closed(publisher.try_publish(&1));
+        closed(soon("the end", publisher.flush()).await);
+    }
+    closed(soon("the end", framed.matched(2)).await);
+    closed(soon("the end", subscriber.matched(2)).await);
+    assert!(soon("the end", subscriber.recv()).await.unwrap().is_none());
+    closed(session.subscriber::<u64>("more").build().await.map(drop));
+    closed(session.publisher::<u64>("more").build().await.map(drop));
+    closed(session.attach(session.local()).await);
 }
 
 async fn bad_input_is_a_typed_error<H: Harness>(harness: H) {
@@ -391,6 +455,14 @@ async fn bad_input_is_a_typed_error<H: Harness>(harness: H) {
             matches!(kind(error), ErrorKind::InvalidTopic { topic: named, .. } if named == topic),
             "{topic}"
         );
+    }
+    for (filter, why) in [
+        ("$SYS/#", "topics of the broker"),
+        ("$share/group/a", "shared subscriptions are not supported"),
+        ("@ringbus/x", "reserved for the library"),
+    ] {
+        let error = a.subscriber::<u64>(filter).build().await.map(drop).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
     }
     for filter in ["", "a/#/b", "a+", "@ringbus/#"] {
         let error = a.subscriber::<u64>(filter).build().await.map(drop).unwrap_err();
@@ -446,6 +518,8 @@ over_every_transport!(
     any_encoding_is_taken_and_told,
     garbage_from_a_stranger_disturbs_nobody,
     plain_messages_of_other_programs,
+    connections_are_told,
+    what_lived_in_a_runtime_that_has_ended_is_closed,
     bad_input_is_a_typed_error,
     closing_a_session_ends_everything_of_it,
 );

@@ -305,7 +305,10 @@ impl<Tx: TransportTx> ClientShell<Tx> {
                     true => session.attach(change.by, &change.peer).await,
                     false => session.detach(change.by, &change.peer).await,
                 };
-                if let Err(error) = outcome {
+                // A session that has closed meanwhile has let go of everybody.
+                if let Err(error) = outcome
+                    && session.check_open().is_ok()
+                {
                     tracing::warn!(peer = %change.peer, %error, "could not follow the registry");
                 }
             }

@@ -87,6 +87,13 @@ pub enum MatchEvent {
         /// How many samples it has not acknowledged.
         behind: u64,
     },
+    /// A message on a topic was no frame of this library: another program sent it. It was dropped and counted as
+    /// undecodable; told once a minute for each topic. A subscriber built with
+    /// [`plain`](super::SubscriberBuilder::plain) takes such messages as samples.
+    Unframed {
+        /// The topic.
+        topic: Topic,
+    },
     /// So many samples of a writer cannot be had any more.
     Lost {
         /// The topic.
@@ -210,6 +217,12 @@ impl Events {
             }
             MatchEvent::EncodingMismatch { topic, peer, offered, requested } => {
                 tracing::warn!(%topic, %peer, %offered, %requested, "no match: another encoding");
+            }
+            MatchEvent::Unframed { topic } => {
+                tracing::warn!(
+                    %topic,
+                    "dropped a message without a frame: build the subscriber with .plain() to take those of other programs"
+                );
             }
             event => tracing::debug!(?event, "told"),
         }

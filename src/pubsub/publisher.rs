@@ -18,7 +18,7 @@ use crate::message::{Encoding, EntityId};
 use crate::qos::{DEFAULT_DEPTH, Offered, Overflow, Reliability};
 use crate::session::Session;
 use crate::time::Timestamp;
-use crate::topic::Topic;
+use crate::topic::{Topic, why_refused};
 use crate::transport::{Guarantee, Outbound, Transport, TransportTx};
 use crate::wire::{DATA_HEADER_LEN, MAX_SAMPLES, SAMPLE_OVERHEAD};
 
@@ -147,6 +147,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     }
 
     fn plain_message(&self, value: &M, guarantee: Guarantee) -> Result<Outbound> {
+        // Where nothing is acknowledged, the transport does not know that nobody looks after the session any more.
+        self.session.core().check_open().map_err(|_| closed())?;
         let mut payload = Vec::new();
         self.encoding.encode(value, &mut payload)?;
         let limit = self.session.capabilities().max_payload;
@@ -225,10 +227,10 @@ impl<M, T: Transport> Publisher<M, T> {
     /// [`ErrorKind::Closed`] if the session was closed meanwhile; what was not acknowledged may be lost.
     /// [`ErrorKind::Denied`] while a broker refuses the session; what was not acknowledged is kept as it was.
     pub async fn flush(&self) -> Result<()> {
-        match self.plain {
-            None => {}
-            Some(Guarantee::AtMostOnce) => return Ok(()),
-            Some(_) => return self.session.core().tx.acknowledged().await,
+        if let Some(guarantee) = self.plain {
+            let core = self.session.core();
+            core.check_open().map_err(|_| closed())?;
+            return if guarantee == Guarantee::AtMostOnce { Ok(()) } else { core.tx.acknowledged().await };
         }
         loop {
             let progress = self.writer.progress();
@@ -372,7 +374,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
     pub async fn build(self) -> Result<Publisher<M, T>> {
         let topic = self.topic?;
         if topic.is_reserved() {
-            let reason = "it is reserved: begin with another first level";
+            let reason = why_refused(topic.as_str());
             return Err(ErrorKind::InvalidTopic { topic: topic.to_string(), reason }.into());
         }
         if self.encoding == Encoding::Any {

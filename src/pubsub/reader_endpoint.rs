@@ -1,15 +1,17 @@
 //! A reader in its session: the state machine behind a lock, and the subscriber that waits on it.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use tokio::sync::watch;
 
 use super::control::Message;
-use super::events::Events;
+use super::events::{Events, MatchEvent};
 use super::hub::{Hub, Key};
 use super::queue::Chunk;
 use super::reader::{ReaderAction, ReaderCore, SubscriberStats};
@@ -20,6 +22,10 @@ use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Locator, TransportTx};
 use crate::wire::DataFrame;
+
+/// A message without a frame is told of once in this time, on so many topics.
+const QUIET: Duration = Duration::from_secs(60);
+const MAX_STRANGERS: usize = 64;
 
 pub(super) struct ReaderEndpoint {
     id: EntityId,
@@ -35,6 +41,27 @@ pub(super) struct ReaderEndpoint {
     subscribed: AtomicBool,
     matched: watch::Sender<usize>,
     events: Events,
+    strangers: Strangers,
+}
+
+/// The topics on which a message without a frame was told of, and when.
+#[derive(Default)]
+struct Strangers(Mutex<HashMap<Topic, Mono>>);
+
+impl Strangers {
+    /// Whether to tell of another one.
+    fn is_news(&self, now: Mono, topic: &Topic) -> bool {
+        let mut told = lock(&self.0);
+        if told.get(topic).is_some_and(|at| now - *at < QUIET) {
+            return false;
+        }
+        told.retain(|_, at| now - *at < QUIET);
+        let has_room = told.len() < MAX_STRANGERS;
+        if has_room {
+            told.insert(topic.clone(), now);
+        }
+        has_room
+    }
 }
 
 impl ReaderEndpoint {
@@ -50,6 +77,7 @@ impl ReaderEndpoint {
             subscribed: AtomicBool::new(false),
             matched: watch::channel(0).0,
             events: Events::default(),
+            strangers: Strangers::default(),
         }
     }
 
@@ -188,7 +216,10 @@ impl ReaderEndpoint {
             self.run_actions(hub, core);
         } else {
             core.stats.undecodable += 1;
-            tracing::debug!(%topic, "dropped a message without a frame: build the subscriber with .plain() to get it");
+            drop(core);
+            if self.strangers.is_news(hub.core.clock.now(), topic) {
+                self.events.push(MatchEvent::Unframed { topic: topic.clone() });
+            }
         }
     }
 

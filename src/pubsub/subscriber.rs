@@ -20,7 +20,7 @@ use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId, Sample};
 use crate::qos::{DEFAULT_DEPTH, History, Requested};
 use crate::session::Session;
-use crate::topic::TopicFilter;
+use crate::topic::{TopicFilter, why_refused};
 use crate::transport::Transport;
 
 /// Receives values of one type from every topic under a filter. Built by [`Session::subscriber`]; also a
@@ -300,7 +300,7 @@ impl<M, T: Transport> SubscriberBuilder<M, T> {
     pub async fn build(self) -> Result<Subscriber<M, T>> {
         let filter = self.filter?;
         if filter.is_reserved() {
-            let reason = "it is reserved: begin with another first level";
+            let reason = why_refused(filter.as_str());
             return Err(ErrorKind::InvalidFilter { filter: filter.to_string(), reason }.into());
         }
         if self.route == Route::ViaNode && self.discovery.is_none() {

@@ -31,6 +31,7 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
     mut looped_back: mpsc::Receiver<Bytes>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let _end = End(core.clone());
     let mut events = VecDeque::with_capacity(BATCH);
     let mut received = Vec::with_capacity(BATCH);
     let mut turn = Turn::default();
@@ -87,11 +88,20 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
             never = turn.rest() => match never {},
         }
     }
-    // However it ended: whoever waits on a subscriber or a request learns of it.
-    core.closed.store(true, Ordering::Release);
-    let now = core.clock.now();
-    core.services().for_each(|service| service.on_close(now));
-    core.forget_services();
+}
+
+/// The end of a session, however it came: also with the runtime, which drops the driver where it waits. Whoever waits on a
+/// subscriber or a request learns of it, and nothing is accepted any more that nobody would send.
+struct End<Tx: TransportTx>(Arc<SessionCore<Tx>>);
+
+impl<Tx: TransportTx> Drop for End<Tx> {
+    fn drop(&mut self) {
+        let Self(core) = self;
+        core.closed.store(true, Ordering::Release);
+        let now = core.clock.now();
+        core.services().for_each(|service| service.on_close(now));
+        core.forget_services();
+    }
 }
 
 /// Does what is due. Says when that was, and when something will be again.
@@ -152,6 +162,7 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, event: Event) ->
                 metrics::counter!("ringbus_transport_lagged_total").increment(*messages);
                 tracing::warn!(messages, local = %core.tx.local(), "the transport dropped messages");
             }
+            core.connections.note(&event);
             for service in core.services() {
                 service.on_event(now, &event);
             }

@@ -1,5 +1,6 @@
 //! The address of a session, opaque to everything but its own transport.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ pub const MAX_LOCATOR_LEN: usize = 255;
 /// Where a session is reached: `memory:a`, `zmq+tcp://10.0.0.1:5556`, `mqtt:node-7`.
 ///
 /// The part before the first colon is the scheme; what follows it is the transport's own affair, so that records
-/// about peers do not depend on the transport.
+/// about peers do not depend on the transport. `tcp://HOST:PORT` is read as `zmq+tcp://HOST:PORT`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locator(Arc<str>);
 
@@ -23,15 +24,17 @@ impl Locator {
     /// Checks and takes a locator.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidAddress`] if there is no scheme, nothing after it, a control character or white space,
+    /// [`ErrorKind::InvalidAddress`], which says what would be right, if there is no scheme (`127.0.0.1:5556`), one by which
+    /// no session is reached (`http://..`, `ipc://..`), not `//HOST:PORT` after `zmq+tcp:`, nothing after it, a control character or white space,
     /// credentials (`//USER:PASSWORD@`, which are not repeated), or more than [`MAX_LOCATOR_LEN`] bytes.
     pub fn new(text: impl AsRef<str>) -> Result<Self> {
         let text = text.as_ref();
-        match check(text) {
-            Ok(()) => Ok(Self(text.into())),
+        match check(text).and_then(|()| check_scheme(text)) {
+            Ok(Scheme::Known) => Ok(Self(text.into())),
+            Ok(Scheme::Tcp) => Ok(Self(format!("zmq+{text}").into())),
             Err(reason) => {
                 let address = redacted(text).chars().take(80).collect();
-                Err(ErrorKind::InvalidAddress { address, reason: reason.into() }.into())
+                Err(ErrorKind::InvalidAddress { address, reason: reason.into_owned() }.into())
             }
         }
     }
@@ -57,10 +60,83 @@ impl Locator {
     }
 }
 
-fn check(text: &str) -> Result<(), &'static str> {
-    let (scheme, rest) =
-        text.split_once(':').ok_or("it has no scheme: write for instance zmq+tcp://127.0.0.1:5556")?;
-    if text.len() > MAX_LOCATOR_LEN {
+type Reason = Cow<'static, str>;
+
+/// How a locator is taken.
+enum Scheme {
+    /// As it was written.
+    Known,
+    /// As one of ZeroMQ's.
+    Tcp,
+}
+
+/// What stands before `//` in addresses of other things than sessions.
+const FOREIGN: &[&str] = &[
+    "http",
+    "https",
+    "ws",
+    "wss",
+    "ssl",
+    "tls",
+    "mqtts",
+    "amqp",
+    "amqps",
+    "nats",
+    "udp",
+    "ipc",
+    "inproc",
+    "pgm",
+    "epgm",
+    "zmq",
+    "zmqtcp",
+    "zmq+udp",
+    "zmq+ipc",
+    "zmq+inproc",
+    "zmq+ws",
+    "zmq+tls",
+];
+
+/// Refuses what only looks like a locator: an address without scheme, or of another kind.
+fn check_scheme(text: &str) -> Result<Scheme, Reason> {
+    let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+    match scheme {
+        "zmq+tcp" => check_host_and_port(rest).map(|()| Scheme::Known),
+        "tcp" => check_host_and_port(rest).map(|()| Scheme::Tcp),
+        "mqtt" if rest.starts_with("//") => {
+            Err("that is a broker's address, for MqttTransport::new: a session at a broker is mqtt:NAME".into())
+        }
+        scheme if rest.starts_with("//") && FOREIGN.contains(&scheme) => Err(format!(
+            "no session is reached by {scheme}: write zmq+tcp://HOST:PORT, or mqtt:NAME for a session at a broker"
+        )
+        .into()),
+        host if rest.parse::<u16>().is_ok()
+            && (host == "localhost" || host.contains('.') || host.starts_with(|c: char| c.is_ascii_digit())) =>
+        {
+            Err(format!("it has no scheme: write zmq+tcp://{text}").into())
+        }
+        _ => Ok(Scheme::Known),
+    }
+}
+
+fn check_host_and_port(rest: &str) -> Result<(), Reason> {
+    let host_and_port = rest.strip_prefix("//").and_then(|rest| rest.rsplit_once(':'));
+    match host_and_port.map(|(host, port)| (host, port.parse::<u16>())) {
+        None | Some(("", _)) => {
+            Err("write zmq+tcp://HOST:PORT, for instance zmq+tcp://127.0.0.1:5556".into())
+        }
+        Some((_, Ok(1..))) => Ok(()),
+        Some((_, _)) => Err("its port is not a number of 1 to 65535".into()),
+    }
+}
+
+fn check(text: &str) -> Result<(), Reason> {
+    let (scheme, rest) = match text.split_once(':') {
+        // An IPv6 address.
+        Some(("[", _)) => return Err(format!("it has no scheme: write zmq+tcp://{text}").into()),
+        Some(parts) => parts,
+        None => return Err("it has no scheme: write for instance zmq+tcp://127.0.0.1:5556".into()),
+    };
+    let refused = if text.len() > MAX_LOCATOR_LEN {
         Err("it is longer than 255 bytes")
     } else if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
         Err("its scheme is not made of letters, digits, '+', '-' and '.'")
@@ -73,7 +149,8 @@ fn check(text: &str) -> Result<(), &'static str> {
         Err("it holds white space or a control character")
     } else {
         Ok(())
-    }
+    };
+    refused.map_err(Reason::from)
 }
 
 fn has_blanks(text: &str) -> bool {
@@ -114,5 +191,56 @@ impl fmt::Display for Locator {
 impl fmt::Debug for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", &*self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_looks_like_a_locator_is_refused_with_what_would_be_right() {
+        for (text, right) in [
+            ("127.0.0.1:5556", "write zmq+tcp://127.0.0.1:5556"),
+            ("localhost:5556", "write zmq+tcp://localhost:5556"),
+            ("node.example:5556", "write zmq+tcp://node.example:5556"),
+            ("[::1]:5556", "write zmq+tcp://[::1]:5556"),
+            ("5556", "zmq+tcp://127.0.0.1:5556"),
+            ("udp://127.0.0.1:5556", "no session is reached by udp: write zmq+tcp://HOST:PORT"),
+            ("http://h", "no session is reached by http"),
+            ("mqtts://h:8883", "no session is reached by mqtts"),
+            ("mqtt://h:1883", "a session at a broker is mqtt:NAME"),
+            ("zmq://h:1", "no session is reached by zmq"),
+            ("zmq+tcp:h:1", "write zmq+tcp://HOST:PORT"),
+            ("zmq+tcp://h", "write zmq+tcp://HOST:PORT"),
+            ("zmq+tcp://:1", "write zmq+tcp://HOST:PORT"),
+            ("tcp://h:0", "its port is not a number of 1 to 65535"),
+            ("tcp://h:65536", "its port is not a number of 1 to 65535"),
+        ] {
+            let error = Locator::new(text).unwrap_err();
+            let ErrorKind::InvalidAddress { address, reason } = error.kind() else { panic!("{error}") };
+            assert!(address == text && reason.contains(right), "{text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn locators_of_every_transport_are_taken_and_tcp_is_one_of_zeromq() {
+        for text in [
+            "memory:a",
+            "memory:1",
+            "mqtt:node-7",
+            "mqtt:5556",
+            "mqtt:a.b:1",
+            "zmq+tcp://10.0.0.1:5556",
+            "zmq+tcp://[::1]:1",
+            "carrier-pigeon:coop",
+            "uds:/run/x",
+            "uds:7",
+            "quic://h:1",
+        ] {
+            assert_eq!(Locator::new(text).unwrap().as_str(), text);
+        }
+        let (written, meant) = (Locator::new("tcp://h:1").unwrap(), Locator::new("zmq+tcp://h:1").unwrap());
+        assert_eq!((&written, written.scheme()), (&meant, "zmq+tcp"));
     }
 }

@@ -53,6 +53,7 @@ pub(super) async fn run_relays<T: Transport>(session: Session<T>, plans: Arc<Pla
             }
             match Relay::start(&session, topic).await {
                 Ok(relay) => drop(running.insert(topic.clone(), relay)),
+                Err(_) if session.core().check_open().is_err() => return,
                 Err(error) => tracing::warn!(%topic, %error, "cannot relay"),
             }
         }
@@ -83,6 +84,7 @@ async fn attach<T: Transport>(
     for new in missing {
         match session.core().attach(me, &new).await {
             Ok(()) => drop(attached.insert(new)),
+            Err(_) if session.core().check_open().is_err() => return,
             Err(error) => tracing::warn!(peer = %new, %error, "could not attach to a publisher"),
         }
     }

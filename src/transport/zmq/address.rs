@@ -192,7 +192,7 @@ mod tests {
     fn a_peer_needs_a_host_and_a_port() {
         let of = |text: &str| Address::of_peer(&Locator::new(text).unwrap());
         assert!(of("zmq+tcp://10.0.0.1:5556").is_ok());
-        for bad in ["zmq+tcp://10.0.0.1:0", "zmq+tcp://0.0.0.0:5", "zmq+tcp:10.0.0.1:5"] {
+        for bad in ["zmq+tcp://0.0.0.0:5", "zmq+tcp://*:5", "zmq+tcp://[::1:5"] {
             assert!(matches!(of(bad).unwrap_err().kind(), ErrorKind::InvalidAddress { .. }), "{bad}");
         }
         assert!(matches!(

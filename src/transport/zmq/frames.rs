@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -78,12 +79,14 @@ pub(super) fn topic_sink<'a>(
 ) -> impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()> + 'a {
     move |socket, frame| {
         if skip_rest(socket, &frame) > 0 {
-            dropped("publication of several frames", &frame.len());
+            static TOLD: AtomicBool = AtomicBool::new(false);
+            foreign("publication of several frames", frame.len(), &TOLD);
             return ControlFlow::Continue(());
         }
         let longest = frame.len().min(crate::topic::MAX_TOPIC_LEN + 1);
         let Some(end) = frame[..longest].iter().position(|&b| b == SEPARATOR) else {
-            dropped("publication without a topic", &frame.len());
+            static TOLD: AtomicBool = AtomicBool::new(false);
+            foreign("publication without a topic", frame.len(), &TOLD);
             return ControlFlow::Continue(());
         };
         match filters.judge(&frame[..end]) {
@@ -104,6 +107,20 @@ pub(super) fn topic_sink<'a>(
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Drops what another program publishes in a form of its own. The first of each kind is warned of, or its author would
+/// look for it in vain.
+fn foreign(cause: &'static str, first_frame: usize, told: &AtomicBool) {
+    if !told.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            cause,
+            first_frame,
+            "zmq: dropped a message: a publication is one frame, its topic, a zero byte and the payload; further ones \
+             are counted only"
+        );
+    }
+    dropped(cause, &first_frame);
 }
 
 /// What a peer sent to us alone.
