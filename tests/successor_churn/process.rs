@@ -30,6 +30,12 @@ impl Process {
         Self { id, child }
     }
 
+    /// Sends a signal, `STOP` or `CONT` for instance.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success(), "kill -s {name}");
+    }
+
     /// SIGKILL. Returns its id.
     pub(crate) fn kill(mut self) -> u32 {
         self.child.kill().unwrap();

@@ -183,6 +183,8 @@ impl SuccessorCore {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
+        // Before the message: what is asked now may have been asked of this node's heir meanwhile.
+        self.notice_standstill(now);
         // What had to wait came before.
         self.take_deferred(now);
         match input {
@@ -199,6 +201,7 @@ impl SuccessorCore {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
+        self.notice_standstill(now);
         self.join_timeout(now);
         self.transfers.wake(now);
         if self.tick <= now {

@@ -359,7 +359,11 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
             return;
         }
         match text::decode(topic.as_str(), payload, self.max_value) {
-            Ok(message) => self.run(|core| core.handle(now, Input::Message(message))),
+            // The driver's time is that of a whole batch; the process may have been stopped since.
+            Ok(message) => {
+                let now = now.max(self.session.clock.now());
+                self.run(|core| core.handle(now, Input::Message(message)));
+            }
             Err(cause) => {
                 tracing::debug!(%topic, %cause, bytes = payload.len(), "dropped a message");
                 metrics::counter!("ringbus_successor_malformed_total", "cause" => cause.label()).increment(1);

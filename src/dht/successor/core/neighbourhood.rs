@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::view::{Heard, Kind};
+use super::warmth::Resumed;
 use super::{Action, Phase, SuccessorCore};
 use crate::dht::key::Key;
 use crate::dht::successor::event::{Links, SuccessorEvent};
@@ -97,7 +98,8 @@ impl SuccessorCore {
         if heal.predecessor == Some(self.id) {
             // Without a broker a newcomer meets the others one by one: those who hold its pairs may be to come.
             let met = self.address.is_none() || now >= self.acquainted;
-            if heal.stage == Stage::Done && met {
+            let past = self.warmth.is_past(now, heal.id, heal.clock);
+            if heal.stage == Stage::Done && met && !past {
                 let was_warm = self.warmth.is_warm();
                 self.warmth.complete();
                 self.after_warmth(now, was_warm);
@@ -179,10 +181,39 @@ impl SuccessorCore {
 
     /// The others have given this node up.
     pub(super) fn expelled(&mut self, now: Mono) {
-        if self.warmth.may_doubt(now, self.config.lease) {
+        if let Some(resumed) = self.warmth.resumed() {
+            // It doubts already.
+            if !std::mem::replace(&mut resumed.told, true) {
+                self.tell(SuccessorEvent::Expelled);
+            }
+        } else if self.warmth.may_doubt(now, self.config.lease) {
             self.tell(SuccessorEvent::Expelled);
             self.doubt(now, self.config.lease);
         }
+    }
+
+    /// A node that has not announced itself for so long stood still: it may have been given up, and what it is about to read
+    /// was said before, answered by others, and perhaps overwritten.
+    pub(super) fn notice_standstill(&mut self, now: Mono) {
+        let silent = now.saturating_since(self.announced);
+        if silent + self.config.announce < self.config.lease
+            || !matches!(self.phase, Phase::Serving | Phase::Leaving(_))
+        {
+            return;
+        }
+        if let Some(successor) = self.links.successor {
+            tracing::warn!(id = %self.id, seconds = silent.as_secs(), "this node stood still: it compares what it holds");
+            let heard = self.view.heard(successor);
+            let advanced = |heard: &Heard| {
+                let since = now.saturating_since(heard.at).saturating_sub(self.config.announce);
+                heard.clock.saturating_add(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+            };
+            let successor = heard.map(|heard| (successor, advanced(heard)));
+            self.doubt(now, Duration::ZERO);
+            self.warmth.resume(Resumed { until: now + self.config.quiet, successor, told: false });
+        }
+        self.view.forgive(now);
+        self.announce(now);
     }
 
     /// The connection is back.

@@ -37,6 +37,10 @@ impl SuccessorCore {
             // However long its handover takes, its id is no client's.
             self.view.still_leaving(now, id);
         }
+        if !handover && self.warmth.reads_the_past(now) {
+            // It may be an old one, acknowledged by others and overwritten since: the client repeats what is not.
+            return;
+        }
         if !handover && !self.is_serving() {
             // The heir is about to take over, and must not find a later version of this put at the leaver: the client
             // repeats it.

@@ -1,5 +1,7 @@
 //! Small worlds in which one thing happens.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::oracle::{at_rest, check};
@@ -311,4 +313,65 @@ fn a_newcomer_that_is_cut_off_does_not_start_a_ring_of_its_own() {
     assert!(!world.nodes[place].core.is_serving());
     check(&mut world);
     assert_eq!(world.alive().count(), 5);
+}
+
+/// One node is stopped while all its pairs are rewritten, then goes on; each get from then on finds the new value, or waits.
+fn stopped(seed: u64, lasts: Duration, medium: Medium) {
+    let config = SuccessorConfig { join_attempts: 4, ..quick() };
+    let mut world = World::new(seed, medium, config);
+    for id in QUARTERS {
+        world.start(Key::new(id));
+        world.run_for(Duration::from_millis(300));
+    }
+    let keys: Vec<Key> = (0..30).map(spread).collect();
+    for key in &keys {
+        world.put(*key, "before", true);
+    }
+    check(&mut world);
+    world.clients.books.values_mut().for_each(|book| book.found = None);
+    let victim = place_of(&world, QUARTERS[seed as usize % 4]);
+    world.stop(victim, lasts);
+    // Each key is put again and again while the node stands still, each time when the put before was acknowledged; and asked
+    // for, so that old questions wait for it, too. The last puts are over before it goes on.
+    let resumes = world.now + lasts;
+    let (until, mut answered) = (resumes + Duration::from_secs(6), 0);
+    // What a get may find: what was there when it began, and what was put since.
+    let mut fresh: BTreeMap<Key, Vec<Option<Arc<str>>>> = BTreeMap::new();
+    for round in 0.. {
+        if world.now >= until {
+            break;
+        }
+        for key in &keys {
+            let pause = Duration::from_millis(300);
+            if world.now + pause < resumes && round % 4 == 0 && world.clients.may_put(world.now, *key) {
+                let value = format!("round {round}");
+                world.put(*key, &value, true);
+                fresh.entry(*key).or_default().push(Some(value.into()));
+            }
+            if let Some(found) = world.clients.books.get_mut(key).and_then(|book| book.found.take()) {
+                answered += 1;
+                let fresh = &fresh[key];
+                assert!(fresh.contains(&found), "seed {seed}, {lasts:?}: {key} has {found:?}, not {fresh:?}");
+            }
+            if world.clients.may_get(*key) {
+                fresh.insert(*key, world.clients.books[key].allowed.clone());
+                world.get(*key);
+            }
+        }
+        world.run_for(Duration::from_millis(50));
+    }
+    assert!(answered > 1000, "seed {seed}: {answered} answers");
+    check(&mut world);
+}
+
+#[test]
+fn a_node_that_was_stopped_answers_with_no_old_value() {
+    for seed in 0..3 {
+        // Shorter than the others are patient; until they are not any more; for long.
+        for lasts in [1_000, 2_400, 2_900, 3_100, 4_500, 12_000] {
+            for medium in [Medium::FIFO, Medium::MEETING] {
+                stopped(seed, Duration::from_millis(lasts), medium);
+            }
+        }
+    }
 }

@@ -30,17 +30,28 @@ macro_rules! schedules {
 }
 
 schedules! {
-    in_order_a: FIFO, true, 0..1500;
-    in_order_b: FIFO, true, 1500..3000;
-    in_order_c: FIFO, true, 3000..4500;
-    reordered_a: REORDERING, true, 10_000..11_500;
-    reordered_b: REORDERING, true, 11_500..13_000;
-    reordered_c: REORDERING, true, 13_000..14_500;
-    lossy_a: LOSSY, true, 20_000..20_750;
-    lossy_b: LOSSY, true, 20_750..21_500;
+    in_order_a: FIFO, true, 0..750;
+    in_order_b: FIFO, true, 750..1_500;
+    in_order_c: FIFO, true, 1_500..2_250;
+    in_order_d: FIFO, true, 2_250..3_000;
+    in_order_e: FIFO, true, 3_000..3_750;
+    in_order_f: FIFO, true, 3_750..4_500;
+    reordered_a: REORDERING, true, 10_000..10_500;
+    reordered_b: REORDERING, true, 10_500..11_000;
+    reordered_c: REORDERING, true, 11_000..11_500;
+    reordered_d: REORDERING, true, 11_500..12_000;
+    reordered_e: REORDERING, true, 12_000..12_500;
+    reordered_f: REORDERING, true, 12_500..13_000;
+    reordered_g: REORDERING, true, 13_000..13_500;
+    reordered_h: REORDERING, true, 13_500..14_000;
+    reordered_i: REORDERING, true, 14_000..14_500;
+    lossy_a: LOSSY, true, 20_000..20_500;
+    lossy_b: LOSSY, true, 20_500..21_000;
+    lossy_c: LOSSY, true, 21_000..21_500;
     without_faults_in_order: FIFO, false, 30_000..31_000;
     without_faults_reordered: REORDERING, false, 40_000..40_500;
-    meeting_a: MEETING, true, 50_000..51_000;
+    meeting_a: MEETING, true, 50_000..50_500;
+    meeting_b: MEETING, true, 50_500..51_000;
     without_faults_meeting_a: MEETING, false, 60_000..61_000;
     without_faults_meeting_b: MEETING, false, 61_000..62_000;
 }
@@ -179,7 +190,7 @@ impl Schedule {
         let mut candidates: Vec<Place> = self
             .world
             .alive()
-            .filter(|(_, n)| n.fate == Fate::Running && !n.is_cut)
+            .filter(|(_, n)| n.fate == Fate::Running && !n.is_cut && n.stopped.is_none())
             .map(|(p, _)| p)
             .collect();
         candidates.retain(|place| self.has_other(*place));
@@ -213,7 +224,7 @@ impl Schedule {
         }
     }
 
-    /// One node crashes, is taken for dead, or is cut off; perhaps while others come and go.
+    /// One node crashes, is taken for dead, is stopped or cut off; perhaps while others come and go.
     fn fault(&mut self) {
         if self.faults_left == 0 {
             return;
@@ -227,7 +238,7 @@ impl Schedule {
             }
             self.pause(300);
         }
-        let alive = self.world.alive().filter(|(_, node)| !node.is_cut);
+        let alive = self.world.alive().filter(|(_, node)| !node.is_cut && node.stopped.is_none());
         let mut candidates: Vec<Place> = alive.map(|(place, _)| place).collect();
         candidates.retain(|place| {
             // Who does not serve yet is missed by nobody.
@@ -239,7 +250,7 @@ impl Schedule {
         self.victim = Some(victim);
         let told_after = Duration::from_millis(self.world.rng.random_range(0..=1500));
         let broker = self.broker.then_some(told_after);
-        match self.world.rng.random_range(0..10) {
+        match self.world.rng.random_range(0..12) {
             0..6 => {
                 let id = self.world.nodes[victim].id;
                 self.world.crash(victim, broker);
@@ -249,6 +260,10 @@ impl Schedule {
                 }
             }
             6..8 => self.world.tell_failure(victim, Some(told_after)),
+            8..10 => {
+                let lasts = Duration::from_millis(self.world.rng.random_range(500..8000));
+                self.world.stop(victim, lasts);
+            }
             _ => {
                 let lasts =
                     self.world.config.lease + Duration::from_millis(self.world.rng.random_range(0..2000));

@@ -1,7 +1,7 @@
 //! The medium, the nodes, the clients, and the one clock that they share.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub(super) struct SimNode {
     pub(super) fate: Fate,
     /// Its connection is down.
     pub(super) is_cut: bool,
+    /// Its process is stopped; what has come for it meanwhile.
+    pub(super) stopped: Option<BTreeMap<Party, VecDeque<Message>>>,
     pub(super) told: Vec<SuccessorEvent>,
     topics: BTreeSet<Cow<'static, str>>,
     due: Option<Mono>,
@@ -76,7 +78,7 @@ impl SimNode {
 
 /// Who sends or receives, as a place in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Party {
+pub(super) enum Party {
     Clients,
     /// What speaks for those who cannot.
     Broker,
@@ -85,10 +87,12 @@ enum Party {
 
 #[derive(Debug)]
 enum Event {
-    Deliver(Party, Message),
+    /// From, to.
+    Deliver(Party, Party, Message),
     Publish(Message),
     Request(u64),
     Mend(Place),
+    Continue(Place),
 }
 
 pub(super) struct World {
@@ -144,7 +148,8 @@ impl World {
         let address = self.medium.meeting.as_ref().map(|_| format!("tcp://{id}"));
         let core = SuccessorCore::new(self.now, id, self.config.clone(), wall, address);
         let (topics, told) = (node_topics(id).collect(), Vec::new());
-        let node = SimNode { id, core, fate: Fate::Running, is_cut: false, told, topics, due: None };
+        let node =
+            SimNode { id, core, fate: Fate::Running, is_cut: false, stopped: None, told, topics, due: None };
         self.nodes.push(node);
         let place = self.nodes.len() - 1;
         self.log(|| format!("node {id} starts at place {place}"));
@@ -195,6 +200,15 @@ impl World {
         self.tell_failure(place, told_after);
     }
 
+    /// A node's process is stopped for a while; what is said meanwhile waits for it.
+    pub(super) fn stop(&mut self, place: Place, lasts: Duration) {
+        self.log_of(place, "is stopped");
+        self.nodes[place].stopped = Some(BTreeMap::new());
+        self.nodes[place].due = None;
+        self.at(self.now + lasts, Event::Continue(place));
+        self.scheduled += 1;
+    }
+
     /// Someone who is neither node nor client publishes this.
     pub(super) fn publish_after(&mut self, after: Duration, message: Message) {
         self.scheduled += 1;
@@ -218,7 +232,8 @@ impl World {
 
     /// The nodes that serve and mean to stay, and can be reached.
     pub(super) fn steady(&self) -> impl Iterator<Item = (Place, &SimNode)> {
-        self.alive().filter(|(_, node)| node.fate == Fate::Running && !node.is_cut && node.core.is_serving())
+        let reached = |node: &SimNode| node.fate == Fate::Running && !node.is_cut && node.stopped.is_none();
+        self.alive().filter(move |(_, node)| reached(node) && node.core.is_serving())
     }
 
     /// Whether nothing is to happen any more but what nodes and clients do by themselves.
@@ -242,17 +257,42 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Deliver(Party::Node(place), message) => {
+            Event::Deliver(from, Party::Node(place), message) => {
                 let node = &mut self.nodes[place];
-                if node.is_alive() && !node.is_cut {
+                if let Some(waiting) = &mut node.stopped {
+                    waiting.entry(from).or_default().push_back(message);
+                } else if node.is_alive() && !node.is_cut {
                     node.core.handle(self.now, Input::Message(message));
                     self.drain(place);
                 }
             }
-            Event::Deliver(_, message) => self.clients.hear(&message),
+            Event::Deliver(_, _, message) => self.clients.hear(&message),
             Event::Publish(message) => {
                 self.has_happened();
                 self.publish(Party::Broker, &message);
+            }
+            Event::Continue(place) => {
+                self.has_happened();
+                self.log_of(place, "goes on");
+                let mut waiting = self.nodes[place].stopped.take().unwrap_or_default();
+                // A driver looks at its timers first; but what it has begun to hand out comes before that.
+                if self.nodes[place].is_alive() && self.rng.random_bool(0.5) {
+                    self.nodes[place].core.handle_timeout(self.now);
+                    self.drain(place);
+                }
+                // The order between senders is nobody's to keep.
+                while self.nodes[place].is_alive() && !waiting.is_empty() {
+                    let senders: Vec<Party> = waiting.keys().copied().collect();
+                    let sender = senders[self.rng.random_range(0..senders.len())];
+                    match waiting.get_mut(&sender).and_then(VecDeque::pop_front) {
+                        Some(message) => {
+                            self.nodes[place].core.handle(self.now, Input::Message(message));
+                            self.drain(place);
+                        }
+                        None => drop(waiting.remove(&sender)),
+                    }
+                }
+                self.drain(place);
             }
             Event::Request(number) => self.request(number, false),
             Event::Mend(place) => {
@@ -318,7 +358,7 @@ impl World {
         if self.trace && to != from {
             println!("      at {:>9.3} to {}", at.since_origin().as_secs_f64(), self.name(to));
         }
-        self.at(at, Event::Deliver(to, message.clone()));
+        self.at(at, Event::Deliver(from, to, message.clone()));
     }
 
     /// Takes over what a node wants done.
