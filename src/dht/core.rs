@@ -6,6 +6,7 @@
 
 mod api;
 mod gathers;
+mod standstill;
 
 use std::collections::VecDeque;
 
@@ -18,6 +19,7 @@ use crate::transport::Locator;
 
 pub use self::api::{Action, Input, NodeConfig};
 use self::gathers::Gathers;
+use self::standstill::Standstill;
 use super::member::{Member, NodeName};
 use super::membership::{MemberEvent, Membership, MembershipAction};
 use super::message::{
@@ -40,6 +42,7 @@ pub struct NodeCore {
     view: RingView,
     registry: Registry,
     gathers: Gathers,
+    standstill: Standstill,
     /// When a leaving node goes, handed over or not.
     leaving: Option<Mono>,
     ended: bool,
@@ -54,6 +57,7 @@ impl NodeCore {
             view: RingView::new([me.clone()], config.replicas),
             registry: Registry::new(me, config.max_registrations),
             gathers: Gathers::default(),
+            standstill: Standstill::default(),
             leaving: None,
             ended: false,
             actions: VecDeque::new(),
@@ -81,6 +85,7 @@ impl NodeCore {
         if self.ended {
             return;
         }
+        self.notice_standstill(now);
         match input {
             Input::Message { from, message } => self.handle_message(now, from, message),
             Input::PeerDown(peer) => self.membership.peer_down(now, &peer),
@@ -95,6 +100,7 @@ impl NodeCore {
         if self.ended {
             return;
         }
+        self.notice_standstill(now);
         self.membership.handle_timeout(now);
         self.registry.handle_timeout(now, &self.view);
         for gathering in self.gathers.expired(now) {
@@ -105,8 +111,12 @@ impl NodeCore {
 
     /// What is answered to a client's lookup of a topic that judges nothing: the body of a [`Reply`], encoded, if it is kept.
     /// Otherwise the lookup is a message like any other.
-    pub(crate) fn kept_answer(&mut self, topic: &str) -> Option<Bytes> {
-        if self.ended { None } else { self.registry.kept_answer(&self.view, topic) }
+    pub(crate) fn kept_answer(&mut self, now: Mono, topic: &str) -> Option<Bytes> {
+        if self.ended || self.may_be_outdated(now) {
+            None
+        } else {
+            self.registry.kept_answer(&self.view, topic)
+        }
     }
 
     /// The next thing to do.
@@ -156,6 +166,10 @@ impl NodeCore {
     fn handle_request(&mut self, now: Mono, request: Request, reply_to: ReplyTo, hops: u8) {
         let key = match &request.body {
             RequestBody::Put(record) => record.registration.interest.key(),
+            // Another node may have become responsible meanwhile, and have what this one does not know of.
+            RequestBody::Lookup { .. } if self.may_be_outdated(now) => {
+                return self.refuse(&reply_to, Refusal::Unavailable);
+            }
             RequestBody::Lookup { filter, .. } if filter.is_exact() => filter.as_str(),
             RequestBody::Lookup { filter, requested } => {
                 return self.gather(now, filter.clone(), requested.clone(), reply_to);

@@ -269,9 +269,15 @@ impl<Tx: TransportTx> NodeShell<Tx> {
     }
 
     /// Answers a lookup with what is kept for it. `false` if the message is to be handled as any other.
-    fn answer_lookup(&self, mut core: MutexGuard<'_, NodeCore>, from: &Locator, message: &[u8]) -> bool {
+    fn answer_lookup(
+        &self,
+        now: Mono,
+        mut core: MutexGuard<'_, NodeCore>,
+        from: &Locator,
+        message: &[u8],
+    ) -> bool {
         let Some(lookup) = PlainLookup::find(message) else { return false };
-        let Some(answer) = core.kept_answer(lookup.filter) else { return false };
+        let Some(answer) = core.kept_answer(now, lookup.filter) else { return false };
         drop(core);
         let write = |out: &mut Vec<u8>| append_reply(lookup.id, &answer, out);
         if let Err(error) = self.session.post_control_with(from, Room::DhtClient, write) {
@@ -303,7 +309,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
 
 impl<Tx: TransportTx> Service for NodeShell<Tx> {
     fn on_control(&self, now: Mono, from: &Locator, body: &[u8]) {
-        if self.answer_lookup(lock(&self.core), from, body) {
+        if self.answer_lookup(now, lock(&self.core), from, body) {
             return;
         }
         match Message::decode(body) {
@@ -320,8 +326,8 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
     }
 
     /// Lookups whose answers are kept. While the node is busy the driver waits for it.
-    fn on_control_at_once(&self, _now: Mono, from: &Locator, body: &[u8]) -> bool {
-        self.core.try_lock().is_ok_and(|core| self.answer_lookup(core, from, body))
+    fn on_control_at_once(&self, now: Mono, from: &Locator, body: &[u8]) -> bool {
+        self.core.try_lock().is_ok_and(|core| self.answer_lookup(now, core, from, body))
     }
 
     fn on_event(&self, now: Mono, event: &Event) {

@@ -184,6 +184,19 @@ impl Registry {
         self.work(now, new);
     }
 
+    /// The node was not running: each lease is granted anew, and nothing is told before others had time to say what they
+    /// have.
+    pub(crate) fn stood_still(&mut self, now: Mono) {
+        for id in self.table.ids() {
+            let Some(held) = self.table.get(id) else { continue };
+            let until = now + leases::lifetime(&held.record, held.is_owned_by(&self.me.name));
+            if held.record.is_live() {
+                self.table.set_end(id, until);
+            }
+        }
+        self.settle.begin(now);
+    }
+
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Mono, view: &RingView) {
         while let Some(id) = self.table.due(now) {

@@ -10,6 +10,7 @@ mod lookups;
 mod membership;
 mod names;
 mod oracle;
+mod stopped;
 mod world;
 
 use std::ops::Range;

@@ -46,7 +46,7 @@ fn check(world: &mut World, client: &Locator, seed: u64) -> usize {
     let (now, mut kept) = (world.now, 0);
     for (place, node) in &mut world.nodes {
         for topic in (0..=TOPICS).map(topic) {
-            let Some(answer) = node.core.kept_answer(&topic) else { continue };
+            let Some(answer) = node.core.kept_answer(now, &topic) else { continue };
             let mut sent = Vec::new();
             append_reply(7, &answer, &mut sent).unwrap();
             let anew = answered_anew(&mut node.core, now, &topic, client);
