@@ -69,7 +69,7 @@ const FINDINGS: &[(Flaw, &[&str])] = &[
     (ForgetsFilters, &["thousand_filters"]),
     (TakesAnyLocator, &["foreign_locators"]),
     (HidesInterest, &["interest"]),
-    (HidesDepartures, &["peer_events", "restarted_peer", "dropped_without_close"]),
+    (HidesDepartures, &["peer_events", "newcomers", "restarted_peer", "dropped_without_close"]),
     (TellsDeparturesLate, &["prompt_departures"]),
     (HidesReconnects, &["interrupted_link"]),
     (AnnouncesTwice, &["peer_events"]),

@@ -141,6 +141,7 @@ async fn stops_when_dropped_and_starts_again_at_its_address() {
     drop(broker);
     assert!(TcpStream::connect(address).is_err());
     let again = EmbeddedBroker::start(&address.to_string()).unwrap();
+    assert!(matches!(next(&mut rx).await, Event::Disconnected { .. }));
     assert_eq!(next(&mut rx).await, Event::Reconnected { session_present: false });
     drop(again);
 }

@@ -7,7 +7,8 @@ use ringbus::qos::Offered;
 use ringbus::transport::MqttTransport;
 use ringbus::{Encoding, Publisher};
 use rumqttc::{
-    ConnAck, ConnectReturnCode, Packet, PubAck, PubComp, PubRec, QoS, SubAck, SubscribeReasonCode, UnsubAck,
+    ConnAck, ConnectReturnCode, Packet, PubAck, PubComp, PubRec, Publish, QoS, SubAck, SubscribeReasonCode,
+    UnsubAck,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +31,7 @@ enum Two {
     Half,
 }
 
-/// A broker that delivers nothing.
+/// A broker that delivers nothing but what a session sends to an inbox: its own.
 #[derive(Clone)]
 struct Foreign {
     grants: QoS,
@@ -58,6 +59,12 @@ impl Foreign {
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         while socket.read_buf(&mut input).await.is_ok_and(|count| count > 0) {
             while let Ok(packet) = Packet::read(&mut input, usize::MAX) {
+                if let Packet::Publish(publish) = &packet
+                    && publish.topic.starts_with("@ringbus/inbox/")
+                {
+                    let back = Publish { qos: QoS::AtMostOnce, pkid: 0, ..publish.clone() };
+                    Packet::Publish(back).write(&mut output, usize::MAX).unwrap();
+                }
                 match self.answer(packet) {
                     Err(()) => return,
                     Ok(answer) => answer.map(|packet| packet.write(&mut output, usize::MAX).unwrap()),

@@ -9,6 +9,7 @@ mod foreign_handshake;
 mod foreign_qos;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
+mod presence;
 mod pressure;
 mod proxy;
 mod refusals;
@@ -25,7 +26,8 @@ use ringbus::transport::{
 };
 use ringbus::{ErrorKind, TopicFilter};
 use rumqttc::{
-    ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeFilter, SubscribeReasonCode, UnsubAck,
+    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeFilter, SubscribeReasonCode,
+    UnsubAck,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
@@ -75,10 +77,11 @@ async fn what_is_no_broker_is_said_to_be_none() {
     }
 }
 
-/// A broker that refuses every filter below `secret/`, and delivers nothing.
+/// A broker that refuses every filter below `secret/`, and delivers the first message to an inbox alone.
 async fn strict_broker(listener: tokio::net::TcpListener) {
     let (mut socket, _) = listener.accept().await.unwrap();
     let (mut input, mut output) = (bytes::BytesMut::new(), bytes::BytesMut::new());
+    let mut delivered = false;
     while socket.read_buf(&mut input).await.unwrap() > 0 {
         while let Ok(packet) = Packet::read(&mut input, 100_000) {
             let granted = |filter: &SubscribeFilter| match filter.path.starts_with("secret/") {
@@ -91,7 +94,14 @@ async fn strict_broker(listener: tokio::net::TcpListener) {
                     Packet::SubAck(SubAck::new(s.pkid, s.filters.iter().map(granted).collect()))
                 }
                 Packet::Unsubscribe(unsubscribe) => Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)),
-                Packet::Publish(publish) => Packet::PubAck(PubAck::new(publish.pkid)),
+                Packet::Publish(publish) => {
+                    let acknowledgement = Packet::PubAck(PubAck::new(publish.pkid));
+                    if publish.topic.contains("/inbox/") && !std::mem::replace(&mut delivered, true) {
+                        let back = Publish { qos: QoS::AtMostOnce, pkid: 0, ..publish };
+                        Packet::Publish(back).write(&mut output, 100_000).unwrap();
+                    }
+                    acknowledgement
+                }
                 Packet::PingReq => Packet::PingResp,
                 _ => return,
             };
@@ -450,11 +460,13 @@ async fn a_broker_that_falls_silent_is_left() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("mqtt://{}", listener.local_addr().unwrap());
     let stranger = tokio::spawn(async move {
-        for _ in 0..2 {
+        for first in [true, false] {
             let (mut socket, _) = listener.accept().await.unwrap();
-            socket.write_all(b"\x20\x02\x00\x00").await.unwrap();
-            // The first SUBSCRIBE has packet id 1 and two filters.
-            socket.write_all(b"\x90\x04\x00\x01\x01\x01").await.unwrap();
+            if first {
+                greet(&mut socket).await;
+            } else {
+                socket.write_all(b"\x20\x02\x00\x00").await.unwrap();
+            }
             let mut sink = [0; 1024];
             while socket.read(&mut sink).await.is_ok_and(|count| count > 0) {}
         }
@@ -479,8 +491,9 @@ async fn a_length_that_swallows_all_that_follows_is_no_life() {
     let url = format!("mqtt://{}", listener.local_addr().unwrap());
     let stranger = tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
-        // Greets, confirms, and begins a PUBLISH of 2 MiB: what follows are good packets, but for that.
-        socket.write_all(b"\x20\x02\x00\x00\x90\x04\x00\x01\x01\x01\x30\x80\x80\x80\x01").await.unwrap();
+        greet(&mut socket).await;
+        // It begins a PUBLISH of 2 MiB: what follows are good packets, but for that.
+        socket.write_all(b"\x30\x80\x80\x80\x01").await.unwrap();
         let (mut from_session, mut to_session) = socket.into_split();
         let pings = async {
             while to_session.write_all(b"\xd0\x00").await.is_ok() {

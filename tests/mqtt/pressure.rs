@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringbus::transport::{OpenOptions, Outbound, TransportTx, TrySendError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,8 +20,7 @@ async fn with_a_mute_broker() -> (Session, TcpStream) {
     let url = format!("mqtt://{}", listener.local_addr().unwrap());
     let broker = async {
         let (mut socket, _) = listener.accept().await.unwrap();
-        // The first SUBSCRIBE has packet id 1 and two filters.
-        socket.write_all(b"\x20\x02\x00\x00\x90\x04\x00\x01\x01\x01").await.unwrap();
+        greet(&mut socket).await;
         socket
     };
     tokio::join!(Session::open_with(&url, "s", OpenOptions::default()), broker)

@@ -34,6 +34,8 @@ pub enum Verdict {
     Pass,
     /// It waits until the proxy is [opened](Proxy::open), and those behind it do.
     Hold,
+    /// It does not arrive, and those behind it do.
+    Drop,
     /// It does not arrive, and the connection ends.
     Cut,
     /// It arrives, and the connection ends.
@@ -141,6 +143,9 @@ impl Wire {
                 if verdict == Verdict::Cut {
                     self.cut.close();
                     return;
+                }
+                if verdict == Verdict::Drop {
+                    continue;
                 }
                 if verdict == Verdict::Hold {
                     let mut open = self.open.clone();

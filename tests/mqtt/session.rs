@@ -4,11 +4,15 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use ringbus::transport::mqtt::{MqttRx, MqttTx};
 use ringbus::transport::{
     Event, Locator, MqttTransport, OpenOptions, Origin, Outbound, Transport, TransportRx, TransportTx,
 };
 use ringbus::{Topic, TopicFilter};
+use rumqttc::{ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeReasonCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::PATIENCE;
@@ -86,6 +90,47 @@ impl Session {
     pub async fn close(self) -> usize {
         self.tx.close(Duration::from_secs(5)).await.unwrap().messages
     }
+}
+
+/// What a broker that the test plays answers until a session is open: the greeting, its subscriptions, and the message with
+/// which it tries its inbox, which comes back under the topic that `rename` makes of it.
+pub async fn greet_as(socket: &mut TcpStream, rename: impl Fn(String) -> String) {
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    let mut tried = false;
+    while !tried {
+        assert!(socket.read_buf(&mut input).await.unwrap() > 0, "the session keeps its connection");
+        while let Ok(packet) = Packet::read(&mut input, usize::MAX) {
+            let answer = match packet {
+                Packet::Connect(_) => Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)),
+                Packet::Subscribe(subscribe) => {
+                    let granted =
+                        subscribe.filters.iter().map(|filter| SubscribeReasonCode::Success(filter.qos));
+                    Packet::SubAck(SubAck::new(subscribe.pkid, granted.collect()))
+                }
+                Packet::Publish(publish) => {
+                    Packet::PubAck(PubAck::new(publish.pkid)).write(&mut output, usize::MAX).unwrap();
+                    if !publish.topic.contains("/inbox/") {
+                        continue;
+                    }
+                    tried = true;
+                    Packet::Publish(Publish {
+                        topic: rename(publish.topic),
+                        qos: QoS::AtMostOnce,
+                        pkid: 0,
+                        ..publish
+                    })
+                }
+                _ => continue,
+            };
+            answer.write(&mut output, usize::MAX).unwrap();
+        }
+        socket.write_all_buf(&mut output).await.unwrap();
+    }
+}
+
+/// As [`greet_as`], by a broker that leaves topics as they are.
+pub async fn greet(socket: &mut TcpStream) {
+    greet_as(socket, |topic| topic).await;
 }
 
 pub fn topic(name: &str) -> Topic {

@@ -75,6 +75,29 @@ pub async fn prompt_departures<H: Harness>(harness: &H) -> Result<(), Failure> {
     named(CHECK, check.await)
 }
 
+/// Who comes last and who was there before hear of each other, and all of them of a death.
+///
+/// # Errors
+/// Who did not hear of whom.
+pub async fn newcomers<H: Harness>(harness: &H) -> Result<(), Failure> {
+    const CHECK: &str = "newcomers";
+    let check = async {
+        let mut first = Member::open(harness, "newcomers-a").await?;
+        let mut second = Member::open(harness, "newcomers-b").await?;
+        second.join(&mut first).await?;
+        let mut third = Member::open(harness, "newcomers-c").await?;
+        third.join(&mut first).await?;
+        third.join(&mut second).await?;
+        probe_peer(&third, &mut first).await?;
+        probe_peer(&first, &mut third).await?;
+        let gone = second.local();
+        drop(second);
+        first.peer_down(&gone).await?;
+        third.peer_down(&gone).await
+    };
+    named(CHECK, check.await)
+}
+
 /// A peer is stopped and started again at its address: whoever had attached to it has it back without doing anything,
 /// subscriptions included, in both directions.
 ///

@@ -60,7 +60,7 @@ use super::{Locator, OpenOptions, Transport};
 use crate::error::{ErrorKind, Result};
 
 pub use directed::{directed_both_ways, foreign_locators};
-pub use faults::{interrupted_link, peer_events, prompt_departures, restarted_peer};
+pub use faults::{interrupted_link, newcomers, peer_events, prompt_departures, restarted_peer};
 pub use filters::{changes_under_traffic, overlapping_filters, thousand_filters, wildcards};
 pub use lifecycle::{
     acknowledgements, bad_addresses, close_flushes, closed_is_closed, dropped_without_close,
@@ -258,6 +258,7 @@ macro_rules! __transport_checks {
             cancelled_receive
             sink
             peer_events
+            newcomers
             prompt_departures
             restarted_peer
             interrupted_link

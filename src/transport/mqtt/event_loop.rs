@@ -15,12 +15,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 
 use super::address::BrokerAddress;
 use super::alive::Alive;
+use super::answers::Answers;
 use super::backlog::Backlog;
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError};
 use super::denial::Denial;
+use super::level::Level;
 use super::opening::Hello;
 use super::presence::Presence;
+use super::proof::Proof;
 use super::queue::{self, Message};
 use super::received::Received;
 use super::subscribing::Subscribing;
@@ -56,6 +59,8 @@ pub(super) struct Settings {
     pub(super) max_payload: usize,
     /// The bound of each queue, in messages.
     pub(super) queue: usize,
+    /// The first level of the library's own topics.
+    pub(super) level: Level,
     pub(super) inbox_topic: String,
     /// Where the session announces itself, unless its last will is another one.
     pub(super) presence_topic: Option<String>,
@@ -70,8 +75,8 @@ pub(super) struct Channels {
     pub(super) changes: mpsc::Receiver<ChangeRequest>,
     pub(super) closes: mpsc::Receiver<CloseRequest>,
     pub(super) events: mpsc::Sender<Event>,
-    /// Told once, when the first connection has its subscriptions.
-    pub(super) ready: oneshot::Sender<Result<()>>,
+    /// Ended once, when the session works.
+    pub(super) proof: Proof,
 }
 
 #[derive(Debug)]
@@ -82,7 +87,8 @@ pub(super) struct EventLoop {
     backlog: Backlog,
     changes: mpsc::Receiver<ChangeRequest>,
     halves: Halves,
-    pub(super) ready: Option<oneshot::Sender<Result<()>>>,
+    /// While the session opens.
+    pub(super) proof: Option<Proof>,
     /// Events on their way to the receiving half.
     pub(super) staged: VecDeque<Event>,
     /// How many bytes were staged in this turn.
@@ -91,6 +97,7 @@ pub(super) struct EventLoop {
     pub(super) received: Received,
     pub(super) subscribing: Subscribing,
     pub(super) presence: Presence,
+    pub(super) answers: Answers,
     pub(super) denial: Denial,
     pub(super) closing: Option<Closing>,
     /// When peers that have not come back are given up.
@@ -138,20 +145,21 @@ impl EventLoop {
         presence: Presence,
         denial: Denial,
     ) -> Self {
-        let Channels { messages, changes, closes, events, ready } = channels;
+        let Channels { messages, changes, closes, events, proof } = channels;
         Self {
             backlog: Backlog::new(settings.queue),
             settings,
             messages,
             changes,
             halves: Halves { closes, events, tx_gone: false, rx_gone: false },
-            ready: Some(ready),
+            proof: Some(proof),
             staged: VecDeque::new(),
             taken: 0,
             window,
             received: Received::default(),
             subscribing,
             presence,
+            answers: Answers::default(),
             denial,
             closing: None,
             doubt_until: None,
@@ -192,6 +200,7 @@ impl EventLoop {
     async fn serve(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
         self.window.rewind();
         self.received.clear();
+        self.answers.clear();
         self.subscribing.restore(link, &mut self.window)?;
         let mut announced = false;
         let mut ping = interval(self.settings.keep_alive / 2);
@@ -202,7 +211,9 @@ impl EventLoop {
             let starved = self.take_in(link)?;
             self.alive.look(Instant::now);
             self.messages.receipts().acknowledge(self.window.acknowledged());
-            if !announced && self.may_publish() && !self.window.has_repetitions() {
+            // Those who hear of the session may write to it at once.
+            let may_announce = self.proof.is_none() && self.may_publish();
+            if !announced && may_announce && !self.window.has_repetitions() {
                 self.announce(link)?;
                 announced = true;
             }
@@ -253,6 +264,8 @@ impl EventLoop {
                     link.send(&Packet::PingReq)?;
                 }
                 () = until(self.doubt_until) => self.give_up_doubted(),
+                () = until(self.answers.due()), if link.has_room() => self.answer(link)?,
+                () = until(self.proof.as_ref().and_then(Proof::due)) => self.prove(link)?,
                 signal = self.halves.signal(!self.staged.is_empty()) => self.note(signal),
                 () = until(deadline) => return Ok(()),
             }
@@ -358,15 +371,18 @@ impl EventLoop {
     }
 
     /// The connection has its subscriptions.
-    pub(super) fn is_restored(&mut self, own: Result<()>) {
-        if let Some(ready) = self.ready.take() {
-            // Nobody waits only if `open` was cancelled; then the halves are gone, too.
-            ready.send(own).ok();
-            return;
+    pub(super) fn is_restored(
+        &mut self,
+        own: Result<()>,
+        link: &mut Connection,
+    ) -> Result<(), ConnectionError> {
+        if self.proof.is_some() {
+            return self.begin_proof(own, link);
         }
         self.doubt_until = Some(Instant::now() + PRESENCE_GRACE);
         self.denial.end();
         self.staged.push_back(Event::Reconnected { session_present: self.session_present });
+        Ok(())
     }
 
     fn announce(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
@@ -405,6 +421,7 @@ impl EventLoop {
     }
 
     fn lost(&mut self, link: &Connection, error: &ConnectionError) {
+        self.note_lost_proof(error);
         // A reader that is far behind is told by what it has not read yet.
         if self.closing.is_none() && self.has_stage_room() {
             self.staged.push_back(Event::Disconnected { reason: error.to_string() });

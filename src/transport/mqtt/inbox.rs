@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::address;
+use super::level::Level;
 use crate::transport::Locator;
 
 const VERSION: u8 = 1;
@@ -10,20 +11,33 @@ const VERSION: u8 = 1;
 /// In a version's place: a [fence].
 const FENCE: u8 = 0;
 
+/// In a version's place: an [announcement].
+const ANNOUNCEMENT: u8 = 2;
+
 /// How many bytes a directed message may have beside its payload.
 pub(super) const MAX_OVERHEAD: usize = 2 + address::MAX_CLIENT_ID_LEN;
 
 /// The topic that a session receives its directed messages on.
-pub(super) fn topic(client_id: &str) -> String {
-    format!("@ringbus/inbox/{client_id}")
+pub(super) fn topic(level: &Level, client_id: &str) -> String {
+    level.topic(&format!("inbox/{client_id}"))
 }
 
 /// Puts the sender's name in front of a payload: version, length of the name, name, payload.
 ///
 /// `sender` is a valid client id, so its length fits into one byte.
 pub(super) fn encode(sender: &str, payload: &[u8]) -> Bytes {
+    put(VERSION, sender, payload)
+}
+
+/// The sender's announcement, for one session alone: what it has published for all, its nonce, with its name in front. Builds
+/// that do not know it drop it, as they do with every version but their own.
+pub(super) fn announcement(sender: &str, nonce: &[u8]) -> Bytes {
+    put(ANNOUNCEMENT, sender, nonce)
+}
+
+fn put(version: u8, sender: &str, payload: &[u8]) -> Bytes {
     let mut message = BytesMut::with_capacity(2 + sender.len() + payload.len());
-    message.put_u8(VERSION);
+    message.put_u8(version);
     message.put_u8(sender.len() as u8);
     message.put_slice(sender.as_bytes());
     message.put_slice(payload);
@@ -32,13 +46,20 @@ pub(super) fn encode(sender: &str, payload: &[u8]) -> Bytes {
 
 /// Takes a directed message apart; `None` for anything that is not one. The payload shares the message's memory.
 pub(super) fn decode(message: &Bytes) -> Option<(Locator, Bytes)> {
+    let (name, payload) = take(VERSION, message)?;
+    Some((address::locator(name).ok()?, payload))
+}
+
+/// The name and the nonce of an [announcement]; `None` for anything that is not one.
+pub(super) fn decode_announcement(message: &Bytes) -> Option<(&str, Bytes)> {
+    take(ANNOUNCEMENT, message)
+}
+
+fn take(wanted: u8, message: &Bytes) -> Option<(&str, Bytes)> {
     let (&[version, len], rest) = message.split_first_chunk::<2>()?;
     let len = usize::from(len);
     let name = std::str::from_utf8(rest.get(..len)?).ok()?;
-    if version != VERSION {
-        return None;
-    }
-    Some((address::locator(name).ok()?, message.slice(2 + len..)))
+    (version == wanted).then(|| (name, message.slice(2 + len..)))
 }
 
 /// What a session sends to its own inbox to learn that it has received everything that was sent to it before.
@@ -62,6 +83,15 @@ mod tests {
         let (from, payload) = decode(&message).unwrap();
         assert_eq!((from.as_str(), &payload[..]), ("mqtt:node-7", &b"hello"[..]));
         assert!(decode(&encode("a", b"")).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn an_announcement_is_no_directed_message_and_the_other_way_round() {
+        let message = announcement("node-7", b"nonce");
+        assert_eq!(decode_announcement(&message), Some(("node-7", Bytes::from_static(b"nonce"))));
+        assert!(decode(&message).is_none());
+        assert!(decode_announcement(&encode("node-7", b"nonce")).is_none());
+        assert!(decode_announcement(&fence(b"\x01ax")).is_none());
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What a packet from the broker does.
 
+use bytes::Bytes;
 use rumqttc::{Packet, PubAck, PubComp, PubRec, PubRel, Publish, QoS};
+use tokio::time::Instant;
 
+use super::address;
 use super::connection::{Connection, ConnectionError};
 use super::decode::Decoded;
 use super::event_loop::EventLoop;
@@ -55,7 +58,7 @@ impl EventLoop {
                 let restored = self.subscribing.suback(&ack, link, &mut self.window)?;
                 self.note_grant();
                 if let Some(own) = restored {
-                    self.is_restored(own);
+                    self.is_restored(own, link)?;
                 }
             }
             Packet::UnsubAck(ack) => self.subscribing.unsuback(ack.pkid, link, &mut self.window)?,
@@ -86,15 +89,24 @@ impl EventLoop {
         if self.closing.is_some() || self.subscribing.is_second_copy(&publish) {
             return Ok(());
         }
+        if self.subscribing.is_fence(&publish) {
+            self.note_fence(&publish.topic);
+        }
         if publish.topic == self.settings.inbox_topic {
             if self.subscribing.fence(&publish, link, &mut self.window)? {
                 return Ok(());
             }
             self.take_directed(&publish);
-        } else if let Some(name) = presence::subject(&publish.topic) {
-            self.take_presence(name, &publish);
+        } else if let Some(name) = presence::subject(&self.settings.level, &publish.topic) {
+            self.take_presence(name, &publish.payload);
+            if publish.retain {
+                self.answers.are_unneeded();
+            } else {
+                self.owe_answer(name, &publish.payload);
+            }
         }
-        match self.subscribing.judge(&publish.topic) {
+        let Some(topic) = self.settings.level.incoming(&publish.topic) else { return Ok(()) };
+        match self.subscribing.judge(&topic) {
             Verdict::Wanted(topic) => {
                 let from = Origin::Topic(topic);
                 self.stage_message(Event::Message { from, payload: publish.payload });
@@ -109,6 +121,10 @@ impl EventLoop {
     }
 
     fn take_directed(&mut self, publish: &Publish) {
+        if let Some((name, nonce)) = inbox::decode_announcement(&publish.payload).filter(|_| !publish.retain)
+        {
+            return self.take_presence(name, &nonce);
+        }
         // A retained one would come back with each connection; this library sends none.
         let decoded = if publish.retain { None } else { inbox::decode(&publish.payload) };
         match decoded {
@@ -125,8 +141,17 @@ impl EventLoop {
         }
     }
 
-    fn take_presence(&mut self, name: &str, publish: &Publish) {
-        let cause = match self.presence.announced(name, &publish.payload, &mut self.staged) {
+    /// A session that announces itself is answered, unless it is this one, or has taken its leave.
+    fn owe_answer(&mut self, name: &str, nonce: &Bytes) {
+        let announces = self.settings.presence_topic.is_some() && address::is_client_id(name);
+        let is_another = name != self.settings.hello.client_id && !nonce.is_empty();
+        if announces && is_another && !self.answers.owe(name, Instant::now()) {
+            dropped("answers_full");
+        }
+    }
+
+    fn take_presence(&mut self, name: &str, nonce: &Bytes) {
+        let cause = match self.presence.announced(name, nonce, &mut self.staged) {
             Ok(()) => return,
             Err(Refused::NameTaken) => {
                 tracing::warn!(

@@ -3,7 +3,9 @@
 //! A topic is a PUBLISH topic and the payload travels bare, so that programs which know nothing of this library take
 //! part. Messages are sent with QoS 0, 1 or 2, as their [`Guarantee`](super::Guarantee) says. A directed message goes to the receiver's inbox
 //! topic, `@ringbus/inbox/NAME`, with the sender's name in front; a session announces itself with a retained message on
-//! `@ringbus/presence/NAME`, which its last will clears, unless it has [another will](MqttTransport::last_will). Names are client ids; nothing proves them: whoever may publish
+//! `@ringbus/presence/NAME`, which its last will clears, unless it has [another will](MqttTransport::last_will). Sessions that
+//! hear it answer to its inbox, for brokers that do not bring retained messages. All of this is below
+//! [another level](MqttTransport::reserved_level) where one was chosen. Names are client ids; nothing proves them: whoever may publish
 //! at the broker can claim any.
 //!
 //! # What it does beyond the trait
@@ -55,6 +57,7 @@
 
 mod address;
 mod alive;
+mod answers;
 mod backlog;
 mod backoff;
 #[cfg(feature = "embedded-broker")]
@@ -66,10 +69,12 @@ mod denial;
 mod event_loop;
 mod inbox;
 mod incoming;
+mod level;
 mod opening;
 mod outgoing;
 mod overlap;
 mod presence;
+mod proof;
 mod quality;
 mod queue;
 mod receipts;
@@ -93,8 +98,10 @@ use self::address::BrokerAddress;
 pub use self::broker::EmbeddedBroker;
 use self::denial::Denial;
 use self::event_loop::{Channels, EventLoop, Settings};
+use self::level::Level;
 use self::opening::{Hello, connect, unreachable};
 use self::presence::Presence;
+use self::proof::Proof;
 pub use self::rx::MqttRx;
 use self::subscribing::Subscribing;
 pub use self::tx::MqttTx;
@@ -130,6 +137,7 @@ pub struct MqttTransport {
     keep_alive: Duration,
     credentials: Option<Login>,
     will: Option<Will>,
+    reserved_level: Option<String>,
 }
 
 /// What the broker publishes if the session dies.
@@ -150,6 +158,7 @@ impl MqttTransport {
             keep_alive: Duration::from_secs(5),
             credentials: None,
             will: None,
+            reserved_level: None,
         }
     }
 
@@ -187,6 +196,16 @@ impl MqttTransport {
         self
     }
 
+    /// The first level of the library's own topics at the broker, `@ringbus` if not called: one level of 1 to 64 letters,
+    /// digits, `-`, `_` and `@`. It is for brokers that lose what begins with `@`, and for rings that share one and are not to
+    /// hear each other: sessions with different levels have different inboxes, do not see each other and do not match.
+    ///
+    /// User topics must not begin with it: they are refused as those below `@ringbus` are.
+    pub fn reserved_level(mut self, level: impl Into<String>) -> Self {
+        self.reserved_level = Some(level.into());
+        self
+    }
+
     fn keep_alive_secs(&self) -> Result<u16> {
         let rounded_up = self.keep_alive.as_secs() + u64::from(self.keep_alive.subsec_nanos() > 0);
         match u16::try_from(rounded_up) {
@@ -210,7 +229,7 @@ impl MqttTransport {
         Ok(())
     }
 
-    fn hello(&self, keep_alive: u16, of_the_address: Option<Login>) -> Hello {
+    fn hello(&self, level: &Level, keep_alive: u16, of_the_address: Option<Login>) -> Hello {
         let last_will = match &self.will {
             Some(Will { topic, payload }) => LastWill {
                 topic: topic.clone(),
@@ -218,7 +237,7 @@ impl MqttTransport {
                 qos: QoS::AtLeastOnce,
                 retain: false,
             },
-            None => LastWill::new(presence::topic(&self.client_id), "", QoS::AtLeastOnce, true),
+            None => LastWill::new(presence::topic(level, &self.client_id), "", QoS::AtLeastOnce, true),
         };
         Hello(Connect {
             keep_alive,
@@ -244,35 +263,41 @@ impl Transport for MqttTransport {
     type Tx = MqttTx;
     type Rx = MqttRx;
 
+    /// Proves that the session's inbox works before it returns, by a message to itself: one round trip to the broker more.
+    ///
     /// Waits for a broker that is not there, or whose name cannot be looked up, yet, up to
     /// [`OpenOptions::connect_timeout`]. Each of the name's addresses is tried, with its share of that time.
     ///
     /// # Errors
     /// Those of the trait, [`ErrorKind::Denied`] if the broker refuses the credentials, [`ErrorKind::Transport`] if it
-    /// refuses the connection for another reason or the session's own subscriptions, [`ErrorKind::InvalidArgument`] for the client id or the keep-alive, [`ErrorKind::InvalidTopic`] or
+    /// refuses the connection for another reason or the session's own subscriptions, or if its inbox
+    /// does not work under this name, [`ErrorKind::InvalidArgument`] for the client id or the keep-alive, [`ErrorKind::InvalidTopic`] or
     /// [`ErrorKind::PayloadTooLarge`] for the last will.
     async fn open(self, options: OpenOptions) -> Result<(MqttTx, MqttRx)> {
         let deadline = Instant::now() + options.connect_timeout;
         let (broker, login) = BrokerAddress::parse(&self.url)?;
         let locator = address::locator(&self.client_id)?;
         let keep_alive = self.keep_alive_secs()?;
+        let level = self.reserved_level.as_deref().map_or(Ok(Level::default()), Level::new)?;
         self.check_will()?;
         let announces = self.will.is_none();
         let max_payload = options.max_payload.min(MAX_REMAINING_LEN - PACKET_OVERHEAD);
         let nonce = Bytes::from(format!("{:016x}", rand::random::<u64>()));
         let settings = Settings {
-            hello: self.hello(keep_alive, login),
+            hello: self.hello(&level, keep_alive, login),
             keep_alive: Duration::from_secs(keep_alive.into()),
             connect_timeout: options.connect_timeout,
             max_packet: max_payload + PACKET_OVERHEAD,
             max_payload,
             queue: options.queue.max(1),
-            inbox_topic: inbox::topic(&self.client_id),
-            presence_topic: announces.then(|| presence::topic(&self.client_id)),
+            inbox_topic: inbox::topic(&level, &self.client_id),
+            presence_topic: announces.then(|| presence::topic(&level, &self.client_id)),
+            level: level.clone(),
             nonce: nonce.clone(),
             broker,
         };
-        let library = vec![TopicFilter::new(&settings.inbox_topic)?, TopicFilter::new(presence::FILTER)?];
+        let library =
+            vec![TopicFilter::new(&settings.inbox_topic)?, TopicFilter::new(presence::filter(&level))?];
         let connection = connect(&settings, deadline).await?;
 
         let (messages, message_source) = queue::new(options.queue);
@@ -285,7 +310,7 @@ impl Transport for MqttTransport {
             changes: change_source,
             closes: close_source,
             events: event_sink,
-            ready,
+            proof: Proof::new(ready, deadline),
         };
         let too_slow =
             "it accepted the connection and then did not confirm a subscription: is it overloaded?";
@@ -294,7 +319,7 @@ impl Transport for MqttTransport {
         let presence = Presence::new(self.client_id.clone(), nonce);
         let fence =
             Publish::from_bytes(&settings.inbox_topic, QoS::AtLeastOnce, inbox::fence(&settings.nonce));
-        let subscribing = Subscribing::new(library, fence);
+        let subscribing = Subscribing::new(library, fence, level.clone());
         let denial = Denial::new();
         let window = Window::new(options.queue);
         let event_loop = EventLoop::new(settings, channels, window, subscribing, presence, denial.clone());
@@ -305,6 +330,7 @@ impl Transport for MqttTransport {
                     locator,
                     capabilities: capabilities(max_payload, announces),
                     denial,
+                    level,
                 },
                 messages,
                 changes,

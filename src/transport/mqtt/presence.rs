@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::address;
+use super::level::Level;
 use crate::transport::Event;
 
-/// The filter that all announcements fall under.
-pub(super) const FILTER: &str = "@ringbus/presence/+";
-
-const PREFIX: &str = "@ringbus/presence/";
+/// What announcements have below the library's level.
+const PREFIX: &str = "presence/";
 
 /// How many peers are remembered; announcements beyond are dropped.
 const MAX_PEERS: usize = 1 << 16;
@@ -18,14 +17,19 @@ const MAX_PEERS: usize = 1 << 16;
 /// The longest announcement that is believed, in bytes.
 const MAX_NONCE_LEN: usize = 64;
 
+/// The filter that all announcements fall under.
+pub(super) fn filter(level: &Level) -> String {
+    topic(level, "+")
+}
+
 /// The topic of a session's own announcement.
-pub(super) fn topic(client_id: &str) -> String {
-    format!("{PREFIX}{client_id}")
+pub(super) fn topic(level: &Level, client_id: &str) -> String {
+    level.topic(&format!("{PREFIX}{client_id}"))
 }
 
 /// The client id that an announcement's topic is about; `None` for other topics.
-pub(super) fn subject(topic: &str) -> Option<&str> {
-    topic.strip_prefix(PREFIX)
+pub(super) fn subject<'a>(level: &Level, topic: &'a str) -> Option<&'a str> {
+    level.below(topic)?.strip_prefix(PREFIX)
 }
 
 /// The peers known from their announcements.

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::connection::{Connection, ConnectionError};
 use super::event_loop::send_own;
+use super::level::Level;
 use super::overlap::Transition;
 use super::subscriptions::{Change, Subscriptions};
 use super::tx::ChangeRequest;
@@ -31,6 +32,7 @@ pub(super) struct Subscribing {
     /// Sent to the session's own inbox to mark the end of a transition. The UNSUBACK does not: Mosquitto writes it
     /// ahead of messages that it has queued before.
     fence: Publish,
+    level: Level,
     /// The SUBSCRIBEs of a new connection that have not been answered.
     restoring: HashMap<u16, Vec<TopicFilter>>,
     /// The highest QoS that the present connection's broker grants; `None` while it has not said so.
@@ -42,6 +44,8 @@ pub(super) struct Subscribing {
 #[derive(Debug)]
 struct Current {
     filter: TopicFilter,
+    /// The same as the broker knows it.
+    at_broker: TopicFilter,
     wanted: bool,
     /// Whoever asked; `None` once answered.
     reply: Option<oneshot::Sender<Result<()>>>,
@@ -64,7 +68,7 @@ enum Stage {
 
 impl Subscribing {
     /// Nothing wanted yet but the session's own filters. `fence` is a message to the session itself.
-    pub(super) fn new(library: Vec<TopicFilter>, fence: Publish) -> Self {
+    pub(super) fn new(library: Vec<TopicFilter>, fence: Publish, level: Level) -> Self {
         let mut plan = Subscriptions::default();
         for filter in &library {
             plan.add(filter);
@@ -76,6 +80,7 @@ impl Subscribing {
             transition: Transition::default(),
             current: None,
             fence,
+            level,
             restoring: HashMap::new(),
             granted: None,
             ticks: 0,
@@ -194,6 +199,20 @@ impl Subscribing {
         self.settle(link, window)
     }
 
+    /// Whether this is a fence of this session, wherever the broker has delivered it.
+    pub(super) fn is_fence(&self, publish: &Publish) -> bool {
+        publish.payload == self.fence.payload
+    }
+
+    /// Sends a fence.
+    pub(super) fn send_fence(
+        &self,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<(), ConnectionError> {
+        send_own(self.fence.clone(), link, window)
+    }
+
     /// Takes a message from the session's own inbox, if it is a fence.
     pub(super) fn fence(
         &mut self,
@@ -201,7 +220,7 @@ impl Subscribing {
         link: &mut Connection,
         window: &mut Window,
     ) -> Result<bool, ConnectionError> {
-        if publish.payload != self.fence.payload {
+        if !self.is_fence(publish) {
             return Ok(false);
         }
         if let Some(Current { stage: Stage::Unsubscribe { fenced, .. }, .. }) = &mut self.current {
@@ -240,7 +259,7 @@ impl Subscribing {
         // Without an overlap there is no transition to end.
         let fenced = !self.transition.is_under_way();
         if !fenced {
-            send_own(self.fence.clone(), link, window)?;
+            self.send_fence(link, window)?;
         }
         Ok(Stage::Unsubscribe { id: Some(id), fenced })
     }
@@ -267,13 +286,17 @@ impl Subscribing {
         window: &mut Window,
     ) -> Result<(), ConnectionError> {
         let changes = self.set(&filter, wanted);
+        // It was looked at before it came here.
+        let at_broker =
+            self.level.outgoing(filter.as_str()).ok().and_then(|name| TopicFilter::new(name).ok());
+        let at_broker = at_broker.unwrap_or_else(|| filter.clone());
         let change = match (changes, wanted) {
             (false, _) => Change::default(),
-            (true, true) => self.plan.add(&filter),
-            (true, false) => self.unplan(&filter),
+            (true, true) => self.plan.add(&at_broker),
+            (true, false) => self.unplan(&at_broker),
         };
         let mut current =
-            Current { filter, wanted, reply, abandoned: false, ticks: 0, stage: Stage::Restore };
+            Current { filter, at_broker, wanted, reply, abandoned: false, ticks: 0, stage: Stage::Restore };
         let Change { subscribe: new, unsubscribe: old, overlaps } = change;
         current.stage = if !new.is_empty() {
             self.transition.begin(overlaps, new.clone());
@@ -330,7 +353,7 @@ impl Subscribing {
                 own = Err(refusal(refused));
             }
             if let Some(current) =
-                self.current.take_if(|current| current.wanted && current.filter == *refused)
+                self.current.take_if(|current| current.wanted && current.at_broker == *refused)
             {
                 self.refuse(current);
             }
@@ -348,7 +371,7 @@ impl Subscribing {
     fn refuse(&mut self, mut current: Current) {
         self.transition.end();
         self.set(&current.filter, false);
-        self.unplan(&current.filter);
+        self.unplan(&current.at_broker);
         if let Some(reply) = current.reply.take() {
             // Whoever has given up does not need the answer.
             reply.send(Err(refusal(&current.filter))).ok();
@@ -375,7 +398,8 @@ impl Subscribing {
     /// for with QoS 2 all the same: the grant tells what the broker takes.
     fn qos(&self, filter: &TopicFilter) -> QoS {
         let is_inbox = filter.as_str() == self.fence.topic;
-        if filter.is_reserved() && !is_inbox { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
+        let is_own = filter.is_reserved() || self.level.holds(filter.as_str());
+        if is_own && !is_inbox { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
     }
 
     fn unplan(&mut self, filter: &TopicFilter) -> Change {
@@ -406,7 +430,10 @@ fn refusal(filter: &TopicFilter) -> Error {
     ErrorKind::Transport {
         transport: "mqtt",
         operation: "subscribe",
-        reason: format!("the broker refused {filter}: check its access rules for this client"),
+        reason: format!(
+            "the broker refused {filter}: it may not allow such a filter, or so many (NATS: 63 in all), or its access \
+             rules exclude this client"
+        ),
     }
     .into()
 }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::denial::Denial;
+use super::level::Level;
 use super::queue::{self, NoRoom};
 use super::{address, inbox};
 use crate::error::{Error, ErrorKind, Result};
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) locator: Locator,
     pub(super) capabilities: Capabilities,
     pub(super) denial: Denial,
+    pub(super) level: Level,
 }
 
 /// A subscription to make or to take back.
@@ -79,10 +81,15 @@ impl MqttTx {
         Ok(match &outbound.to {
             Destination::Topic(topic) => {
                 check_topic(topic)?;
-                Publish::from_bytes(topic.as_str(), qos, outbound.payload.clone())
+                let name = self
+                    .shared
+                    .level
+                    .outgoing(topic.as_str())
+                    .map_err(|reason| ErrorKind::InvalidTopic { topic: topic.to_string(), reason })?;
+                Publish::from_bytes(name, qos, outbound.payload.clone())
             }
             Destination::Peer(peer) => {
-                let to = inbox::topic(address::client_id(peer)?);
+                let to = inbox::topic(&self.shared.level, address::client_id(peer)?);
                 Publish::from_bytes(to, qos, inbox::encode(&self.shared.client_id, &outbound.payload))
             }
         })
@@ -197,7 +204,7 @@ impl TransportTx for MqttTx {
         let reason = if filter.as_str().starts_with("$share/") {
             Err("shared subscriptions are not supported: leave '$share/GROUP/' out")
         } else {
-            check_characters(filter.as_str())
+            self.shared.level.outgoing(filter.as_str()).and_then(|name| check_characters(&name))
         };
         reason.map_err(|reason| ErrorKind::InvalidFilter { filter: filter.to_string(), reason })?;
         self.change(filter, true).await
