@@ -117,6 +117,26 @@ fn a_file_of_airports_outlives_a_crash_and_a_leave() {
     ring.expect_airports();
 }
 
+/// Docker, for one, kills what has not ended ten seconds after it was told to.
+#[test]
+fn a_node_whose_broker_is_frozen_or_gone_ends_soon_when_it_is_told_to() {
+    for gone in [false, true] {
+        let mut ring = Ring::start(2);
+        ring.run(&["load", AIRPORTS, "--key", "iata"]).ok();
+        if gone {
+            ring.broker.stop();
+        } else {
+            ring.broker.freeze();
+        }
+        let told = Instant::now();
+        let ended = ring.nodes.pop().unwrap().terminate();
+        let took = told.elapsed();
+        println!("broker gone: {gone}: out after {took:?}");
+        assert!(took < Duration::from_secs(9), "{took:?}");
+        ended.failed(1, "handing over ");
+    }
+}
+
 #[test]
 fn any_text_is_a_value_and_any_text_a_key() {
     let ring = Ring::start(2);

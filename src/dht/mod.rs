@@ -27,4 +27,4 @@ pub use hash_ring::{HashRing, Mode, NodeIndex, RingSpec};
 pub use key::Key;
 pub use node::{DhtNode, DhtNodeBuilder, NodeEvent};
 pub use protocol::{OneHop, RingProtocol, Successor};
-pub use successor::{Links, SuccessorConfig, SuccessorEvent, SuccessorNodeBuilder};
+pub use successor::{Links, Progress, SuccessorConfig, SuccessorEvent, SuccessorNodeBuilder};

@@ -78,12 +78,17 @@ impl Store {
     }
 
     fn in_words(&self, error: ringbus::Error) -> anyhow::Error {
+        let (progress, at, after) = (self.dht.progress(), &self.whereabouts, self.timeout);
         match error.kind() {
+            ErrorKind::Timeout { .. } if progress.answered > 0 => anyhow!(
+                "no answer from {at} within {after:?}: {} requests are unanswered, {} were answered: the ring, or its \
+                 broker, may be slow: wait longer with --timeout, or ask for less at a time",
+                progress.unanswered,
+                progress.answered
+            ),
             ErrorKind::Timeout { .. } => anyhow!(
-                "no answer from {} within {:?}: is a node running there, started with 'ringbus node --protocol \
-                 successor'?",
-                self.whereabouts,
-                self.timeout
+                "no answer from {at} within {after:?}: is a node running there, started with 'ringbus node --protocol \
+                 successor'?"
             ),
             _ => error.into(),
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 use super::SuccessorConfig;
-use super::client_core::{Answer, CallId, ClientAction, ClientCore, Patience};
+use super::client_core::{Answer, CallId, ClientAction, ClientCore, Patience, Progress};
 use super::message::Message;
 use super::{outgoing, text};
 use crate::dht::client::Dht;
@@ -23,8 +23,6 @@ use crate::transport::{Event, Locator, Transport, TransportTx};
 
 /// The most requests at a time; further ones wait for their turn.
 const MAX_REQUESTS: usize = 4096;
-/// Where nodes without a broker tell their addresses.
-const ADDRESSES: &str = "heal";
 
 impl<T: Transport> Session<T> {
     /// A client of the successor ring. Over a broker it needs no `seeds`; elsewhere they are nodes to attach to, from
@@ -82,11 +80,17 @@ impl<T: Transport> Dht<T, Successor> {
         self
     }
 
+    /// What this client has asked of the ring so far; its clones share it.
+    pub fn progress(&self) -> Progress {
+        lock(&self.client.shared.shell.state).core.progress()
+    }
+
     /// Stores a value; the node that has stored it. The value may be any text, the empty one, too.
     ///
     /// # Errors
     /// [`ErrorKind::PayloadTooLarge`] for a value over 1 MiB, or over what the session's transport carries: it was not
-    /// sent. [`ErrorKind::Timeout`], naming the key and how often it was tried: it may have been stored.
+    /// sent. [`ErrorKind::Timeout`], naming the key, how often it was tried, and how many requests of this client
+    /// are unanswered and answered: it may have been stored.
     /// [`ErrorKind::ForeignLocator`] or [`ErrorKind::InvalidAddress`] for a seed; [`ErrorKind::Closed`].
     pub async fn put(&self, key: impl Into<Key>, value: &str) -> Result<Key> {
         let key = key.into();
@@ -173,7 +177,7 @@ impl<Tx: TransportTx> Shared<Tx> {
         }
         let mut listening = Listening::new(session);
         for topic in text::CLIENT_TOPICS {
-            if topic != ADDRESSES || shell.needs_addresses() {
+            if topic != text::ADDRESSES || shell.needs_addresses() {
                 listening.subscribe(TopicFilter::new(topic)?).await?;
             }
         }

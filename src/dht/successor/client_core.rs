@@ -18,6 +18,8 @@ use crate::time::Mono;
 /// Until the ring has answered something the first retry comes early: what was published before the peers were connected
 /// has reached nobody. Later an answer that takes so long means that the ring is busy.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// When a node has been met this is the first pause: what it answers may be on its way before it can be heard.
+const MET_RETRY: Duration = Duration::from_millis(20);
 /// Retries never come closer than this.
 const SHORTEST_RETRY: Duration = Duration::from_millis(10);
 
@@ -49,6 +51,15 @@ pub(crate) enum Answer {
     Found(Option<Arc<str>>),
 }
 
+/// What a client has asked of the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Requests that are under way, or have just been given up.
+    pub unanswered: usize,
+    /// Requests that were answered since the client was made.
+    pub answered: u64,
+}
+
 /// What a client wants done.
 #[derive(Debug)]
 pub(crate) enum ClientAction {
@@ -63,8 +74,8 @@ pub(crate) enum ClientAction {
 pub(crate) struct ClientCore {
     /// What its tokens begin with.
     name: String,
-    /// Whether anything was ever answered.
-    is_known: bool,
+    /// How many requests were answered.
+    answered: u64,
     requests: BTreeMap<RequestId, Request>,
     puts: BTreeMap<Arc<str>, RequestId>,
     gets: BTreeMap<Key, RequestId>,
@@ -109,7 +120,7 @@ impl ClientCore {
     pub(crate) fn new(random: u64) -> Self {
         Self {
             name: format!("{:012x}", random & 0xffff_ffff_ffff),
-            is_known: false,
+            answered: 0,
             requests: BTreeMap::new(),
             puts: BTreeMap::new(),
             gets: BTreeMap::new(),
@@ -146,6 +157,11 @@ impl ClientCore {
         self.begin(now, id, Question::Get(key), patience)
     }
 
+    /// What was asked so far.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { unanswered: self.requests.len(), answered: self.answered }
+    }
+
     /// Nobody waits for this call any more. What it asked for may happen all the same.
     pub(crate) fn cancel(&mut self, call: CallId) {
         let Some(id) = self.calls.remove(&call) else { return };
@@ -176,6 +192,7 @@ impl ClientCore {
         for id in unanswered {
             if let Some(request) = self.requests.get_mut(&id) {
                 request.next_attempt = request.next_attempt.min(request.last_attempt + SHORTEST_RETRY);
+                request.pause = request.pause.min(MET_RETRY);
             }
             self.reschedule(id);
         }
@@ -206,7 +223,7 @@ impl ClientCore {
 
     fn first_pause(&self, patience: Patience) -> Duration {
         let longest = longest_pause(patience);
-        if self.is_known { longest } else { longest.min(FIRST_RETRY) }
+        if self.answered > 0 { longest } else { longest.min(FIRST_RETRY) }
     }
 
     fn new_request(&mut self) -> RequestId {
@@ -248,7 +265,7 @@ impl ClientCore {
     }
 
     fn complete(&mut self, id: RequestId, answer: &Answer) {
-        self.is_known = true;
+        self.answered += 1;
         for Waiting { call, .. } in self.forget(id) {
             self.calls.remove(&call);
             self.actions.push_back(ClientAction::Complete { call, result: Ok(answer.clone()) });
@@ -257,10 +274,11 @@ impl ClientCore {
 
     /// Ends the calls whose time is up.
     fn expire(&mut self, now: Mono, id: RequestId) {
+        let progress = self.progress();
         let Some(request) = self.requests.get_mut(&id) else { return };
         for Waiting { call, timeout, .. } in request.waiting.extract_if(.., |call| call.deadline <= now) {
             self.calls.remove(&call);
-            let what = request.question.describe(request.attempts);
+            let what = request.question.describe(request.attempts, progress);
             let result = Err(ErrorKind::Timeout { what, after: timeout }.into());
             self.actions.push_back(ClientAction::Complete { call, result });
         }
@@ -305,12 +323,20 @@ impl Request {
 }
 
 impl Question {
-    fn describe(&self, attempts: u32) -> String {
+    fn describe(&self, attempts: u32, progress: Progress) -> String {
         let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
-        match self {
-            Self::Put { key, .. } => format!("putting key {key}, tried {times},"),
-            Self::Get(key) => format!("getting key {key}, tried {times},"),
-        }
+        let (verb, key) = match self {
+            Self::Put { key, .. } => ("putting", key),
+            Self::Get(key) => ("getting", key),
+        };
+        let Progress { unanswered, answered } = progress;
+        let why = match answered {
+            0 => format!("{unanswered} unanswered, none ever answered: is a node running there?"),
+            _ => {
+                format!("{unanswered} unanswered, {answered} answered: the ring, or its broker, may be slow")
+            }
+        };
+        format!("{verb} key {key}, tried {times} ({why}),")
     }
 }
 

@@ -99,6 +99,8 @@ pub(crate) struct SuccessorCore {
     acquainted: Mono,
     deferred: Vec<(Arc<str>, Key, Arc<str>)>,
     announced: Mono,
+    /// Somebody has begun to listen right after it has announced itself.
+    sought: bool,
     /// When it last heard itself: whoever does not is cut off, and must not blame the others for it.
     echoed: Mono,
     /// With which clock it has announced itself last.
@@ -141,6 +143,7 @@ impl SuccessorCore {
             acquainted: Mono::ZERO,
             deferred: Vec::new(),
             announced: now,
+            sought: false,
             echoed: now,
             spoken: 0,
             twin: None,
@@ -263,7 +266,7 @@ impl SuccessorCore {
         self.after_warmth(now, was_warm);
         self.take_deferred(now);
         self.held.retain(|_, until| now < *until);
-        if now.saturating_since(self.announced) >= self.config.announce {
+        if self.sought || now.saturating_since(self.announced) >= self.config.announce {
             self.announce(now);
         }
     }

@@ -16,6 +16,7 @@ mod sim;
 mod text;
 
 pub(super) use self::client::SuccessorClient;
+pub use self::client_core::Progress;
 pub use self::config::SuccessorConfig;
 pub use self::event::{Links, SuccessorEvent};
 pub(super) use self::node::SuccessorNode;

@@ -109,7 +109,9 @@ impl<T: Transport> SuccessorNodeBuilder<T> {
         for seed in &self.seeds {
             acquaintances.attach(seed).await?;
         }
-        let shell = Arc::new(NodeShell::new(session.clone(), id, self.config, topics, acquaintances));
+        let announcements = Topic::new(text::ADDRESSES)?;
+        let listened = (topics, announcements);
+        let shell = Arc::new(NodeShell::new(session.clone(), id, self.config, listened, acquaintances));
         listening.serve(shell.clone())?;
         let running = SuccessorNode { shell: shell.clone(), _listening: listening };
         let node = DhtNode { running, session: self.session };
@@ -160,10 +162,12 @@ impl<T: Transport> DhtNode<T, Successor> {
     /// messages go out. Dropping the call half way is a crash as far as the ring is concerned.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] if pairs could not be handed over in [`SuccessorConfig::leave_timeout`], with their number:
-    /// they are lost, unless the successor's copies live. [`ErrorKind::Closed`].
+    /// [`ErrorKind::Timeout`] if pairs could not be handed over in [`SuccessorConfig::leave_timeout`], or because the
+    /// connection is gone (in two thirds of [`SuccessorConfig::lease`]), with their number: they are lost, unless the
+    /// successor's copies live. [`ErrorKind::Closed`].
     pub async fn leave(self) -> Result<()> {
         let shell = &self.running.shell;
+        let began = shell.session.clock.now();
         shell.handle(Input::Leave);
         let limit = shell.leave_timeout * 2;
         let id = self.id();
@@ -171,7 +175,9 @@ impl<T: Transport> DhtNode<T, Successor> {
             Ok(End::Left { abandoned: 0 }) => Ok(()),
             Ok(End::Left { abandoned }) => {
                 let what = format!("handing over {abandoned} pairs of node {id}");
-                Err(ErrorKind::Timeout { what, after: shell.leave_timeout }.into())
+                let after = shell.session.clock.now().saturating_since(began);
+                Err(ErrorKind::Timeout { what, after: Duration::from_millis(after.as_millis() as u64) }
+                    .into())
             }
             Ok(end) => Err(end.error(id)),
             Err(_) => {
@@ -230,6 +236,8 @@ struct NodeShell<Tx: TransportTx> {
     session: Arc<SessionCore<Tx>>,
     core: Mutex<SuccessorCore>,
     topics: HashSet<Topic>,
+    /// Where nodes say where they stand.
+    announcements: Topic,
     acquaintances: Acquaintances<Tx>,
     max_value: usize,
     leave_timeout: Duration,
@@ -245,7 +253,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
         session: Arc<SessionCore<Tx>>,
         id: Key,
         mut config: SuccessorConfig,
-        topics: HashSet<Topic>,
+        (topics, announcements): (HashSet<Topic>, Topic),
         acquaintances: Acquaintances<Tx>,
     ) -> Self {
         let capabilities = session.tx.capabilities();
@@ -257,6 +265,7 @@ impl<Tx: TransportTx> NodeShell<Tx> {
             session,
             core: Mutex::new(core),
             topics,
+            announcements,
             acquaintances,
             max_value,
             leave_timeout,
@@ -378,8 +387,8 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
         let input = match event {
             // Without a broker it is one peer's connection that is back, and all others were there.
             Event::Reconnected { .. } if self.session.tx.capabilities().brokered => Input::Reconnected,
-            // Whoever begins to listen need not wait for the next announcement to know this node.
-            Event::Interest(_) => Input::Interest,
+            // Whoever begins to listen to announcements need not wait for the next one to know this node.
+            Event::Interest(filter) if filter.matches(&self.announcements) => Input::Interest,
             _ => return,
         };
         self.run(|core| core.handle(now, input));

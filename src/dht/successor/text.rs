@@ -9,6 +9,9 @@ use std::sync::Arc;
 use super::message::{Heal, Message, Plain, Replica, ReplicaBody, Side, Stage};
 use crate::dht::key::Key;
 
+/// Where nodes say where they stand and, without a broker, where they are reached.
+pub(super) const ADDRESSES: &str = "heal";
+
 /// The topics of the plain protocol that a node listens to.
 const NODE_TOPICS: [&str; 7] = ["join", "has_started", "ack-join", "put", "ack-put", "get", "leave"];
 /// The other topics that a node listens to.

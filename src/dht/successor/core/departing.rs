@@ -15,6 +15,7 @@ const PATIENCE: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Leaving {
     pub(super) next: Mono,
+    began: Mono,
     deadline: Mono,
     /// How often the goodbye was said to the present neighbours.
     said: u32,
@@ -36,6 +37,7 @@ impl SuccessorCore {
             Phase::Serving => {
                 self.phase = Phase::Leaving(Leaving {
                     next: now,
+                    began: now,
                     deadline: now + self.config.leave_timeout,
                     said: 0,
                     acked: BTreeSet::new(),
@@ -55,7 +57,10 @@ impl SuccessorCore {
         }
         leaving.next = now + self.config.retry;
         leaving.said += 1;
-        let expired = leaving.deadline <= now;
+        // A node that does not even hear itself has nobody to hand over to: its connection is gone, or its broker.
+        let heard = leaving.began.max(self.echoed);
+        let unheard = now.saturating_since(heard) >= self.config.lease * 2 / 3;
+        let expired = leaving.deadline <= now || unheard;
         if self.links.successor.is_none() {
             if !expired && self.view.is_sought(now, self.config.quiet) {
                 // Newcomers are about to confirm: then there is somebody to hand over to.

@@ -15,6 +15,7 @@ impl SuccessorCore {
     /// Says where this node stands.
     pub(super) fn announce(&mut self, now: Mono) {
         self.announced = now;
+        self.sought = false;
         let is_plain = |id: Option<Key>| id.is_some_and(|id| self.kind(id, now) == Kind::Plain);
         let plain = Plain {
             predecessor: is_plain(self.links.predecessor),
@@ -225,10 +226,14 @@ impl SuccessorCore {
         self.announce(now);
     }
 
-    /// Introduces itself, unless it has just done so.
+    /// Introduces itself to one that has begun to listen; soon, if it has just done so, for that one may have missed it.
     pub(super) fn on_interest(&mut self, now: Mono) {
-        if now.saturating_since(self.announced) >= self.config.join_interval * 5 {
+        let again = self.announced + self.config.join_interval * 5;
+        if now >= again {
             self.announce(now);
+        } else {
+            self.sought = true;
+            self.tick = self.tick.min(again);
         }
     }
 

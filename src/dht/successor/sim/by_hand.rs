@@ -273,8 +273,28 @@ fn a_leaver_that_is_cut_off_says_how_many_pairs_it_abandons() {
     assert!(pairs > 0);
     world.cut(place, Duration::from_secs(60), None);
     world.leave(place);
-    world.run_for(Duration::from_secs(11));
-    assert_eq!(world.nodes[place].fate, Fate::Ended { abandoned: pairs });
+    world.run_for(Duration::from_millis(2500));
+    assert_eq!(
+        world.nodes[place].fate,
+        Fate::Ended { abandoned: pairs },
+        "nobody hears it: it does not wait"
+    );
+}
+
+#[test]
+fn a_leaver_whose_connection_is_lost_half_way_does_not_wait_for_it() {
+    let mut world = ring(&QUARTERS, 2000);
+    let place = place_of(&world, QUARTERS[1]);
+    world.leave(place);
+    world.run_for(Duration::from_millis(60));
+    assert_eq!(world.nodes[place].fate, Fate::Leaving);
+    world.cut(place, Duration::from_secs(60), None);
+    world.run_for(Duration::from_millis(2500));
+    assert!(
+        matches!(world.nodes[place].fate, Fate::Ended { abandoned: 1.. }),
+        "{:?}",
+        world.nodes[place].fate
+    );
 }
 
 /// Its machine has no battery for its clock.
