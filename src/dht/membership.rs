@@ -9,6 +9,7 @@ mod config;
 mod contacts;
 mod inspect;
 mod names;
+mod pace;
 mod renewal;
 mod timers;
 
@@ -25,6 +26,7 @@ use crate::transport::Locator;
 pub use self::config::MembershipConfig;
 use self::contacts::Contacts;
 use self::names::Namesakes;
+use self::pace::Pace;
 use self::renewal::Renewals;
 use self::timers::Timers;
 use super::member::{Member, NodeName};
@@ -75,6 +77,7 @@ pub struct Membership {
     foca: Foca<Member, PostcardCodec, SmallRng, NoCustomBroadcast>,
     runtime: AccumulatingRuntime<Member>,
     suspicion: Duration,
+    pace: Pace,
     timers: Timers,
     contacts: Contacts,
     active: BTreeMap<NodeName, Member>,
@@ -111,6 +114,7 @@ impl Membership {
             foca: Foca::new(me, config.foca(), rng, PostcardCodec),
             runtime: AccumulatingRuntime::new(),
             suspicion: config.suspicion,
+            pace: Pace::new(config),
             timers: Timers::default(),
             contacts: Contacts::new(config.rejoin_pause, config.forget_after),
             active: BTreeMap::new(),
@@ -223,7 +227,7 @@ impl Membership {
             incarnation: suspect.incarnation(),
             token,
         };
-        self.timers.insert(now + self.suspicion, give_up);
+        self.timers.insert(now + self.pace.suspicion(&suspect.id().name), give_up);
         let outcome = self.foca.gossip(&mut self.runtime);
         self.absorb(now, outcome);
     }
@@ -236,6 +240,12 @@ impl Membership {
         self.notice_standstill(now);
         while let Some(timer) = self.timers.pop_due(now) {
             if self.was_refuted(&timer) {
+                continue;
+            }
+            if let foca::Timer::ChangeSuspectToDown { member_id, .. } = &timer
+                && let Some(until) = self.pace.respite(now, &member_id.name)
+            {
+                self.timers.insert(until, timer);
                 continue;
             }
             let outcome = self.foca.handle_timer(timer, &mut self.runtime);
@@ -262,14 +272,18 @@ impl Membership {
 
     /// Whether a timer would give up a member that has objected meanwhile. foca 2.0 leaves such a member alive, but
     /// tells it all the same that it was given up.
-    fn was_refuted(&self, timer: &foca::Timer<Member>) -> bool {
+    fn was_refuted(&mut self, timer: &foca::Timer<Member>) -> bool {
         let foca::Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return false };
         let mut members = self.foca.iter_members();
-        !members.any(|member| {
+        let is_suspected = members.any(|member| {
             member.id() == member_id
                 && member.incarnation() == *incarnation
                 && member.state() == State::Suspect
-        })
+        });
+        if !is_suspected {
+            self.pace.cleared(&member_id.name);
+        }
+        !is_suspected
     }
 
     fn handle_swim(&mut self, now: Mono, packet: &[u8]) {
@@ -285,8 +299,27 @@ impl Membership {
             return;
         }
         self.leaving.extend(seen.left.into_iter().filter(|name| self.active.contains_key(name)));
+        self.keep_pace(now, &seen.source.name, &seen.message);
         let outcome = self.foca.handle_data(packet, &mut self.runtime);
         self.absorb(now, outcome);
+    }
+
+    /// Measures how quickly members answer. The turn of one that has answered need not last as long as it might have.
+    fn keep_pace(&mut self, now: Mono, source: &NodeName, message: &foca::Message<Member>) {
+        if !self.active.contains_key(source) {
+            return;
+        }
+        self.pace.heard(now, source);
+        let next = match message {
+            foca::Message::Ack(number) => self.pace.answered(now, *number, source),
+            foca::Message::ForwardedAck { origin, probe_number } => {
+                self.pace.next_turn(*probe_number, &origin.name)
+            }
+            _ => None,
+        };
+        if let Some(next) = next {
+            self.timers.hasten_probe(now.max(next));
+        }
     }
 
     fn announce_to(&mut self, now: Mono, member: Member) {
@@ -312,11 +345,25 @@ impl Membership {
             metrics::counter!("ringbus_membership_errors_total").increment(1);
             tracing::debug!(%error, "membership");
         }
+        // The member that is probed from now on.
+        let mut probed = None;
         while let Some((to, packet)) = self.runtime.to_send() {
+            if let Some(number) = inspect::probe(&packet) {
+                self.pace.asked(now, number, &to.name);
+                probed = Some(to.name.clone());
+            }
             let message = MembershipMessage::Swim(packet.to_vec());
             self.actions.push_back(MembershipAction::Send { to: to.locator, message });
         }
         while let Some((after, timer)) = self.runtime.to_schedule() {
+            let after = match (&timer, &probed) {
+                (foca::Timer::SendIndirectProbe { probed_id, .. }, _) => self.pace.timeout(&probed_id.name),
+                (foca::Timer::ProbeRandomMember(_), Some(probed)) => self.pace.turn(probed),
+                (foca::Timer::ChangeSuspectToDown { member_id, .. }, _) => {
+                    self.pace.suspicion(&member_id.name)
+                }
+                _ => after,
+            };
             self.timers.insert(now + after, timer);
         }
         let mut changed = false;
@@ -337,6 +384,7 @@ impl Membership {
         let present: BTreeMap<NodeName, Member> =
             self.foca.iter_members().map(|member| (member.id().name.clone(), member.id().clone())).collect();
         let before = std::mem::replace(&mut self.active, present);
+        self.pace.retain(|name| self.active.contains_key(name));
         let mut newcomers = Vec::new();
         for (name, was) in &before {
             if self.active.contains_key(name) {

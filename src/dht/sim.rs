@@ -6,6 +6,7 @@ pub(crate) mod clockwork;
 mod durability;
 mod faults;
 mod hostile;
+mod latency;
 mod lookups;
 mod membership;
 mod names;

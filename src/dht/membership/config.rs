@@ -15,9 +15,10 @@ const _: () = assert!(MAX_PACKET < MAX_MESSAGE_LEN);
 pub struct MembershipConfig {
     /// How often each node probes one other.
     pub probe_period: Duration,
-    /// How long the answer to a direct probe is waited for before others are asked to probe.
+    /// How long the answer to a direct probe is waited for before others are asked to probe. Where answers take longer, the
+    /// measured round trip takes its place, up to four seconds, and the two other times grow with it.
     pub probe_timeout: Duration,
-    /// How long a suspected node has to object before it is given up.
+    /// How long a suspected node has to object before it is given up; up to three times as long while it is heard.
     pub suspicion: Duration,
     /// The longest pause between two attempts to reach seeds and lost members.
     pub rejoin_pause: Duration,
@@ -26,7 +27,7 @@ pub struct MembershipConfig {
 }
 
 impl Default for MembershipConfig {
-    /// A crash is noticed within three seconds in rings of up to ten nodes: probes every 250 ms, 100 ms for the direct
+    /// A crash is noticed within three seconds in rings of up to ten nodes where a round trip takes some milliseconds: probes every 250 ms, 100 ms for the direct
     /// answer, one second of suspicion; lost members are looked for every second, for an hour.
     fn default() -> Self {
         Self {

@@ -14,6 +14,8 @@ pub(super) const LEFT: foca::Incarnation = foca::Incarnation::MAX;
 pub(super) struct Seen {
     /// The sender.
     pub(super) source: Member,
+    /// What it says.
+    pub(super) message: foca::Message<Member>,
     /// The sender, and every member that the packet says is alive.
     pub(super) mentioned: Vec<Member>,
     /// Members that the packet says have left.
@@ -44,5 +46,11 @@ pub(super) fn identities(packet: &[u8]) -> Option<Seen> {
             }
         }
     }
-    Some(Seen { source: header.src, mentioned, left })
+    Some(Seen { source: header.src, message: header.message, mentioned, left })
+}
+
+/// The number of the probe that a packet of this node's is, if it is one.
+pub(super) fn probe(mut packet: &[u8]) -> Option<foca::ProbeNumber> {
+    let header: Header<Member> = PostcardCodec.decode_header(&mut packet).ok()?;
+    if let foca::Message::Ping(number) = header.message { Some(number) } else { None }
 }

@@ -33,6 +33,21 @@ impl Timers {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// The present probe is answered: its turn ends at `at`, unless it ends before.
+    pub(super) fn hasten_probe(&mut self, at: Mono) {
+        let is_late = |key: &&(Mono, u64), timer: &Timer<Member>| {
+            key.0 > at && matches!(timer, Timer::SendIndirectProbe { .. } | Timer::ProbeRandomMember(_))
+        };
+        // In their order: foca wants to be asked about the indirect probe before the turn ends.
+        let late: Vec<_> =
+            self.due.iter().filter(|(key, timer)| is_late(key, timer)).map(|(key, _)| *key).collect();
+        for key in late {
+            if let Some(timer) = self.due.remove(&key) {
+                self.insert(at, timer);
+            }
+        }
+    }
+
     /// The token of foca's present probe cycle: timers that bear another one are ignored by foca.
     pub(super) fn token(&self) -> Option<TimerToken> {
         self.token
