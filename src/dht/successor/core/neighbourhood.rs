@@ -196,6 +196,10 @@ impl SuccessorCore {
     /// A node that has not announced itself for so long stood still: it may have been given up, and what it is about to read
     /// was said before, answered by others, and perhaps overwritten.
     pub(super) fn notice_standstill(&mut self, now: Mono) {
+        if now.saturating_since(self.tick) >= self.config.announce {
+            // What it has said of itself waits to be read, too.
+            self.echoed = now;
+        }
         let silent = now.saturating_since(self.announced);
         if silent + self.config.announce < self.config.lease
             || !matches!(self.phase, Phase::Serving | Phase::Leaving(_))

@@ -63,6 +63,8 @@ pub(super) struct SimNode {
     pub(super) fate: Fate,
     /// Its connection is down.
     pub(super) is_cut: bool,
+    /// It was, once: a leaver to which that happens does not wait for its connection.
+    pub(super) was_cut: bool,
     /// Its process is stopped; what has come for it meanwhile.
     pub(super) stopped: Option<BTreeMap<Party, VecDeque<Message>>>,
     pub(super) told: Vec<SuccessorEvent>,
@@ -148,8 +150,17 @@ impl World {
         let address = self.medium.meeting.as_ref().map(|_| format!("tcp://{id}"));
         let core = SuccessorCore::new(self.now, id, self.config.clone(), wall, address);
         let (topics, told) = (node_topics(id).collect(), Vec::new());
-        let node =
-            SimNode { id, core, fate: Fate::Running, is_cut: false, stopped: None, told, topics, due: None };
+        let node = SimNode {
+            id,
+            core,
+            fate: Fate::Running,
+            is_cut: false,
+            was_cut: false,
+            stopped: None,
+            told,
+            topics,
+            due: None,
+        };
         self.nodes.push(node);
         let place = self.nodes.len() - 1;
         self.log(|| format!("node {id} starts at place {place}"));
@@ -195,6 +206,7 @@ impl World {
     pub(super) fn cut(&mut self, place: Place, lasts: Duration, told_after: Option<Duration>) {
         self.log_of(place, "is cut off");
         self.nodes[place].is_cut = true;
+        self.nodes[place].was_cut = true;
         self.at(self.now + lasts, Event::Mend(place));
         self.scheduled += 1;
         self.tell_failure(place, told_after);
