@@ -61,6 +61,9 @@ pub struct SampleInfo {
     pub sent: Timestamp,
     /// When the subscriber's session took it from the transport.
     pub received: Timestamp,
+    /// The broker had kept it, and handed it out because of the subscription: it was published some time before. Of plain
+    /// messages only.
+    pub retained: bool,
 }
 
 /// One received sample. The payload is decoded when [`value`](Self::value) is called, not before.

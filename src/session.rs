@@ -222,6 +222,11 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// A message on a topic.
     fn on_topic(&self, _now: Mono, _topic: &Topic, _payload: &Bytes) {}
 
+    /// A message on a topic that the broker has kept, brought by the subscription with this mark, if that is known.
+    fn on_retained(&self, now: Mono, topic: &Topic, payload: &Bytes, _mark: Option<u64>) {
+        self.on_topic(now, topic, payload);
+    }
+
     /// As [`on_topic`](Self::on_topic), but not by the driver: by whoever has noticed the message, the runtime's reactor for
     /// instance, perhaps while the driver calls the service for something else. `false` if that is not the place to do what the
     /// message asks for; then it comes by `on_topic`.
@@ -435,11 +440,18 @@ impl<Tx: TransportTx> SessionCore<Tx> {
 
     /// Subscribes once for all who ask for the same filter. Says whether the subscription is new.
     pub(crate) async fn subscribe(&self, filter: &TopicFilter) -> Result<bool> {
+        self.subscribe_for(filter, None).await
+    }
+
+    /// As [`subscribe`](Self::subscribe). With a mark, what the broker has kept comes once for each call, marked so.
+    pub(crate) async fn subscribe_for(&self, filter: &TopicFilter, mark: Option<u64>) -> Result<bool> {
         self.check_open()?;
         let mut subscriptions = self.subscriptions.lock().await;
         let new = !subscriptions.contains_key(filter);
-        if new {
-            self.tx.subscribe(filter).await?;
+        match mark.filter(|_| self.tx.capabilities().retained) {
+            Some(mark) => self.tx.subscribe_retained(filter, mark).await?,
+            None if new => self.tx.subscribe(filter).await?,
+            None => {}
         }
         *subscriptions.entry(filter.clone()).or_default() += 1;
         Ok(new)

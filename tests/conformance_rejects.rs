@@ -37,6 +37,7 @@ enum Flaw {
     AnnouncesTwice,
     OffersAndDelivers,
     NeverAcknowledges,
+    ClaimsToKeep,
     StaysOpen,
     OpensWhatIsTaken,
 }
@@ -75,6 +76,7 @@ const FINDINGS: &[(Flaw, &[&str])] = &[
     (AnnouncesTwice, &["peer_events"]),
     (OffersAndDelivers, &["sink"]),
     (NeverAcknowledges, &["acknowledgements"]),
+    (ClaimsToKeep, &["retained", "retained_wildcards"]),
     (StaysOpen, &["closed_is_closed"]),
     (OpensWhatIsTaken, &["bad_addresses"]),
 ];
@@ -202,6 +204,10 @@ impl TransportTx for FlawedTx {
                 {
                     batch.insert(0, before);
                 }
+                self.inner.send_batch(batch).await
+            }
+            ClaimsToKeep => {
+                batch.iter_mut().for_each(|outbound| outbound.retain = false);
                 self.inner.send_batch(batch).await
             }
             _ => self.inner.send_batch(batch).await,

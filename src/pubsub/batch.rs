@@ -48,7 +48,7 @@ impl<M> Batch<M> {
     pub fn writer(&self) -> Option<EntityId> {
         match &self.chunk.content {
             Content::Frame(samples) => Some(samples.header().writer),
-            Content::Plain(_) => None,
+            Content::Plain { .. } => None,
         }
     }
 
@@ -61,7 +61,7 @@ impl<M> Batch<M> {
     pub fn iter(&self) -> BatchIter<'_, M> {
         let (samples, plain) = match &self.chunk.content {
             Content::Frame(samples) => (Some(samples.borrowed()), None),
-            Content::Plain(payload) => (None, payload.as_ref()),
+            Content::Plain { payload, .. } => (None, payload.as_ref()),
         };
         BatchIter { batch: self, samples, plain }
     }
@@ -69,7 +69,7 @@ impl<M> Batch<M> {
     fn encoding(&self) -> Encoding {
         match &self.chunk.content {
             Content::Frame(samples) => samples.header().encoding,
-            Content::Plain(_) => self.plain,
+            Content::Plain { .. } => self.plain,
         }
     }
 }

@@ -119,7 +119,7 @@ impl<Tx: TransportTx> Hub<Tx> {
     pub(super) async fn add_reader(&self, reader: Arc<ReaderEndpoint>) -> Result<()> {
         write(&self.readers).insert(reader.key(), reader.clone());
         lock(&self.routes).clear();
-        if let Err(error) = self.core.subscribe(reader.wire_filter()).await {
+        if let Err(error) = self.core.subscribe_for(reader.wire_filter(), reader.mark()).await {
             self.forget_reader(reader.key());
             return Err(error);
         }
@@ -284,7 +284,7 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
     fn on_topic(&self, now: Mono, topic: &Topic, payload: &Bytes) {
         if !Frame::is_frame(payload) {
             let (wall, route) = (Timestamp::now(), self.route(topic));
-            route.readers.iter().for_each(|reader| reader.on_plain(self, wall, &route.topic, payload));
+            route.readers.iter().for_each(|reader| reader.on_plain(self, wall, &route.topic, payload, false));
             return;
         }
         match Frame::parse(payload.clone()) {
@@ -308,6 +308,20 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
         let Ok(Frame::Data(frame)) = Frame::parse(payload.clone()) else { return false };
         self.on_data(now, topic, &frame);
         true
+    }
+
+    /// For the subscriber whose subscription has brought it; if that is not known, for all plain ones of the topic.
+    fn on_retained(&self, _now: Mono, topic: &Topic, payload: &Bytes, mark: Option<u64>) {
+        if Frame::is_frame(payload) {
+            // The library has none kept: somebody else has, and it is out of date.
+            return dropped("retained frame");
+        }
+        let (wall, route) = (Timestamp::now(), self.route(topic));
+        let is_for = |reader: &&Arc<ReaderEndpoint>| {
+            reader.mark().is_some_and(|own| mark.is_none_or(|mark| mark == own))
+        };
+        let readers = route.readers.iter().filter(is_for);
+        readers.for_each(|reader| reader.on_plain(self, wall, &route.topic, payload, true));
     }
 
     fn on_control(&self, now: Mono, from: &Locator, body: &[u8]) {

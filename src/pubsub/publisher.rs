@@ -19,7 +19,7 @@ use crate::qos::{DEFAULT_DEPTH, Offered, Overflow, Reliability};
 use crate::session::Session;
 use crate::time::Timestamp;
 use crate::topic::{Topic, why_refused};
-use crate::transport::{Guarantee, Outbound, Transport, TransportTx};
+use crate::transport::{Guarantee, Outbound, RETAINED, Transport, TransportTx};
 use crate::wire::{DATA_HEADER_LEN, MAX_SAMPLES, SAMPLE_OVERHEAD};
 
 /// The frame size at which an open batch is full, in bytes.
@@ -39,6 +39,8 @@ pub struct Publisher<M, T: Transport> {
     encoding: Encoding,
     /// What a value without a frame is sent with; `None` if values have frames.
     plain: Option<Guarantee>,
+    /// Whether the broker is to keep it.
+    retain: bool,
     message: PhantomData<fn(M)>,
 }
 
@@ -155,7 +157,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
         if payload.len() > limit {
             return Err(ErrorKind::PayloadTooLarge { size: payload.len(), limit }.into());
         }
-        Ok(Outbound::topic(self.writer.topic().clone(), payload).guaranteed(guarantee))
+        let outbound = Outbound::topic(self.writer.topic().clone(), payload).guaranteed(guarantee);
+        Ok(Outbound { retain: self.retain, ..outbound })
     }
 }
 
@@ -287,6 +290,7 @@ pub struct PublisherBuilder<M, T: Transport> {
     encoding: Encoding,
     plain: bool,
     at_least_once: bool,
+    retain: bool,
     batch_bytes: usize,
     batch_samples: usize,
     discovery: Option<Arc<dyn Discovery>>,
@@ -302,6 +306,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             encoding: Encoding::default(),
             plain: false,
             at_least_once: false,
+            retain: false,
             batch_bytes: BATCH_BYTES,
             batch_samples: MAX_SAMPLES,
             discovery: None,
@@ -344,6 +349,14 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         self
     }
 
+    /// Has the broker keep the last value of a [plain](Self::plain) publisher, for those who subscribe later: they get it at
+    /// once, marked in [`SampleInfo::retained`](crate::SampleInfo::retained). It stays when the publisher ends. Over MQTT
+    /// only; a publisher with frames keeps a history itself, with transient-local durability.
+    pub fn retain(mut self) -> Self {
+        self.retain = true;
+        self
+    }
+
     /// The frame size, in bytes, at which a batch is full; 128 KiB if not called. A batch grows only while earlier frames are on
     /// their way: a sample on an idle link goes alone and at once, whatever this says. A larger sample has a frame of its
     /// own; the transport's largest payload bounds all.
@@ -364,14 +377,34 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
         self
     }
 
+    fn check_retain(&self) -> Result<()> {
+        if self.retain && !self.plain {
+            return Err(ErrorKind::InvalidArgument {
+                what: "publisher",
+                value: "retain".into(),
+                reason: "brokers keep plain values only: add .plain(), or use transient-local durability"
+                    .into(),
+            }
+            .into());
+        }
+        let capabilities = self.session.capabilities();
+        if self.retain && !capabilities.retained {
+            return Err(ErrorKind::Unsupported { transport: capabilities.name, what: RETAINED }.into());
+        }
+        Ok(())
+    }
+
     /// Makes the publisher, announces it, and registers it if a discovery was given.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTopic`], also for topics that belong to the library;
     /// [`ErrorKind::InvalidArgument`] for a batch of no size or over 16 MiB, and for [`Encoding::Any`];
     /// [`ErrorKind::InconsistentPolicy`], [`ErrorKind::UnsupportedPolicy`];
+    /// [`ErrorKind::InvalidArgument`] or [`ErrorKind::Unsupported`] for [`retain`](Self::retain) without
+    /// [`plain`](Self::plain), or on a transport that keeps nothing;
     /// [`ErrorKind::Closed`]; the discovery's. Nothing is left behind.
     pub async fn build(self) -> Result<Publisher<M, T>> {
+        self.check_retain()?;
         let topic = self.topic?;
         if topic.is_reserved() {
             let reason = why_refused(topic.as_str());
@@ -417,6 +450,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             writer: writer.clone(),
             encoding: self.encoding,
             plain: self.plain.then_some(guarantee),
+            retain: self.retain,
             announcement: None,
             message: PhantomData,
         };

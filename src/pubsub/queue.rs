@@ -27,14 +27,19 @@ pub(super) struct Chunk {
 pub(super) enum Content {
     Frame(Samples),
     /// A message of a program that does not use this library.
-    Plain(Option<Bytes>),
+    Plain {
+        /// What it says, until it is taken.
+        payload: Option<Bytes>,
+        /// The broker had kept it: it was not published just now.
+        retained: bool,
+    },
 }
 
 impl Chunk {
     pub(super) fn samples(&self) -> usize {
         match &self.content {
             Content::Frame(samples) => samples.remaining(),
-            Content::Plain(payload) => usize::from(payload.is_some()),
+            Content::Plain { payload, .. } => usize::from(payload.is_some()),
         }
     }
 
@@ -43,7 +48,7 @@ impl Chunk {
         FRAME_OVERHEAD
             + match &self.content {
                 Content::Frame(samples) => samples.frame().bytes().len(),
-                Content::Plain(payload) => payload.as_ref().map_or(0, Bytes::len),
+                Content::Plain { payload, .. } => payload.as_ref().map_or(0, Bytes::len),
             }
     }
 
@@ -59,7 +64,7 @@ impl Chunk {
     fn skip_one(&mut self) {
         match &mut self.content {
             Content::Frame(samples) => drop(samples.skip_one()),
-            Content::Plain(payload) => *payload = None,
+            Content::Plain { payload, .. } => *payload = None,
         }
     }
 
@@ -67,7 +72,7 @@ impl Chunk {
     pub(super) fn expect_encoding(&self, expected: Encoding) -> Result<()> {
         match &self.content {
             Content::Frame(samples) => expected.expect(samples.header().encoding, &self.topic),
-            Content::Plain(_) => Ok(()),
+            Content::Plain { .. } => Ok(()),
         }
     }
 
@@ -78,7 +83,7 @@ impl Chunk {
                 let header = samples.header();
                 (Some(header.writer), header.epoch, header.sent, header.encoding)
             }
-            Content::Plain(_) => (None, 0, self.received, Encoding::Raw),
+            Content::Plain { .. } => (None, 0, self.received, Encoding::Raw),
         };
         SampleInfo {
             topic: self.topic.clone(),
@@ -91,13 +96,14 @@ impl Chunk {
             source_timestamp,
             sent,
             received: self.received,
+            retained: matches!(self.content, Content::Plain { retained: true, .. }),
         }
     }
 
     /// The next sample, for the user.
     pub(super) fn next_sample<M>(&mut self) -> Option<Sample<M>> {
         match &mut self.content {
-            Content::Plain(payload) => {
+            Content::Plain { payload, .. } => {
                 let payload = payload.take()?;
                 Some(Sample::new(self.info(0, self.received), payload))
             }

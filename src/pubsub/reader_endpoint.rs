@@ -94,6 +94,11 @@ impl ReaderEndpoint {
         &self.wire_filter
     }
 
+    /// What marks the retained messages that its subscription brings; `None` if it takes none.
+    pub(super) fn mark(&self) -> Option<u64> {
+        self.plain.then_some(self.id.entity.into())
+    }
+
     pub(super) fn events(&self) -> &Events {
         &self.events
     }
@@ -209,10 +214,11 @@ impl ReaderEndpoint {
         wall: Timestamp,
         topic: &Topic,
         payload: &Bytes,
+        retained: bool,
     ) {
         let mut core = lock(&self.core);
         if self.plain {
-            core.on_plain(wall, topic, payload.clone());
+            core.on_plain(wall, topic, payload.clone(), retained);
             self.run_actions(hub, core);
         } else {
             core.stats.undecodable += 1;

@@ -156,6 +156,14 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, event: Event) ->
                 listeners.iter().for_each(|(_, service)| service.on_topic(now, &topic, &payload));
             }
         }
+        Event::Retained { topic, payload, mark } => {
+            if let Some(service) = core.service(Room::PubSub) {
+                service.on_retained(now, &topic, &payload, mark);
+            }
+            if let Some(listeners) = core.listeners.any() {
+                listeners.iter().for_each(|(_, service)| service.on_retained(now, &topic, &payload, mark));
+            }
+        }
         Event::Message { from: Origin::Peer(peer), payload } => return directed(core, now, &peer, payload),
         event => {
             if let Event::Lagged(messages) = &event {

@@ -94,6 +94,10 @@ impl TransportTx for BoxTx {
         self.0.subscribe(filter).await
     }
 
+    async fn subscribe_retained(&self, filter: &TopicFilter, mark: u64) -> Result<()> {
+        self.0.subscribe_retained(filter, mark).await
+    }
+
     async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()> {
         self.0.unsubscribe(filter).await
     }
@@ -167,6 +171,7 @@ trait ErasedTx: Send + Sync {
     async fn acknowledged(&self) -> Result<()>;
     fn denied(&self) -> Option<Error>;
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()>;
+    async fn subscribe_retained(&self, filter: &TopicFilter, mark: u64) -> Result<()>;
     async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn attach(&self, peer: &Locator) -> Result<()>;
     async fn detach(&self, peer: &Locator) -> Result<()>;
@@ -213,6 +218,10 @@ impl<T: TransportTx> ErasedTx for T {
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
         TransportTx::subscribe(self, filter).await
+    }
+
+    async fn subscribe_retained(&self, filter: &TopicFilter, mark: u64) -> Result<()> {
+        TransportTx::subscribe_retained(self, filter, mark).await
     }
 
     async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()> {

@@ -31,8 +31,11 @@ pub use mqtt::MqttTransport;
 #[cfg(feature = "zmq")]
 pub use zmq::ZmqTransport;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Topic, TopicFilter};
+
+/// What transports without [`Capabilities::retained`] do not support.
+pub(crate) const RETAINED: &str = "retained messages: leave .retain() out, or publish over MQTT";
 
 /// A way to carry messages. The value is a description (an address, options); [`open`](Self::open) makes it live.
 pub trait Transport: Send + Sized + 'static {
@@ -134,6 +137,20 @@ pub trait TransportTx: Clone + Send + Sync + 'static {
     /// [`Closed`](crate::ErrorKind::Closed), [`Denied`](crate::ErrorKind::Denied), or the broker's refusal. The set of
     /// subscriptions is as it was.
     fn subscribe(&self, filter: &TopicFilter) -> impl Future<Output = Result<()>> + Send;
+
+    /// As [`subscribe`](Self::subscribe), and what the broker has kept under the filter comes as [`Event::Retained`] with this
+    /// mark, once for each call, also for a filter that is subscribed to already. Where nothing is
+    /// [kept](Capabilities::retained), which is the default, it is that call.
+    ///
+    /// # Errors
+    /// As for [`subscribe`](Self::subscribe).
+    fn subscribe_retained(
+        &self,
+        filter: &TopicFilter,
+        _mark: u64,
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.subscribe(filter)
+    }
 
     /// Takes a subscription back. Unknown filters are ignored.
     ///
@@ -252,6 +269,9 @@ pub struct Outbound {
     pub framed: Option<Bytes>,
     /// What the transport itself is to do so that it arrives, where it can do anything.
     pub guarantee: Guarantee,
+    /// Whether the broker is to keep it for those who subscribe later, until the next one on its topic; an empty one ends
+    /// that. A transport without [`Capabilities::retained`] refuses it.
+    pub retain: bool,
 }
 
 /// How far a transport's own acknowledgements are used for a message: MQTT's QoS 0, 1 and 2. Transports without any make no
@@ -276,13 +296,14 @@ impl Outbound {
             payload: payload.into(),
             framed: None,
             guarantee: Guarantee::AtMostOnce,
+            retain: false,
         }
     }
 
     /// A message to one peer, acknowledged where the transport can.
     pub fn peer(peer: Locator, payload: impl Into<Bytes>) -> Self {
         let (to, guarantee) = (Destination::Peer(peer), Guarantee::AtLeastOnce);
-        Self { to, payload: payload.into(), framed: None, guarantee }
+        Self { to, payload: payload.into(), framed: None, guarantee, retain: false }
     }
 
     /// The same message, acknowledged where the transport can: at least once.
@@ -304,6 +325,23 @@ impl Outbound {
     pub fn guaranteed(mut self, guarantee: Guarantee) -> Self {
         self.guarantee = guarantee;
         self
+    }
+
+    /// The same message, for the broker to [keep](Self::retain).
+    pub fn retained(mut self) -> Self {
+        self.retain = true;
+        self
+    }
+
+    /// Fails if it is to be kept: for transports that keep nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    pub fn refuse_retained(&self, transport: &'static str) -> Result<()> {
+        if self.retain {
+            return Err(ErrorKind::Unsupported { transport, what: RETAINED }.into());
+        }
+        Ok(())
     }
 
     /// Whether it is acknowledged where the transport can.
@@ -330,6 +368,16 @@ pub enum Event {
         from: Origin,
         /// The bytes.
         payload: Bytes,
+    },
+    /// A message that the broker has kept, and hands out because of a subscription: it is not new.
+    Retained {
+        /// The topic that it was published on.
+        topic: Topic,
+        /// The bytes.
+        payload: Bytes,
+        /// That of the [subscription](TransportTx::subscribe_retained) which brought it. `None` if that is not known, or
+        /// several did: after a reconnect all of them bring it again.
+        mark: Option<u64>,
     },
     /// A peer can be reached: it was attached or attached to us, or announced itself at the broker.
     PeerUp(Locator),

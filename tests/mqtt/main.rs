@@ -13,6 +13,7 @@ mod presence;
 mod pressure;
 mod proxy;
 mod refusals;
+mod retained;
 mod session;
 
 use std::collections::BTreeSet;

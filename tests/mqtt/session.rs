@@ -66,7 +66,11 @@ impl Session {
     }
 
     pub async fn message(&mut self) -> (Origin, String) {
-        match self.until(|event| matches!(event, Event::Message { .. })).await {
+        let is_message = |event: &Event| matches!(event, Event::Message { .. } | Event::Retained { .. });
+        match self.until(is_message).await {
+            Event::Retained { topic, payload, .. } => {
+                (Origin::Topic(topic), String::from_utf8_lossy(&payload).into_owned())
+            }
             Event::Message { from, payload } => (from, String::from_utf8_lossy(&payload).into_owned()),
             _ => unreachable!(),
         }

@@ -246,7 +246,7 @@ impl ReaderCore {
     }
 
     /// Takes a message of a program that does not use this library.
-    pub(super) fn on_plain(&mut self, wall: Timestamp, topic: &Topic, payload: bytes::Bytes) {
+    pub(super) fn on_plain(&mut self, wall: Timestamp, topic: &Topic, payload: bytes::Bytes, retained: bool) {
         if self.is_too_slow() {
             return;
         }
@@ -258,7 +258,7 @@ impl ReaderCore {
             strength: 0,
             history: History::default(),
             received: wall,
-            content: Content::Plain(Some(payload)),
+            content: Content::Plain { payload: Some(payload), retained },
         });
     }
 

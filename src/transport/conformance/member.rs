@@ -238,6 +238,7 @@ impl<T: Transport> Member<T> {
                 // Others may use the same broker.
                 Event::Message { from: Origin::Topic(topic), .. }
                     if !topic.as_str().starts_with(&self.root) => {}
+                Event::Retained { topic, .. } if !topic.as_str().starts_with(&self.root) => {}
                 Event::Message { from, payload } => self.messages.push_back((from, payload)),
                 signal => self.signals.push_back(signal),
             }

@@ -47,6 +47,7 @@ mod lifecycle;
 mod member;
 mod payloads;
 mod pressure;
+mod retained;
 mod sink;
 mod topics;
 
@@ -67,6 +68,7 @@ pub use lifecycle::{
 };
 pub use payloads::{all_sizes, over_limit_is_refused, oversize_from_a_peer};
 pub use pressure::{back_pressure, cancelled_receive};
+pub use retained::{retained, retained_wildcards};
 pub use sink::sink;
 pub use topics::{concurrent_senders, fan_out, interest, ordering, own_messages, unheard_topics};
 
@@ -259,6 +261,8 @@ macro_rules! __transport_checks {
             sink
             peer_events
             newcomers
+            retained
+            retained_wildcards
             prompt_departures
             restarted_peer
             interrupted_link

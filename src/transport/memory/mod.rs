@@ -121,6 +121,7 @@ pub struct MemoryTx {
 
 impl MemoryTx {
     fn offer(&self, outbound: &Outbound) -> Result<Offer> {
+        outbound.refuse_retained("memory")?;
         self.endpoint.shared.hub().offer(self.endpoint.id, outbound, self.endpoint.capabilities.max_payload)
     }
 }

@@ -10,6 +10,7 @@ use super::decode::Decoded;
 use super::event_loop::EventLoop;
 use super::inbox;
 use super::presence::{self, Refused};
+use super::subscribing::Brought;
 use super::window::Acknowledged;
 use crate::transport::filters::Verdict;
 use crate::transport::{Event, Origin};
@@ -107,6 +108,14 @@ impl EventLoop {
         }
         let Some(topic) = self.settings.level.incoming(&publish.topic) else { return Ok(()) };
         match self.subscribing.judge(&topic) {
+            Verdict::Wanted(topic) if publish.retain => {
+                let mark = match self.subscribing.brought_by(&topic) {
+                    Brought::By(mark) => Some(mark),
+                    Brought::Unknown => None,
+                    Brought::Again => return Ok(()),
+                };
+                self.stage_message(Event::Retained { topic, payload: publish.payload, mark });
+            }
             Verdict::Wanted(topic) => {
                 let from = Origin::Topic(topic);
                 self.stage_message(Event::Message { from, payload: publish.payload });
@@ -168,7 +177,7 @@ impl EventLoop {
     }
 
     fn stage_message(&mut self, event: Event) {
-        if let Event::Message { payload, .. } = &event {
+        if let Event::Message { payload, .. } | Event::Retained { payload, .. } = &event {
             if payload.len() > self.settings.max_payload {
                 self.drop_oversize(payload.len());
                 return;

@@ -13,7 +13,7 @@ use super::subscriptions::{Change, Subscriptions};
 use super::tx::ChangeRequest;
 use super::window::Window;
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::TopicFilter;
+use crate::topic::{Topic, TopicFilter};
 use crate::transport::filters::{Filters, Verdict};
 
 /// How many filters one SUBSCRIBE carries after a reconnect.
@@ -32,6 +32,10 @@ pub(super) struct Subscribing {
     /// Sent to the session's own inbox to mark the end of a transition. The UNSUBACK does not: Mosquitto writes it
     /// ahead of messages that it has queued before.
     fence: Publish,
+    /// Sent behind a SUBSCRIBE to mark the end of the retained messages that this brings.
+    retained_fence: Publish,
+    /// Whether a subscription was ever marked: before that, nobody asks which one brought a retained message.
+    marks: bool,
     level: Level,
     /// The SUBSCRIBEs of a new connection that have not been answered.
     restoring: HashMap<u16, Vec<TopicFilter>>,
@@ -47,6 +51,10 @@ struct Current {
     /// The same as the broker knows it.
     at_broker: TopicFilter,
     wanted: bool,
+    /// What the retained messages that it brings are marked with.
+    mark: Option<u64>,
+    /// The retained messages that come now are those of its SUBSCRIBE: the fence behind that has not come back.
+    brings: bool,
     /// Whoever asked; `None` once answered.
     reply: Option<oneshot::Sender<Result<()>>>,
     /// To be taken back when it is done: whoever asked has given up.
@@ -56,12 +64,25 @@ struct Current {
     stage: Stage,
 }
 
+/// Which subscription has brought a retained message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Brought {
+    /// The marked one.
+    By(u64),
+    /// One that was not marked, or a change of what the broker holds in the place of others: who wanted it has it.
+    Again,
+    /// It is not known, or all of them have, after a reconnect.
+    Unknown,
+}
+
 #[derive(Debug)]
 enum Stage {
     /// The SUBSCRIBE with this id is out; what is to be unsubscribed after it.
     Subscribe(u16, Vec<TopicFilter>),
     /// The UNSUBSCRIBE with this id is out, unless it was answered, and a fence behind it, unless it came back.
     Unsubscribe { id: Option<u16>, fenced: bool },
+    /// All is done but for the fence behind the retained messages.
+    Retained,
     /// The connection was lost on the way; the next one brings all subscriptions, this one among them.
     Restore,
 }
@@ -79,7 +100,12 @@ impl Subscribing {
             plan,
             transition: Transition::default(),
             current: None,
+            retained_fence: Publish {
+                payload: [&fence.payload[..], b"retained"].concat().into(),
+                ..fence.clone()
+            },
             fence,
+            marks: false,
             level,
             restoring: HashMap::new(),
             granted: None,
@@ -96,6 +122,17 @@ impl Subscribing {
     /// Whether a user asked for this topic.
     pub(super) fn judge(&mut self, topic: &str) -> Verdict {
         self.wanted.judge(topic.as_bytes())
+    }
+
+    /// Which subscription has brought a retained message on this topic.
+    pub(super) fn brought_by(&self, topic: &Topic) -> Brought {
+        match &self.current {
+            Some(current) if current.brings => match current.mark {
+                Some(mark) if current.filter.matches(topic) => Brought::By(mark),
+                _ => Brought::Again,
+            },
+            _ => Brought::Unknown,
+        }
     }
 
     /// Whether this message was handed out already; see [`Transition`].
@@ -115,12 +152,13 @@ impl Subscribing {
         link: &mut Connection,
         window: &mut Window,
     ) -> Result<(), ConnectionError> {
-        let ChangeRequest { filter, wanted, reply } = request;
+        let ChangeRequest { filter, wanted, mark, reply } = request;
         // Nobody waits for the subscription. Nobody waits for the end of one either, but it is still wanted.
         if wanted && reply.is_closed() {
             return Ok(());
         }
-        self.start(filter, wanted, Some(reply), link, window)
+        self.marks |= mark.is_some();
+        self.start(filter, wanted, mark, Some(reply), link, window)
     }
 
     /// Sends every subscription on a new connection.
@@ -134,6 +172,7 @@ impl Subscribing {
         (self.granted, self.ticks) = (None, 0);
         if let Some(current) = &mut self.current {
             current.stage = Stage::Restore;
+            current.brings = false;
         }
         // The filter that is asked for with QoS 2 in any case comes first: what is published waits for its answer.
         let probe = self.plan.at_broker().find(|filter| self.qos(filter) == QoS::ExactlyOnce).cloned();
@@ -176,7 +215,7 @@ impl Subscribing {
             tracing::warn!(filter = %current.filter, "the broker refused what is left of an overlapping subscription");
         }
         if unsubscribe.is_empty() {
-            self.complete(current, link, window)?;
+            self.complete_behind_retained(current, link, window)?;
         } else {
             current.stage = self.leave(&unsubscribe, link, window)?;
             self.current = Some(current);
@@ -220,6 +259,10 @@ impl Subscribing {
         link: &mut Connection,
         window: &mut Window,
     ) -> Result<bool, ConnectionError> {
+        if publish.payload == self.retained_fence.payload {
+            self.retained_end(link, window)?;
+            return Ok(true);
+        }
         if !self.is_fence(publish) {
             return Ok(false);
         }
@@ -239,9 +282,18 @@ impl Subscribing {
             self.granted = Some(QoS::ExactlyOnce);
         }
         let Some(current) = &mut self.current else { return Ok(()) };
-        if let Stage::Unsubscribe { id: None, fenced } = &mut current.stage {
-            current.ticks += 1;
-            *fenced |= current.ticks > 2;
+        match &mut current.stage {
+            Stage::Unsubscribe { id: None, fenced } => {
+                current.ticks += 1;
+                *fenced |= current.ticks > 2;
+            }
+            Stage::Retained => {
+                current.ticks += 1;
+                if current.ticks > 2 {
+                    return self.retained_end(link, window);
+                }
+            }
+            _ => {}
         }
         self.settle(link, window)
     }
@@ -269,7 +321,7 @@ impl Subscribing {
         let Some(mut current) = self.current.take() else { return Ok(()) };
         if let Stage::Unsubscribe { id: None, fenced } = current.stage {
             if fenced {
-                return self.complete(current, link, window);
+                return self.complete_behind_retained(current, link, window);
             }
             current.answer();
         }
@@ -281,6 +333,7 @@ impl Subscribing {
         &mut self,
         filter: TopicFilter,
         wanted: bool,
+        mark: Option<u64>,
         reply: Option<oneshot::Sender<Result<()>>>,
         link: &mut Connection,
         window: &mut Window,
@@ -291,21 +344,64 @@ impl Subscribing {
             self.level.outgoing(filter.as_str()).ok().and_then(|name| TopicFilter::new(name).ok());
         let at_broker = at_broker.unwrap_or_else(|| filter.clone());
         let change = match (changes, wanted) {
+            // To subscribe again to what is held is how its retained messages come again.
+            (false, true) if mark.is_some() => self.plan.add(&at_broker),
             (false, _) => Change::default(),
             (true, true) => self.plan.add(&at_broker),
             (true, false) => self.unplan(&at_broker),
         };
-        let mut current =
-            Current { filter, at_broker, wanted, reply, abandoned: false, ticks: 0, stage: Stage::Restore };
+        let mut current = Current {
+            filter,
+            at_broker,
+            wanted,
+            mark,
+            brings: false,
+            reply,
+            abandoned: false,
+            ticks: 0,
+            stage: Stage::Restore,
+        };
         let Change { subscribe: new, unsubscribe: old, overlaps } = change;
         current.stage = if !new.is_empty() {
             self.transition.begin(overlaps, new.clone());
-            Stage::Subscribe(self.subscribe(&new, link, window)?, old)
+            let id = self.subscribe(&new, link, window)?;
+            if self.marks {
+                send_own(self.retained_fence.clone(), link, window)?;
+                current.brings = true;
+            }
+            Stage::Subscribe(id, old)
         } else if !old.is_empty() {
             self.leave(&old, link, window)?
         } else {
             return self.complete(current, link, window);
         };
+        self.current = Some(current);
+        Ok(())
+    }
+
+    /// [Completes](Self::complete) the change, when the retained messages that it brings have come.
+    fn complete_behind_retained(
+        &mut self,
+        mut current: Current,
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<(), ConnectionError> {
+        if !current.brings {
+            return self.complete(current, link, window);
+        }
+        current.answer();
+        (current.stage, current.ticks) = (Stage::Retained, 0);
+        self.current = Some(current);
+        Ok(())
+    }
+
+    /// The fence behind the retained messages has come back.
+    fn retained_end(&mut self, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        current.brings = false;
+        if matches!(current.stage, Stage::Retained) {
+            return self.complete(current, link, window);
+        }
         self.current = Some(current);
         Ok(())
     }
@@ -319,7 +415,7 @@ impl Subscribing {
         self.transition.end();
         current.answer();
         if current.abandoned {
-            return self.start(current.filter, false, None, link, window);
+            return self.start(current.filter, false, None, None, link, window);
         }
         Ok(())
     }

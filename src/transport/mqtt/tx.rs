@@ -46,6 +46,8 @@ pub(super) struct Shared {
 pub(super) struct ChangeRequest {
     pub(super) filter: TopicFilter,
     pub(super) wanted: bool,
+    /// What the retained messages that it brings are marked with.
+    pub(super) mark: Option<u64>,
     pub(super) reply: oneshot::Sender<Result<()>>,
 }
 
@@ -78,7 +80,7 @@ impl MqttTx {
             Guarantee::AtLeastOnce => QoS::AtLeastOnce,
             Guarantee::ExactlyOnce => QoS::ExactlyOnce,
         };
-        Ok(match &outbound.to {
+        let mut publish = match &outbound.to {
             Destination::Topic(topic) => {
                 check_topic(topic)?;
                 let name = self
@@ -92,7 +94,9 @@ impl MqttTx {
                 let to = inbox::topic(&self.shared.level, address::client_id(peer)?);
                 Publish::from_bytes(to, qos, inbox::encode(&self.shared.client_id, &outbound.payload))
             }
-        })
+        };
+        publish.retain = outbound.retain;
+        Ok(publish)
     }
 
     /// Waits for room in the queue, unless the broker refuses the session. Cancel-safe.
@@ -105,9 +109,20 @@ impl MqttTx {
         }
     }
 
-    async fn change(&self, filter: &TopicFilter, wanted: bool) -> Result<()> {
+    fn check_filter(&self, filter: &TopicFilter) -> Result<()> {
+        let reason = if filter.as_str().starts_with("$share/") {
+            Err("shared subscriptions are not supported: leave '$share/GROUP/' out")
+        } else {
+            self.shared.level.outgoing(filter.as_str()).and_then(|name| check_characters(&name))
+        };
+        reason
+            .map_err(|reason| ErrorKind::InvalidFilter { filter: filter.to_string(), reason })
+            .map_err(Into::into)
+    }
+
+    async fn change(&self, filter: &TopicFilter, wanted: bool, mark: Option<u64>) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        let request = ChangeRequest { filter: filter.clone(), wanted, reply };
+        let request = ChangeRequest { filter: filter.clone(), wanted, mark, reply };
         let answered = timeout(SUBSCRIBE_TIMEOUT, async {
             self.changes.send(request).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())?
@@ -201,17 +216,17 @@ impl TransportTx for MqttTx {
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
-        let reason = if filter.as_str().starts_with("$share/") {
-            Err("shared subscriptions are not supported: leave '$share/GROUP/' out")
-        } else {
-            self.shared.level.outgoing(filter.as_str()).and_then(|name| check_characters(&name))
-        };
-        reason.map_err(|reason| ErrorKind::InvalidFilter { filter: filter.to_string(), reason })?;
-        self.change(filter, true).await
+        self.check_filter(filter)?;
+        self.change(filter, true, None).await
+    }
+
+    async fn subscribe_retained(&self, filter: &TopicFilter, mark: u64) -> Result<()> {
+        self.check_filter(filter)?;
+        self.change(filter, true, Some(mark)).await
     }
 
     async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()> {
-        self.change(filter, false).await
+        self.change(filter, false, None).await
     }
 
     async fn attach(&self, peer: &Locator) -> Result<()> {

@@ -39,6 +39,7 @@ impl Session {
     /// Sends one message, or says why not.
     pub(super) fn attempt(&self, outbound: &Outbound, turn: Turn) -> Result<(), Refused> {
         self.check_open()?;
+        outbound.refuse_retained(self.capabilities.name)?;
         let (size, limit) = (outbound.payload.len(), self.capabilities.max_payload);
         if size > limit {
             return Err(ErrorKind::PayloadTooLarge { size, limit }.into());
@@ -112,8 +113,9 @@ impl Session {
             return sent;
         }
         self.sockets.publisher.try_send(Turn::Passing, |socket| {
-            while let Some(outbound @ Outbound { to: Destination::Topic(topic), payload, .. }) =
-                batch.get(sent)
+            while let Some(
+                outbound @ Outbound { to: Destination::Topic(topic), payload, retain: false, .. },
+            ) = batch.get(sent)
             {
                 if payload.len() > limit || sent == RUN {
                     break;
