@@ -51,8 +51,9 @@ const ROUND_TRIP_SIZES: [Payload; 2] = [Payload::Bytes(64), Payload::Bytes(1024)
 /// Measure this library beside the raw crate of its transport doing the same work
 ///
 /// The raw crates are zmq (libzmq's PUB and SUB, nothing dropped, blocking threads) and rumqttc through the same broker.
-/// Publishers and subscribers are two processes, on loopback; the two sides take turns, round by round. Both deliver
-/// every sample, but for MQTT with QoS 0, where the library is best-effort too. Exit code 1 if a sample was lost where
+/// Publishers and subscribers are two processes, on loopback; the two sides take turns, round by round. At full speed the
+/// library puts many samples into one message where the raw crate sends a message for each: rates compare samples in
+/// batches against one message each. Both deliver every sample, but for MQTT with QoS 0, where the library is best-effort too. Exit code 1 if a sample was lost where
 /// none may be.
 #[derive(Debug, clap::Args)]
 #[command(

@@ -39,7 +39,16 @@ pub(super) struct Broker {
 impl Broker {
     /// The one at this URL.
     pub(super) fn at(url: &str) -> Result<Self, Usage> {
-        let expected = || Usage::new(format!("invalid broker {url:?}: write mqtt://HOST:PORT"));
+        let expected = || {
+            // What stands before an '@' may be secret.
+            let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
+            Usage::new(format!(
+                "invalid broker {shown:?}: write mqtt://HOST:PORT; credentials are not taken here"
+            ))
+        };
+        if url.contains('@') {
+            return Err(expected());
+        }
         let address = url.strip_prefix("mqtt://").or(url.strip_prefix("tcp://")).ok_or_else(expected)?;
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "1883"));
         let port = port.parse().map_err(|_| expected())?;

@@ -11,7 +11,9 @@ use super::order::{Link, Payload, Side};
 pub(super) const LEGEND: &str = "\
 samples/s: received and decoded, of all subscribers together. lost: also what came twice or late.
 CPU ns: processor time of a process by its samples, publishers' by those sent, subscribers' by those received, the
-broker's by those sent; of round trips, by their number. of raw: ringbus by raw, the median of the rounds' ratios.";
+broker's by those sent; of round trips, by their number. of raw: ringbus by raw, the median of the rounds' ratios.
+Rates are those of samples in batches against one message each: ringbus puts what waits for a busy link into one message,
+the raw crate sends a message for each sample. Round trips are one message each on both sides.";
 
 /// The tables of rates and of round trips.
 pub(super) fn tables(measured: &[Measured]) -> String {
