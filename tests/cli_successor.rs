@@ -170,14 +170,14 @@ fn a_key_without_a_value_is_told_at_once() {
     // Or else it would wait for ten times as long as this test does.
     let ended = ring.run(&["get", "--timeout=600s", "nothing here"]);
     assert_eq!(ended.output, [""; 0]);
-    ended.failed(1, "no value for nothing here");
+    ended.failed(1, "no value for \"nothing here\"");
     ring.run(&["put", "k", "v"]).ok();
     let ended = ring.run(&["get", "0", "k", "1"]);
     assert_eq!(ended.output, ["k\tv"]);
-    ended.failed(1, "no value for 0, 1");
+    ended.failed(1, "no value for \"0\", \"1\"");
     let ended = ring.run(&["get", "--json", "0", "k"]);
     assert_eq!(ended.output, [r#"{"key":"0","value":null}"#, r#"{"key":"k","value":"v"}"#]);
-    ended.failed(1, "no value for 0");
+    ended.failed(1, "no value for \"0\"");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_ring_over_zmq_needs_addresses() {
     // One knows this node, the other that one.
     assert_eq!(Program::run(&["put", "--node", &address, "1500000000", "x"]).ok(), [IDS[1]]);
     assert_eq!(Program::run(&["get", "--node", &other, "1500000000"]).ok(), ["x"]);
-    Program::run(&["get", "--node", &other, "1"]).failed(1, "no value for 1");
+    Program::run(&["get", "--node", &other, "1"]).failed(1, "no value for \"1\"");
     second.terminate().ok();
     first.wait_for_lines(&["linked\tNone\tNone"]);
     assert_eq!(Program::run(&["get", "--node", &address, "1500000000"]).ok(), ["x"]);

@@ -28,7 +28,8 @@ pub(crate) struct Reading {
 /// `RUST_LOG=ringbus=debug` shows on standard error what the library does.
 pub(crate) fn log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }
 
 /// Reads `IP`, `IP:PORT`, `NAME`, `NAME:PORT` or a whole locator.
@@ -95,6 +96,9 @@ fn in_words(event: &MatchEvent) -> String {
         MatchEvent::Matched { topic, peer } => format!("{topic}: matched {peer}"),
         MatchEvent::Mismatched { topic, peer, mismatch } => {
             format!("{topic}: {peer} does not match: {mismatch}")
+        }
+        MatchEvent::EncodingMismatch { topic, peer, offered, requested } => {
+            format!("{topic}: {peer} does not match: encoding: offered {offered}, requested {requested}")
         }
         MatchEvent::Departed { topic, peer, cause: Departure::Left } => format!("{topic}: {peer} left"),
         MatchEvent::Departed { topic, peer, cause: Departure::LeaseExpired } => {

@@ -42,6 +42,12 @@ impl Mosquitto {
         self.port
     }
 
+    /// Sends it a signal: with `STOP` it stands still until `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
     /// Kills it; what it knew is lost.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

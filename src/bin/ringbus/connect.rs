@@ -5,17 +5,26 @@ mod mqtt;
 #[cfg(feature = "zmq")]
 mod zmq;
 
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use ringbus::transport::{BoxTransport, Locator};
-use ringbus::{Dht, Session};
+use ringbus::{Dht, Session, SessionOptions};
+use tokio::time::{Instant, timeout_at};
 
 use crate::failure::Usage;
+use crate::hints::{self, patiently};
 
 /// How long goodbyes may take when a session is closed.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// And at least when time is up: long enough for those who are there.
+const BRIEF_GOODBYE: Duration = Duration::from_millis(100);
 
 /// A session over whichever transport was chosen.
 pub(crate) type AnySession = Session<BoxTransport>;
@@ -52,9 +61,38 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
 
-    /// mqtt: the broker [default: mqtt://127.0.0.1:1883]
+    /// mqtt: the broker [default: what the environment says in BROKER, or mqtt://127.0.0.1:1883]
     #[arg(long, value_name = "URL")]
-    broker: Option<String>,
+    broker: Option<Url>,
+
+    /// mqtt: the user at the broker [default: that of mqtt://USER:PASSWORD@HOST, percent-encoded, or RINGBUS_USER of the
+    /// environment]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// mqtt: the user's password is the first line of this file [default: that of the address, or RINGBUS_PASSWORD of the
+    /// environment]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+/// An address that may hold a password.
+#[derive(Clone)]
+pub(crate) struct Url(String);
+
+impl FromStr for Url {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Everything up to the last '@' may be secret.
+        f.write_str(self.0.rsplit_once('@').map_or(&self.0, |(_, host)| host))
+    }
 }
 
 /// What a subcommand knows about the session that it wants.
@@ -72,6 +110,8 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) towards: Option<&'a Locator>,
     /// What an MQTT broker publishes should this session die: a topic and a payload.
     pub(crate) will: Option<(&'a str, &'a str)>,
+    /// For how long to look for a broker at most.
+    pub(crate) patience: Option<Duration>,
 }
 
 /// Who else is there; for programs that publish or subscribe.
@@ -98,6 +138,8 @@ pub(crate) struct Client {
 pub(crate) struct Link {
     pub(crate) session: AnySession,
     pub(crate) dht: Option<Dht<BoxTransport>>,
+    /// The nodes that were named; for messages.
+    nodes: String,
 }
 
 impl Options {
@@ -123,8 +165,26 @@ impl Options {
     /// # Errors
     /// [`Usage`] and the transport's: an address in use, a broker that is not there.
     pub(crate) async fn open(&self, endpoint: Endpoint<'_>) -> Result<AnySession> {
-        let transport = self.kind()?.transport(self, endpoint)?;
-        Ok(Session::open(transport).await?)
+        let kind = self.kind()?;
+        let transport = kind.transport(self, endpoint)?;
+        let mut options = SessionOptions::default();
+        if let Some(patience) = endpoint.patience {
+            options.transport.connect_timeout = options.transport.connect_timeout.min(patience);
+        }
+        let opened = Session::open_with(transport, options);
+        if !kind.is_brokered() {
+            return Ok(opened.await?);
+        }
+        let broker = kind.whereabouts(self, &[]);
+        Ok(patiently(|| format!("nobody answers at {broker} yet"), opened).await?)
+    }
+
+    /// Says from now on who does not answer or is back.
+    pub(crate) fn follow(&self, session: &AnySession, peers: &[Locator], plain: bool) -> Result<(), Usage> {
+        let kind = self.kind()?;
+        let broker = kind.is_brokered().then(|| kind.whereabouts(self, &[]));
+        hints::follow(session, peers, broker, plain);
+        Ok(())
     }
 }
 
@@ -133,18 +193,19 @@ impl Client {
     ///
     /// # Errors
     /// As for [`Options::open`]; [`Usage`] for addresses that make no sense.
-    pub(crate) async fn open(&self) -> Result<Link> {
+    pub(crate) async fn open(&self, patience: Option<Duration>, plain: bool) -> Result<Link> {
         let kind = self.options.kind()?;
         let nodes = kind.locators(&self.node)?;
         let peers = kind.peers(self)?;
         let towards = nodes.first().or(peers.first());
-        let endpoint = Endpoint { name: self.name.as_deref(), towards, ..Endpoint::default() };
+        let endpoint = Endpoint { name: self.name.as_deref(), towards, patience, ..Endpoint::default() };
         let session = self.options.open(endpoint).await?;
+        self.options.follow(&session, &peers, plain)?;
         for peer in &peers {
             session.attach(peer).await?;
         }
         let dht = (!nodes.is_empty()).then(|| session.dht(nodes));
-        Ok(Link { session, dht })
+        Ok(Link { session, dht, nodes: self.node.join(", ") })
     }
 
     /// Whether a ring was named.
@@ -154,9 +215,36 @@ impl Client {
 }
 
 impl Link {
-    /// Says goodbye. Returns how many messages the transport could not deliver.
-    pub(crate) async fn close(self) -> Result<usize> {
-        Ok(self.session.close(GOODBYE).await?.messages)
+    /// Waits for a publisher or subscriber to be built and, where there is a ring, registered with it.
+    ///
+    /// # Errors
+    /// The library's; that no node has answered by the deadline.
+    pub(crate) async fn registered<B>(
+        &self,
+        deadline: Option<Instant>,
+        built: impl Future<Output = ringbus::Result<B>>,
+    ) -> Result<B> {
+        if self.dht.is_none() {
+            return Ok(built.await?);
+        }
+        let (nodes, begun) = (&self.nodes, Instant::now());
+        let built = patiently(|| format!("no answer from {nodes} yet"), built);
+        match deadline {
+            None => Ok(built.await?),
+            Some(deadline) => timeout_at(deadline, built)
+                .await
+                .map_err(|_| {
+                    let after = begun.elapsed();
+                    anyhow!("no answer from {nodes} within {after:.1?}: is a ring node running there?")
+                })?
+                .map_err(Into::into),
+        }
+    }
+
+    /// Says goodbye, by the deadline if there is one. Returns how many messages the transport could not deliver.
+    pub(crate) async fn close(self, deadline: Option<Instant>) -> Result<usize> {
+        let left = deadline.map_or(GOODBYE, |at| at.saturating_duration_since(Instant::now()));
+        Ok(self.session.close(left.clamp(BRIEF_GOODBYE, GOODBYE)).await?.messages)
     }
 }
 
@@ -208,7 +296,7 @@ impl Kind {
             #[cfg(feature = "zmq")]
             Self::Zmq => nodes.join(", "),
             #[cfg(feature = "mqtt")]
-            Self::Mqtt => mqtt::broker(options).to_owned(),
+            Self::Mqtt => ringbus::transport::mqtt::redacted_url(&mqtt::broker(options)),
         }
     }
 
@@ -227,7 +315,7 @@ impl Kind {
             #[cfg(feature = "zmq")]
             Self::Zmq => Ok(BoxTransport::new(zmq::transport(options, endpoint)?)),
             #[cfg(feature = "mqtt")]
-            Self::Mqtt => Ok(BoxTransport::new(mqtt::transport(options, endpoint))),
+            Self::Mqtt => Ok(BoxTransport::new(mqtt::transport(options, endpoint)?)),
         }
     }
 

@@ -55,6 +55,7 @@ fn is_trouble(event: &MatchEvent) -> bool {
         event,
         MatchEvent::Mismatched { .. }
             | MatchEvent::EncodingMismatch { .. }
+            | MatchEvent::Unframed { .. }
             | MatchEvent::Lost { .. }
             | MatchEvent::Slow { .. }
             | MatchEvent::Departed { cause: Departure::TooSlow, .. }
@@ -89,6 +90,10 @@ fn line(event: &MatchEvent) -> String {
         MatchEvent::Remapped { topic, from, to } => {
             format!("{topic}: node {to} is responsible from now on, no longer {from}")
         }
+        MatchEvent::Unframed { topic } => format!(
+            "{topic}: dropped a message without a frame, from a program that knows nothing of ringbus: add --plain to \
+             take such messages"
+        ),
         MatchEvent::Lost { topic, peer, samples } => format!("{topic}: lost {samples} samples of {peer}"),
         other => format!("{other:?}"),
     }

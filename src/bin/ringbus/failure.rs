@@ -36,7 +36,7 @@ pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     let code = code(&error);
     if code != DONE {
         // Where standard error is closed there is nobody left to tell.
-        drop(writeln!(io::stderr(), "ringbus: {}", one_line(&error)));
+        drop(writeln!(io::stderr(), "ringbus: {}{}", one_line(&error), advice(&error)));
     }
     ExitCode::from(code)
 }
@@ -63,6 +63,16 @@ fn is_argument(error: &ringbus::Error) -> bool {
             | ErrorKind::InconsistentPolicy { .. }
             | ErrorKind::UnsupportedPolicy { .. }
     )
+}
+
+/// What a user of the program can do, where the library's text is for programmers.
+fn advice(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref::<ringbus::Error>().map(ringbus::Error::kind) {
+        Some(ErrorKind::Denied { .. }) => {
+            " (--user NAME with --password-file FILE, RINGBUS_USER and RINGBUS_PASSWORD, or mqtt://USER:PASSWORD@HOST)"
+        }
+        _ => "",
+    }
 }
 
 /// Only of standard output: a connection that broke is wrapped in an error of the library's.

@@ -55,10 +55,11 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let store = args.access.open().await?;
     let missing = print_all(&args, &store).await;
     store.close().await;
-    match missing?.join(", ") {
-        missing if missing.is_empty() => Ok(()),
-        missing => bail!("no value for {missing}"),
+    let missing = missing?;
+    if missing.is_empty() {
+        return Ok(());
     }
+    bail!("no value for {}", missing.join(", "))
 }
 
 /// Returns the keys that have no value.
@@ -70,7 +71,7 @@ async fn print_all(args: &Args, store: &Store) -> Result<Vec<String>> {
         let value = value?;
         print(args, key, value.as_deref()).context("cannot write to standard output")?;
         if value.is_none() {
-            missing.push(escape(key.as_bytes()).into_owned());
+            missing.push(format!("\"{}\"", escape(key.as_bytes())));
         }
     }
     Ok(missing)

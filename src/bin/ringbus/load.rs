@@ -15,6 +15,7 @@ use ringbus::dht::Key;
 
 use self::rows::Row;
 use crate::events::say;
+use crate::stop::Stop;
 use crate::store::{self, Access, Store};
 
 /// After so many rows whose key had a row already, the others are only counted.
@@ -75,8 +76,16 @@ async fn load(rows: &[Row<'_>], args: &Args, store: &Store) -> Result<()> {
         bar.inc(1);
     };
     let limit = args.in_flight.get();
-    let (acknowledged, failed) = pipeline::run(rows, limit, |row| store.put(row.key, row.text), note).await;
+    let mut stop = Stop::listen()?;
+    let loaded = tokio::select! {
+        loaded = pipeline::run(rows, limit, |row| store.put(row.key, row.text), note) => Some(loaded),
+        () = stop.requested() => None,
+    };
+    let so_far = bar.position();
     bar.finish_and_clear();
+    let Some((acknowledged, failed)) = loaded else {
+        bail!("stopped: {so_far} of {} rows were acknowledged, up to {limit} more may be stored", rows.len());
+    };
     if let Some((row, error)) = failed {
         bail!("{row}: {error:#}; {acknowledged} of {} rows were acknowledged", rows.len());
     }

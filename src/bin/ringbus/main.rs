@@ -11,7 +11,9 @@ mod duration;
 mod events;
 mod failure;
 mod get;
+mod hints;
 mod load;
+mod log;
 mod members;
 mod node;
 mod payload;
@@ -24,12 +26,10 @@ mod stop;
 mod store;
 mod subscribe;
 
-use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
 Try first:
@@ -55,7 +55,7 @@ Or a key-value store on a ring of nodes:
 #[command(name = "ringbus", version, arg_required_else_help = true)]
 #[command(after_help = EXAMPLES)]
 struct Cli {
-    /// Log to standard error; -vv and -vvv tell more (RUST_LOG overrides it)
+    /// Log more than warnings to standard error; -vv and -vvv tell still more (RUST_LOG overrides it)
     #[arg(short, long, global = true, action = ArgAction::Count, display_order = 100)]
     verbose: u8,
 
@@ -85,7 +85,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(cli.verbose);
+    log::to_stderr(cli.verbose);
     failure::exit_code(run(cli.command, cli.verbose > 0))
 }
 
@@ -112,15 +112,4 @@ fn run(command: Command, verbose: bool) -> anyhow::Result<()> {
             Command::BenchPeer(args) => bench::run_peer(args).await,
         }
     })
-}
-
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => "off",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }

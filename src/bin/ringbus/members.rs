@@ -4,9 +4,11 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use tokio::time::{Instant, timeout_at};
 
 use crate::connect::{Endpoint, Options};
 use crate::duration;
+use crate::hints::patiently;
 use crate::payload::escape;
 
 const EXAMPLES: &str = "\
@@ -40,9 +42,13 @@ pub(crate) struct Args {
 /// Prints a line a node.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let nodes = args.options.kind()?.locators(&args.node)?;
-    let endpoint = Endpoint { towards: nodes.first(), ..Endpoint::default() };
+    let deadline = Instant::now() + args.timeout;
+    let patience = Some(args.timeout);
+    let endpoint = Endpoint { towards: nodes.first(), patience, ..Endpoint::default() };
     let session = args.options.open(endpoint).await?;
-    let asked = tokio::time::timeout(args.timeout, session.dht(nodes).members()).await;
+    let dht = session.dht(nodes);
+    let hint = || format!("no answer from {} yet", args.node.join(", "));
+    let asked = timeout_at(deadline, patiently(hint, dht.members())).await;
     // Nothing is under way any more: there is nothing to flush.
     drop(session.close(Duration::ZERO).await);
     let members = asked.map_err(|_| {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use ringbus::pubsub::PublisherStats;
 use ringbus::transport::BoxTransport;
 use ringbus::{Publisher, Topic};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout_at};
 
 use crate::connect::{Client, Link};
 use crate::events::Mismatches;
+use crate::hints::patiently;
 use crate::payload::{Format, Payload};
 use crate::quality::Offer;
 use crate::source::Source;
@@ -62,7 +64,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     wait: Option<usize>,
 
-    /// How long to wait for subscribers, and for their acknowledgements at the end
+    /// How long to wait until everything is ready, from the start to the last subscriber that is waited for; and how long at
+    /// the end, for acknowledgements and goodbyes
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     timeout: Duration,
 
@@ -77,6 +80,10 @@ pub(crate) struct Args {
     /// Stay after the last value, for late joiners, until Ctrl-C
     #[arg(long)]
     keep: bool,
+
+    /// At the end, print to standard error what was published, dropped and sent again
+    #[arg(long)]
+    stats: bool,
 
     /// Tell on standard error who matches, leaves and takes over (as -v does); mismatches and losses are always told
     #[arg(long)]
@@ -95,7 +102,8 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
     let offered = args.quality.offered()?;
     // Before anything is opened: what is wrong with the values is said at once.
     let source = Source::new(args.encoding, args.values.clone())?;
-    let link = args.client.open().await?;
+    let ready_by = Instant::now() + args.timeout;
+    let link = args.client.open(Some(args.timeout), args.plain).await?;
     let mut builder = link.session.publisher(&topic).qos(offered).encoding(args.encoding.into());
     if args.plain {
         builder = builder.plain();
@@ -103,19 +111,20 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
     if let Some(dht) = &link.dht {
         builder = builder.dht(dht);
     }
-    let outcome = match builder.build().await {
+    let mut end_by = ready_by;
+    let outcome = match link.registered(Some(ready_by), builder.build()).await {
         Ok(publisher) => {
             let mismatches = events::print(publisher.events(), args.events || verbose);
-            publish_all(publisher, source, &args, args.events || verbose, &mismatches).await
+            publish_all(publisher, source, &args, args.events || verbose, &mismatches, &mut end_by).await
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     };
-    close(link, outcome, args.plain).await
+    close(link, outcome, args.plain, end_by).await
 }
 
 /// A publisher has flushed before, as far as it can; a plain one learns from the transport what did not arrive.
-async fn close(link: Link, outcome: Result<()>, plain: bool) -> Result<()> {
-    let undelivered = link.close().await;
+async fn close(link: Link, outcome: Result<()>, plain: bool, end_by: Instant) -> Result<()> {
+    let undelivered = link.close(Some(end_by)).await;
     outcome?;
     match undelivered? {
         count if plain && count > 0 => {
@@ -125,16 +134,18 @@ async fn close(link: Link, outcome: Result<()>, plain: bool) -> Result<()> {
     }
 }
 
+/// Moves `end_by` when waiting for acknowledgements begins.
 async fn publish_all(
     publisher: Publisher<Payload, BoxTransport>,
     mut source: Source,
     args: &Args,
     verbose: bool,
     mismatches: &Mismatches,
+    end_by: &mut Instant,
 ) -> Result<()> {
     let mut stop = Stop::listen()?;
     tokio::select! {
-        outcome = wait_for_subscribers(&publisher, args, mismatches) => outcome?,
+        outcome = wait_for_subscribers(&publisher, args, mismatches, *end_by) => outcome?,
         () = stop.requested() => return Err(anyhow!("stopped while waiting for subscribers: nothing was published")),
     }
     let mut stopped = tokio::select! {
@@ -152,21 +163,56 @@ async fn publish_all(
         stop.requested().await;
         stopped = true;
     }
+    *end_by = Instant::now() + args.timeout;
     let (what, count) = (publisher.topic().clone(), publisher.subscribers());
-    tokio::select! {
+    let flushed = tokio::select! {
         biased;
-        closed = publisher.close(args.timeout) => closed.with_context(|| match args.plain {
-            true => format!("{what}: the broker has not acknowledged everything"),
-            false => format!("{what}: {count} subscribers matched, not all of them acknowledged everything"),
-        })?,
+        flushed = timeout_at(*end_by, publisher.flush()) => match flushed {
+            Ok(flushed) => flushed.with_context(|| match args.plain {
+                true => format!("{what}: the broker has not acknowledged everything"),
+                false => format!("{what}: {count} subscribers matched, not all of them acknowledged everything"),
+            }),
+            Err(_) => Err(anyhow!("{what}: {}", unacknowledged(args.plain, count, args.timeout))),
+        },
         () = patience_ends(&mut stop, stopped) => {
             let who = if args.plain { "broker" } else { "subscribers" };
-            return Err(anyhow!("{what}: stopped before the {who} acknowledged everything"));
+            Err(anyhow!("{what}: stopped before the {who} acknowledged everything"))
         }
-    }
+    };
+    tell_stats(&publisher.stats(), args);
+    flushed?;
     match source.left() {
         0 => Ok(()),
         left => Err(anyhow!("stopped before {left} values were published on {what}")),
+    }
+}
+
+fn unacknowledged(plain: bool, subscribers: usize, after: Duration) -> String {
+    match plain {
+        true => format!("the broker has not acknowledged everything within {after:?}"),
+        false => {
+            format!(
+                "{subscribers} subscribers matched, not all of them acknowledged everything within {after:?}"
+            )
+        }
+    }
+}
+
+/// What was dropped is told in any case: the values look as if they had been published.
+fn tell_stats(stats: &PublisherStats, args: &Args) {
+    let PublisherStats { published, link_busy, history_full, oversize, repaired, disconnected, .. } = stats;
+    if args.stats {
+        events::say(&format!(
+            "published {published}, dropped: link busy {link_busy}, history full {history_full}, too large {oversize}; \
+             sent again {repaired}, subscribers let go {disconnected}, held up for {:.1?}",
+            stats.held_up
+        ));
+    } else if link_busy + history_full > 0 {
+        let (topic, dropped) = (&args.topic, link_busy + history_full);
+        events::say(&format!(
+            "{topic}: {dropped} values were dropped: the link was busy for {link_busy}, the history full for \
+             {history_full}"
+        ));
     }
 }
 
@@ -185,12 +231,18 @@ async fn wait_for_subscribers(
     publisher: &Publisher<Payload, BoxTransport>,
     args: &Args,
     mismatches: &Mismatches,
+    ready_by: Instant,
 ) -> Result<()> {
     let wanted = args.wait.unwrap_or(usize::from(!args.plain && !args.quality.is_for_late_joiners()));
-    match timeout(args.timeout, publisher.matched(wanted)).await {
+    let (topic, after) = (publisher.topic(), args.timeout);
+    let hint = || {
+        let (found, left) = (publisher.subscribers(), ready_by.saturating_duration_since(Instant::now()));
+        format!("{topic}: {found} of {wanted} subscribers yet: waiting for {left:.0?} more")
+    };
+    match timeout_at(ready_by, patiently(hint, publisher.matched(wanted))).await {
         Ok(matched) => Ok(matched?),
         Err(_) => {
-            let (found, topic, after) = (publisher.subscribers(), publisher.topic(), args.timeout);
+            let found = publisher.subscribers();
             let advice = mismatches.last().unwrap_or_else(|| {
                 "start one with ringbus sub, or publish for nobody with --wait 0".to_owned()
             });

@@ -1,15 +1,22 @@
 //! How `put`, `get` and `load` reach the key-value store of a successor ring.
 
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use ringbus::dht::{Key, Successor};
 use ringbus::transport::BoxTransport;
 use ringbus::{Dht, ErrorKind};
+use tokio::time::Instant;
 
 use crate::connect::{AnySession, Endpoint, Options};
 use crate::duration;
+use crate::events;
 use crate::failure::Usage;
+
+/// When to say that no answer has come.
+const HINT: Duration = Duration::from_secs(1);
 
 /// What the help of each of the three says about keys.
 pub(crate) const KEYS: &str = "\
@@ -37,8 +44,10 @@ pub(crate) struct Store {
     session: AnySession,
     dht: Dht<BoxTransport, Successor>,
     timeout: Duration,
-    /// Where answers come from; for error messages.
+    /// Where answers come from; for messages.
     whereabouts: String,
+    /// Whether it was said that none comes.
+    hinted: AtomicBool,
 }
 
 impl Access {
@@ -54,22 +63,43 @@ impl Access {
                            --protocol successor', or --transport mqtt for a ring at a broker";
             return Err(Usage::new(message).into());
         }
-        let session = self.options.open(Endpoint { towards: seeds.first(), ..Endpoint::default() }).await?;
-        let dht = session.successor_dht(seeds).timeout(self.timeout);
+        let (begun, patience) = (Instant::now(), Some(self.timeout));
+        let endpoint = Endpoint { towards: seeds.first(), patience, ..Endpoint::default() };
+        let session = self.options.open(endpoint).await?;
+        // No one is named to it whose absence is not noticed by asking.
+        self.options.follow(&session, &[], false)?;
+        // Opening and the first answer together take no longer than one answer may.
+        let left = self.timeout.saturating_sub(begun.elapsed()).max(self.timeout / 2);
+        let dht = session.successor_dht(seeds).timeout(left);
         let whereabouts = kind.whereabouts(&self.options, &self.node);
-        Ok(Store { session, dht, timeout: self.timeout, whereabouts })
+        Ok(Store { session, dht, timeout: self.timeout, whereabouts, hinted: AtomicBool::new(false) })
     }
 }
 
 impl Store {
     /// Stores a value. Returns the node that has it.
     pub(crate) async fn put(&self, key: Key, value: &str) -> Result<Key> {
-        self.dht.put(key, value).await.map_err(|error| self.in_words(error))
+        self.answer(self.dht.put(key, value)).await
     }
 
     /// Fetches a value; `None` if there is none.
     pub(crate) async fn get(&self, key: Key) -> Result<Option<String>> {
-        self.dht.get(key).await.map_err(|error| self.in_words(error))
+        self.answer(self.dht.get(key)).await
+    }
+
+    async fn answer<V>(&self, asked: impl Future<Output = ringbus::Result<V>>) -> Result<V> {
+        tokio::pin!(asked);
+        let answer = match tokio::time::timeout(HINT, &mut asked).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // One that has answered before is slow, and will be said to be so if it is too slow.
+                if self.dht.progress().answered == 0 && !self.hinted.swap(true, Ordering::Relaxed) {
+                    events::say(&format!("no answer from {} yet", self.whereabouts));
+                }
+                asked.await
+            }
+        };
+        answer.map_err(|error| self.in_words(error))
     }
 
     /// Ends the session: every answer that counts is here.

@@ -12,6 +12,7 @@ use ringbus::transport::BoxTransport;
 use ringbus::{Encoding, ErrorKind, Sample, SampleInfo, Subscriber, Timestamp, Topic, TopicFilter};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::connect::{Client, Link};
 use crate::events::Mismatches;
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
 
-    /// End after this long; exit code 1 if --count was not reached by then
+    /// End after this long, goodbyes included; exit code 1 if --count was not reached by then
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
@@ -69,7 +70,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     encoding: Option<Format>,
 
-    /// Take values from programs that know nothing of ringbus, too
+    /// Over mqtt: take values from programs that know nothing of ringbus, too. (Over zmq there is no way to hear a bare
+    /// ZeroMQ publisher: --plain takes what ringbus pub --plain publishes)
     #[arg(long)]
     plain: bool,
 
@@ -109,7 +111,8 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
             crate::failure::Usage::new("--route node needs a ring: name a node of it with --node").into()
         );
     }
-    let link = args.client.open().await?;
+    let end_by = args.timeout.map(|timeout| Instant::now() + timeout);
+    let link = args.client.open(args.timeout, args.plain).await?;
     let mut builder = link
         .session
         .subscriber(filter.as_str())
@@ -122,17 +125,17 @@ pub(crate) async fn run(args: Args, verbose: bool) -> Result<()> {
     if let Some(dht) = &link.dht {
         builder = builder.dht(dht);
     }
-    let outcome = match builder.build().await {
+    let outcome = match link.registered(end_by, builder.build()).await {
         Ok(subscriber) => {
             if args.events || verbose {
                 events::say(&ready(&subscriber, &link));
             }
             let mismatches = events::print(subscriber.events(), args.events || verbose);
-            print_all(subscriber, &args, &mismatches).await
+            print_all(subscriber, &args, &mismatches, end_by).await
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     };
-    let closed = link.close().await;
+    let closed = link.close(end_by).await;
     outcome.and(closed.map(drop))
 }
 
@@ -140,6 +143,7 @@ async fn print_all(
     mut subscriber: Subscriber<Value, BoxTransport>,
     args: &Args,
     mismatches: &Mismatches,
+    end_by: Option<Instant>,
 ) -> Result<()> {
     let mut stop = Stop::listen()?;
     let mut printer = Printer {
@@ -150,8 +154,8 @@ async fn print_all(
     };
     let (wanted, mut printed) = (args.count.map(NonZeroU64::get), 0);
     let time_is_up = async {
-        match args.timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
+        match end_by {
+            Some(end_by) => tokio::time::sleep_until(end_by).await,
             None => std::future::pending().await,
         }
     };
@@ -172,9 +176,7 @@ async fn print_all(
         }
     }
     printer.out.flush().context(UNWRITABLE)?;
-    if args.stats {
-        events::say(&stats(&subscriber.stats()));
-    }
+    tell_stats(&subscriber.stats(), args);
     match wanted {
         Some(wanted) if printed < wanted => {
             let (filter, publishers) = (subscriber.filter(), subscriber.publishers());
@@ -307,6 +309,24 @@ fn ready(subscriber: &Subscriber<Value, BoxTransport>, link: &Link) -> String {
     match subscriber.responsible() {
         Some(node) => format!("{filter}: subscribed at {local}, node {node} is responsible"),
         None => format!("{filter}: subscribed at {local}"),
+    }
+}
+
+/// What gave way is told in any case: nobody would miss it else.
+fn tell_stats(counts: &SubscriberStats, args: &Args) {
+    if args.stats {
+        return events::say(&stats(counts));
+    }
+    let (filter, SubscriberStats { replaced, gave_way, queue_full, .. }) = (&args.filter, counts);
+    if *replaced > 0 {
+        events::say(&format!(
+            "{filter}: {replaced} unread values gave way to newer ones of their topic: with --keep-all on both sides \
+             publishers wait"
+        ));
+    }
+    if gave_way + queue_full > 0 {
+        let dropped = gave_way + queue_full;
+        events::say(&format!("{filter}: {dropped} values found no room in the queue"));
     }
 }
 

@@ -54,7 +54,11 @@ pub(super) fn peers(client: &Client) -> Result<Vec<Locator>> {
 }
 
 pub(super) fn foreign(options: &Options) -> Vec<(&'static str, bool)> {
-    vec![("--broker", options.broker.is_some())]
+    vec![
+        ("--broker", options.broker.is_some()),
+        ("--user", options.user.is_some()),
+        ("--password-file", options.password_file.is_some()),
+    ]
 }
 
 fn without_scheme(text: &str) -> Result<&str, Usage> {

@@ -26,6 +26,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let seeds = args.options.kind()?.locators(&args.join)?;
     let endpoint = Endpoint { name: args.name.as_deref(), listen: Some(LISTEN), ..Endpoint::default() };
     let session = args.options.open(endpoint).await?;
+    args.options.follow(&session, &[], false)?;
     let mut stop = Stop::listen()?;
     let mut builder = DhtNode::builder(session.clone()).join(seeds);
     if let Some(name) = &args.name {

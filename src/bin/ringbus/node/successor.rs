@@ -33,6 +33,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
         ..Endpoint::default()
     };
     let session = args.options.open(endpoint).await?;
+    args.options.follow(&session, &[], false)?;
     let mut stop = Stop::listen()?;
     let name = args.name.as_deref();
     let node = tokio::select! {
