@@ -324,6 +324,11 @@ impl Samples {
         self.frame.bytes.len() - self.at
     }
 
+    /// The sequence number of the next sample.
+    pub fn next_sequence(&self) -> Option<u64> {
+        (self.remaining() > 0).then_some(self.next)
+    }
+
     /// The source timestamp of the next sample.
     pub fn peek_source(&self) -> Option<Timestamp> {
         let mut cursor = Cursor { bytes: &self.frame.bytes, at: self.at };

@@ -38,8 +38,7 @@ pub(crate) enum Message {
 impl Message {
     /// Whether the numbers make sense: the state machines count on it. What a stranger may send, this refuses.
     pub(crate) fn is_sound(&self) -> bool {
-        // The number after the last is computed with.
-        let counts = |last: u64| last < u64::MAX;
+        let counts = |last: u64| last < MAX_SEQUENCE;
         match self {
             // Nothing is published in it.
             Self::Heartbeat(Heartbeat { encoding: Encoding::Any, .. }) => false,
@@ -126,6 +125,9 @@ pub(crate) struct Replay {
     pub(crate) first: u64,
     pub(crate) last: u64,
 }
+
+/// Sequence numbers are below this: no writer comes so far, and sums of a few such numbers are still numbers.
+pub(crate) const MAX_SEQUENCE: u64 = 1 << 60;
 
 /// The most ranges in one [`AckNack`].
 pub(crate) const MAX_RANGES: usize = 32;
@@ -260,6 +262,7 @@ mod tests {
         assert!(!with(|heartbeat| heartbeat.first = 0));
         assert!(!with(|heartbeat| heartbeat.last = u64::MAX));
         assert!(!with(|heartbeat| heartbeat.encoding = Encoding::Any), "nothing is published in it");
+        assert!(!with(|heartbeat| heartbeat.last = MAX_SEQUENCE));
         let bye = Message::WriterBye { writer: entity(1), epoch: 1, last: u64::MAX };
         assert!(!bye.is_sound());
     }

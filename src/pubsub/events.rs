@@ -103,6 +103,25 @@ pub enum MatchEvent {
         /// How many samples.
         samples: u64,
     },
+    /// A new owner had published so many samples after its predecessor was heard last and before it was chosen itself,
+    /// and they were not delivered: by their source times they were heard from the predecessor, or they are no longer
+    /// kept. What it publishes as owner is delivered whatever its clock says.
+    Skipped {
+        /// The instance.
+        topic: Topic,
+        /// The new owner.
+        peer: EntityId,
+        /// How many samples.
+        samples: u64,
+    },
+    /// The table of peers is full. For each newcomer another peer gives way: one that was silent for longest, or, where
+    /// all speak, one that came last. Told once a minute.
+    Crowded {
+        /// The topic of the newcomer.
+        topic: Topic,
+        /// How many peers the table holds.
+        limit: usize,
+    },
 }
 
 /// How a peer went.
@@ -119,6 +138,8 @@ pub enum Departure {
     /// It held the publisher up, whose [`Overflow`](crate::qos::Overflow) is disconnect. When it has caught up, it is
     /// matched anew; what it missed meanwhile it counts as lost.
     TooSlow,
+    /// The table of peers was full, and a newcomer took its place: see [`MatchEvent::Crowded`].
+    Displaced,
 }
 
 /// The events of one publisher or subscriber. Clones share one queue: each event is read once.
@@ -223,6 +244,9 @@ impl Events {
                     %topic,
                     "dropped a message without a frame: build the subscriber with .plain() to take those of other programs"
                 );
+            }
+            MatchEvent::Crowded { topic, limit } => {
+                tracing::warn!(%topic, limit, "the table of peers is full: others give way to newcomers");
             }
             event => tracing::debug!(?event, "told"),
         }

@@ -12,6 +12,7 @@ mod discovery;
 mod events;
 mod history;
 mod hub;
+mod peers;
 mod proxy;
 mod publisher;
 mod publisher_stats;

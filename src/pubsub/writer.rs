@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ahash::HashMap;
 use bytes::Bytes;
 
 use super::connection::Connection;
 use super::control::{AckNack, Heartbeat, Message, Replay};
 use super::events::{Departure, MatchEvent};
 use super::history::HistoryCache;
+use super::peers::{MAX_PEERS, Peer, Peers};
 use super::publisher_stats::PublisherStats;
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
@@ -36,8 +36,6 @@ const SHORTEST_PERIOD: Duration = Duration::from_millis(5);
 const FIRST_HEARTBEAT: Duration = Duration::from_millis(20);
 /// A reader that answered no heartbeat for this long counts as gone.
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most readers of one writer: a bound on what strangers can make it remember.
-const MAX_READERS: usize = 65_536;
 /// The most that one request for repair is answered with; the reader asks again for the rest.
 const MAX_REPAIR_FRAMES: usize = 1024;
 const MAX_REPAIR_BYTES: usize = 4 << 20;
@@ -89,7 +87,7 @@ pub(super) struct WriterCore {
     sealed_next: u64,
     /// Everything sealed below was given to the shell to be sent; what is not waits in the history.
     passed: u64,
-    readers: HashMap<EntityId, ReaderProxy>,
+    readers: Peers<ReaderProxy>,
     matched: usize,
     actions: VecDeque<WriterAction>,
     heartbeat_at: Mono,
@@ -109,9 +107,22 @@ struct ReaderProxy {
     subscribers: usize,
     relay: bool,
     next: u64,
+    /// It said last that it has less than it had acknowledged.
+    has_less: bool,
+    since: Mono,
     last_heard: Mono,
     connection: Connection,
     pace: Pace,
+}
+
+impl Peer for ReaderProxy {
+    fn last_heard(&self) -> Mono {
+        self.last_heard
+    }
+
+    fn since(&self) -> Mono {
+        self.since
+    }
 }
 
 impl WriterCore {
@@ -129,7 +140,7 @@ impl WriterCore {
             history: HistoryCache::default(),
             sealed_next: 1,
             passed: 1,
-            readers: HashMap::default(),
+            readers: Peers::default(),
             matched: 0,
             actions: VecDeque::new(),
             heartbeat_at: now,
@@ -295,14 +306,18 @@ impl WriterCore {
         if acknack.epoch != self.config.epoch {
             return self.tell_heartbeat(from);
         }
-        if !self.readers.contains_key(&acknack.reader) && !self.introduce(from, &acknack) {
-            return;
+        if !self.readers.contains_key(&acknack.reader) {
+            self.introduce(now, from, &acknack);
         }
+        let stands_in = self.stands_in();
         let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
         reader.last_heard = now;
         let moved = reader.locator != *from;
         reader.locator = from.clone();
-        reader.next = reader.next.max(acknack.next.min(self.sealed_next));
+        // Nobody has what was never published: that is no acknowledgement. A stand-in may be behind the writer.
+        if stands_in || acknack.next <= self.sealed_next {
+            reader.acknowledged(acknack.next.min(self.sealed_next));
+        }
         self.heard(now, acknack.reader, moved);
         self.caught_up(acknack.reader);
         let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
@@ -350,6 +365,11 @@ impl WriterCore {
 
     pub(super) fn poll_action(&mut self) -> Option<WriterAction> {
         self.actions.pop_front()
+    }
+
+    /// Whether it passes on what another writer publishes.
+    fn stands_in(&self) -> bool {
+        self.config.batch_samples == 0
     }
 
     fn keeps_all(&self) -> bool {
@@ -428,10 +448,14 @@ impl WriterCore {
         }
     }
 
-    fn introduce(&mut self, from: &Locator, acknack: &AckNack) -> bool {
-        if self.readers.len() >= MAX_READERS {
-            tracing::warn!(writer = %self.config.id, reader = %acknack.reader, "too many readers: ignored");
-            return false;
+    fn introduce(&mut self, now: Mono, from: &Locator, acknack: &AckNack) {
+        if let Some(displaced) = self.readers.gives_way(now) {
+            metrics::counter!("ringbus_peers_displaced_total", "table" => "readers").increment(1);
+            if self.readers.is_full_unsaid(now) {
+                let event = MatchEvent::Crowded { topic: self.config.topic.clone(), limit: MAX_PEERS };
+                self.actions.push_back(WriterAction::Event(event));
+            }
+            self.drop_reader(displaced, Departure::Displaced);
         }
         let verdict = qos::check(&self.config.offered, &acknack.requested);
         let (topic, peer) = (self.config.topic.clone(), acknack.reader);
@@ -444,7 +468,9 @@ impl WriterCore {
             subscribers: 0,
             relay: acknack.stands_for.is_some(),
             next: acknack.next.min(self.sealed_next),
-            last_heard: Mono::ZERO,
+            has_less: false,
+            since: now,
+            last_heard: now,
             connection: Connection::default(),
             pace: Pace::default(),
         };
@@ -457,7 +483,6 @@ impl WriterCore {
                 (Ok(()), None) => MatchEvent::Matched { topic, peer },
             }));
         }
-        true
     }
 
     fn drop_reader(&mut self, reader: EntityId, cause: Departure) {
@@ -495,8 +520,9 @@ impl WriterCore {
     fn repair(&mut self, to: &Locator, missing: &[(u64, u64)]) {
         let (mut frames, mut bytes) = (0, 0);
         let oldest = self.history.first(self.config.offered.history).unwrap_or(self.sealed_next);
-        if missing.iter().any(|(from, _)| *from < oldest) {
-            // It asks for what is no longer kept: the heartbeat says where the history begins.
+        let never_published = |last: u64| last >= self.sealed_next && !self.stands_in();
+        if missing.iter().any(|(from, last)| *from < oldest || never_published(*last)) {
+            // It asks for what is no longer kept, or does not exist: the heartbeat says where the history begins and ends.
             self.tell_heartbeat(to);
         }
         let asked = missing.iter().flat_map(|(from, last)| self.history.range(*from, *last));
@@ -514,6 +540,18 @@ impl WriterCore {
             // The heartbeat that follows the last frame invites the reader to ask on.
             self.tell_heartbeat(to);
         }
+    }
+}
+
+impl ReaderProxy {
+    /// It says that it has everything below `next`. If it says twice in a row that it has less than it had acknowledged,
+    /// then that was not its word, or was about what it had passed over; a single one may have been overtaken.
+    fn acknowledged(&mut self, next: u64) {
+        let less = next < self.next;
+        if !less || self.has_less {
+            self.next = next;
+        }
+        self.has_less = less;
     }
 }
 

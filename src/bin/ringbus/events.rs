@@ -57,6 +57,8 @@ fn is_trouble(event: &MatchEvent) -> bool {
             | MatchEvent::EncodingMismatch { .. }
             | MatchEvent::Unframed { .. }
             | MatchEvent::Lost { .. }
+            | MatchEvent::Skipped { .. }
+            | MatchEvent::Crowded { .. }
             | MatchEvent::Slow { .. }
             | MatchEvent::Departed { cause: Departure::TooSlow, .. }
     )
@@ -95,6 +97,15 @@ fn line(event: &MatchEvent) -> String {
              take such messages"
         ),
         MatchEvent::Lost { topic, peer, samples } => format!("{topic}: lost {samples} samples of {peer}"),
+        MatchEvent::Departed { topic, peer, cause: Departure::Displaced } => {
+            format!("{topic}: {peer} gave way to another: the table of peers is full")
+        }
+        MatchEvent::Skipped { topic, peer, samples } => {
+            format!("{topic}: skipped {samples} samples of {peer}: by their times they were heard before")
+        }
+        MatchEvent::Crowded { topic, limit } => {
+            format!("{topic}: {limit} peers are known, which is the limit: others give way to newcomers")
+        }
         other => format!("{other:?}"),
     }
 }

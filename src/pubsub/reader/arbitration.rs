@@ -1,12 +1,17 @@
 //! Exclusive ownership: who is heard on each topic, and what a takeover replays.
 
-use super::{MAX_WRITERS, ReaderAction, ReaderCore};
+use super::heard::{HeardBefore, Lately};
+use super::source_clock::Offset;
+use super::{MAX_INSTANCES, ReaderAction, ReaderCore};
 use crate::message::EntityId;
+use crate::pubsub::control::Replay;
 use crate::pubsub::events::MatchEvent;
-use crate::qos::ownership::{Candidate, owner};
+use crate::pubsub::proxy::{Replaying, WriterProxy};
+use crate::qos::ownership::{Candidate, Candidates};
 use crate::qos::{Durability, Ownership};
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
+use crate::wire::{DataFrame, Samples};
 
 /// One topic under exclusive ownership.
 #[derive(Debug, Default)]
@@ -15,8 +20,35 @@ pub(super) struct Instance {
     owner: Option<EntityId>,
     /// Who was heard last.
     last_owner: Option<EntityId>,
-    /// The newest source timestamp that was delivered.
-    pub(super) heard: Option<Timestamp>,
+    /// The live writers that have published.
+    candidates: Candidates,
+    /// The newest source timestamp of what was delivered last. One that was wrong is forgotten with the next.
+    heard: Option<Timestamp>,
+    /// What was said lately, and by which owner.
+    lately: Lately,
+    lately_of: Option<EntityId>,
+    /// How often something was delivered.
+    beat: u64,
+    /// What is known of the clock of the owner that has gone.
+    clock: Option<Offset>,
+}
+
+/// What was heard before a takeover.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    /// Up to which source time.
+    after: Option<Timestamp>,
+    /// And since which, lately.
+    lately: Option<Timestamp>,
+    /// What is known of the clock that these times are of.
+    clock: Option<Offset>,
+}
+
+impl Instance {
+    /// How often something was delivered.
+    pub(super) fn beat(&self) -> u64 {
+        self.beat
+    }
 }
 
 impl ReaderCore {
@@ -26,43 +58,111 @@ impl ReaderCore {
             || self.instances.get(topic).is_some_and(|instance| instance.owner == Some(writer))
     }
 
-    /// The writer is gone.
-    pub(super) fn disown(&mut self, topic: &Topic, writer: EntityId) {
-        if let Some(instance) = self.instances.get_mut(topic)
-            && instance.owner == Some(writer)
-        {
-            instance.owner = None;
+    /// How often something was delivered on the topic.
+    pub(super) fn beat(&self, topic: &Topic) -> u64 {
+        self.instances.get(topic).map_or(0, Instance::beat)
+    }
+
+    /// Whether a takeover of the topic waits for its history.
+    pub(super) fn is_replaying(&self, topic: &Topic) -> bool {
+        let owner = self.instances.get(topic).and_then(|instance| instance.owner);
+        owner.and_then(|owner| self.writers.get(&owner)).is_some_and(|proxy| proxy.replaying.is_some())
+    }
+
+    /// A frame has come, under exclusive ownership. The first of a writer makes it a candidate, and is not history.
+    pub(super) fn on_published(&mut self, now: Mono, frame: &DataFrame) {
+        let (writer, last) = (frame.header().writer, frame.header().end() - 1);
+        if self.writers.get(&writer).is_some_and(|proxy| proxy.last == 0) {
+            self.stand(now, writer);
+        }
+        let Some(proxy) = self.writers.get_mut(&writer) else { return };
+        if last > proxy.last {
+            if let Some(source) = frame.samples().peek_source() {
+                proxy.clock.observe(now, source);
+            }
+            proxy.advance(last, self.instances.get(&proxy.topic).map_or(0, Instance::beat));
         }
     }
 
-    pub(super) fn arbitrate(&mut self, now: Mono, writer: EntityId) {
+    /// Samples of the owner are delivered.
+    pub(super) fn note_heard(&mut self, now: Mono, topic: &Topic, samples: &Samples) {
         if self.requested.ownership == Ownership::Exclusive
-            && let Some(topic) = self.writers.get(&writer).map(|proxy| proxy.topic.clone())
+            && let Some(instance) = self.instances.get_mut(topic)
         {
-            self.arbitrate_topic(now, &topic);
+            if instance.lately_of != instance.owner {
+                (instance.lately, instance.lately_of) = (Lately::default(), instance.owner);
+            }
+            if let Some(from) = samples.peek_source() {
+                instance.lately.note(now, from);
+            }
+            instance.heard = samples.newest().or(instance.heard);
+            instance.beat += 1;
         }
     }
 
-    /// Decides anew who is heard on a topic. Only writers that have published are candidates: a strong one that has
-    /// nothing to say silences nobody.
-    pub(super) fn arbitrate_topic(&mut self, now: Mono, topic: &Topic) {
+    /// The writer is gone: it was a candidate with this strength, and this is what was known of its clock.
+    pub(super) fn disown(
+        &mut self,
+        topic: &Topic,
+        writer: EntityId,
+        standing: Option<i32>,
+        clock: Option<Offset>,
+    ) {
+        let Some(instance) = self.instances.get_mut(topic) else { return };
+        if let Some(strength) = standing {
+            instance.candidates.leave(Candidate { strength, writer });
+        }
+        if instance.owner == Some(writer) {
+            (instance.owner, instance.clock) = (None, clock);
+        }
+    }
+
+    /// A writer has published, or offers another strength. Only writers that have published are candidates: a strong one
+    /// that has nothing to say silences nobody.
+    pub(super) fn stand(&mut self, now: Mono, writer: EntityId) {
         if self.requested.ownership == Ownership::Shared {
             return;
         }
-        let live = self.writers.iter().filter(|(_, proxy)| {
-            proxy.compatible && proxy.connection.stands() && proxy.last > 0 && proxy.topic == *topic
-        });
-        let to = owner(live.map(|(id, proxy)| Candidate { writer: *id, strength: proxy.offered.strength }));
-        let Some(to) = to else { return };
-        if self.instances.len() >= MAX_WRITERS && !self.instances.contains_key(topic) {
-            self.instances.retain(|_, instance| instance.owner.is_some());
+        let there = |proxy: &&mut WriterProxy| proxy.compatible && proxy.connection.stands();
+        let Some(proxy) = self.writers.get_mut(&writer).filter(there) else { return };
+        let strength = proxy.offered.strength;
+        let before = proxy.standing.replace(strength);
+        if before == Some(strength) {
+            return;
         }
-        let instance = self.instances.entry(topic.clone()).or_default();
+        let topic = proxy.topic.clone();
+        if self.instances.len() >= MAX_INSTANCES && !self.instances.contains_key(&topic) {
+            self.instances.retain(|_, instance| !instance.candidates.is_empty());
+        }
+        let candidates = &mut self.instances.entry(topic.clone()).or_default().candidates;
+        if let Some(strength) = before {
+            candidates.leave(Candidate { strength, writer });
+        }
+        candidates.enter(Candidate { strength, writer });
+        self.arbitrate(now, &topic);
+    }
+
+    /// The writer may be gone: it is no candidate until it is heard again.
+    pub(super) fn stand_down(&mut self, now: Mono, writer: EntityId) {
+        let Some(proxy) = self.writers.get_mut(&writer) else { return };
+        let Some(strength) = proxy.standing.take() else { return };
+        let topic = proxy.topic.clone();
+        if let Some(instance) = self.instances.get_mut(&topic) {
+            instance.candidates.leave(Candidate { strength, writer });
+        }
+        self.arbitrate(now, &topic);
+    }
+
+    /// Decides anew who is heard on a topic.
+    pub(super) fn arbitrate(&mut self, now: Mono, topic: &Topic) {
+        let Some(instance) = self.instances.get_mut(topic) else { return };
+        let Some(to) = instance.candidates.owner() else { return };
         if instance.owner == Some(to) {
             return;
         }
         let (former, after) = (instance.owner.replace(to), instance.heard);
         let from = instance.last_owner.replace(to).filter(|from| *from != to);
+        let (mut clock, lately) = (instance.clock.take(), instance.lately.from());
         if let Some(from) = from {
             let event = MatchEvent::Takeover { topic: topic.clone(), from, to, after };
             self.actions.push_back(ReaderAction::Event(event));
@@ -70,24 +170,84 @@ impl ReaderCore {
         if let Some(former) = former.and_then(|former| self.writers.get_mut(&former)) {
             former.replaying = None;
             former.pass_over(former.last + 1);
+            clock = former.clock.offset();
         }
-        self.begin(now, to, after);
+        self.begin(now, to, Heard { after, lately, clock });
     }
 
-    /// Begins to hear a writer. Samples up to `after` were heard from another one; what the writer has kept since is
-    /// replayed, so that the takeover leaves no hole.
-    fn begin(&mut self, now: Mono, writer: EntityId, after: Option<Timestamp>) {
+    /// Begins to hear a writer. What the writer has kept since another one was heard last is replayed, so that the takeover
+    /// leaves no hole. A volatile writer keeps nothing: it is heard from its next sample on.
+    fn begin(&mut self, now: Mono, writer: EntityId, heard: Heard) {
         let wants_history = self.requested.durability >= Durability::TransientLocal;
         let repairs = self.repairs(writer);
+        let Some(beat) = self.writers.get(&writer).map(|proxy| self.beat(&proxy.topic)) else { return };
         let Some(proxy) = self.writers.get_mut(&writer) else { return };
-        proxy.skip_until = after;
+        proxy.heard_before = None;
+        if !repairs || !proxy.keeps_history() {
+            return;
+        }
+        let apart = heard.clock.and_then(|clock| proxy.clock.offset()?.apart_from(clock));
+        let by_its_clock =
+            |at: Timestamp| Timestamp::from_nanos(at.as_nanos().saturating_add(apart.unwrap_or(0)));
         // A writer of which nothing was passed over, and before which nothing was heard, is already followed from the
         // right place.
-        let replay_after = after.or((proxy.passed_over && wants_history).then_some(Timestamp::MIN));
-        if repairs && proxy.keeps_history() && replay_after.is_some() {
-            proxy.replaying = replay_after;
-            proxy.nack_now(now);
-            self.acknowledge(now, writer, true);
+        let from_the_start = || (proxy.passed_over && wants_history).then_some(Timestamp::MIN);
+        let Some(after) = heard.after.map(by_its_clock).or_else(from_the_start) else { return };
+        proxy.replaying = Some(Replaying {
+            after,
+            lately: heard.lately.map(by_its_clock),
+            border: proxy.known_last(),
+            covered: proxy.covered_at(beat),
+            clocks_disagree: apart.is_some(),
+        });
+        proxy.nack_now(now);
+        self.acknowledge(now, writer, true);
+    }
+
+    /// The new owner says where the samples begin that are not known from its predecessor, and which was its last.
+    pub(in crate::pubsub) fn on_replay(&mut self, now: Mono, wall: Timestamp, replay: &Replay) {
+        let Some(beat) = self.writers.get(&replay.writer).map(|proxy| self.beat(&proxy.topic)) else {
+            return;
+        };
+        let Some(proxy) = self.writers.get_mut(&replay.writer) else { return };
+        let Some(takeover) = proxy.replaying.filter(|takeover| takeover.after == replay.after) else {
+            return;
+        };
+        if proxy.epoch != replay.epoch || replay.first == 0 {
+            return;
+        }
+        // Time alone tells apart what was known of when the writer was chosen, and no more.
+        let mut first = replay.first.min(takeover.border + 1);
+        if !proxy.passed_over {
+            first = first.max(proxy.next);
+        }
+        // What was passed over as long as the predecessor was heard is not skipped: that is what ownership means.
+        let unheard = if proxy.passed_over { takeover.covered + 1 } else { proxy.next };
+        let skipped = first.saturating_sub(unheard);
+        let twice = if takeover.clocks_disagree { unheard.saturating_sub(first) } else { 0 };
+        let Replaying { after: to, lately, border, .. } = takeover;
+        proxy.heard_before = Some(HeardBefore { border, last: replay.last, lately, to });
+        proxy.replaying = None;
+        proxy.passed_over = false;
+        proxy.next = first;
+        proxy.advance(replay.last, beat);
+        proxy.settled();
+        let topic = proxy.topic.clone();
+        self.stats.duplicates += twice;
+        self.count_skipped(&topic, replay.writer, skipped);
+        // What was published while the answer was under way is held already.
+        self.drain_held(now, wall, replay.writer);
+        self.follow(now, replay.writer);
+        self.acknowledge_if_due(now, replay.writer);
+    }
+
+    /// Samples of a new owner are not delivered, since they were heard from its predecessor or are no longer kept.
+    pub(super) fn count_skipped(&mut self, topic: &Topic, peer: EntityId, samples: u64) {
+        if samples > 0 {
+            self.stats.skipped += samples;
+            metrics::counter!("ringbus_samples_skipped_total").increment(samples);
+            let event = MatchEvent::Skipped { topic: topic.clone(), peer, samples };
+            self.actions.push_back(ReaderAction::Event(event));
         }
     }
 }

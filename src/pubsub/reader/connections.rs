@@ -25,7 +25,7 @@ impl ReaderCore {
     /// leases end.
     pub(super) fn give_up_lost(&mut self, now: Mono) {
         let mut gone = Vec::new();
-        for (id, proxy) in &mut self.writers {
+        for (id, proxy) in self.writers.iter_mut() {
             if proxy.connection.give_up(now) && proxy.compatible {
                 gone.push((*id, proxy.topic.clone()));
             }
@@ -34,7 +34,8 @@ impl ReaderCore {
             let (cause, topic_told) = (Departure::ConnectionLost, topic.clone());
             let event = MatchEvent::Departed { topic: topic_told, peer, cause };
             self.actions.push_back(ReaderAction::Event(event));
-            self.arbitrate_topic(now, &topic);
+            self.matched -= 1;
+            self.stand_down(now, peer);
         }
     }
 
@@ -45,10 +46,12 @@ impl ReaderCore {
         if !proxy.connection.heard(now, moved) || !proxy.compatible {
             return;
         }
-        let topic = proxy.topic.clone();
-        self.actions
-            .push_back(ReaderAction::Event(MatchEvent::Matched { topic: topic.clone(), peer: writer }));
-        self.arbitrate_topic(now, &topic);
+        let (topic, published) = (proxy.topic.clone(), proxy.last > 0);
+        self.actions.push_back(ReaderAction::Event(MatchEvent::Matched { topic, peer: writer }));
+        self.matched += 1;
+        if published {
+            self.stand(now, writer);
+        }
     }
 }
 

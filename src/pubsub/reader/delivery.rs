@@ -5,13 +5,13 @@ use crate::message::EntityId;
 use crate::pubsub::FRAME_OVERHEAD;
 use crate::pubsub::proxy::WriterProxy;
 use crate::pubsub::queue::{Chunk, Content};
-use crate::qos::{Durability, Ownership, Reliability};
+use crate::qos::{Durability, Reliability};
 use crate::time::{Mono, Timestamp};
 use crate::wire::DataFrame;
 
 impl ReaderCore {
     /// Puts a frame into its place in the writer's sequence.
-    pub(super) fn sequence(&mut self, wall: Timestamp, frame: &DataFrame) {
+    pub(super) fn sequence(&mut self, now: Mono, wall: Timestamp, frame: &DataFrame) {
         let header = *frame.header();
         let repairs = self.repairs(header.writer);
         let Some(proxy) = self.writers.get_mut(&header.writer) else { return };
@@ -32,10 +32,10 @@ impl ReaderCore {
             if repairs {
                 return self.hold(frame);
             }
-            self.give_up_before(wall, header.writer, header.first);
+            self.give_up_before(now, wall, header.writer, header.first);
         }
-        self.accept(wall, frame);
-        self.drain_held(wall, header.writer);
+        self.accept(now, wall, frame);
+        self.drain_held(now, wall, header.writer);
     }
 
     /// After anything was learnt of a writer: sets or clears its timer for repairs.
@@ -57,20 +57,22 @@ impl ReaderCore {
     }
 
     /// The writer no longer has what comes before `first`: what is held is delivered, what is missing is lost.
-    pub(super) fn give_up_before(&mut self, wall: Timestamp, writer: EntityId, first: u64) {
+    pub(super) fn give_up_before(&mut self, now: Mono, wall: Timestamp, writer: EntityId, first: u64) {
+        let Some(proxy) = self.writers.get(&writer).filter(|proxy| proxy.next < first) else { return };
+        let topic = proxy.topic.clone();
+        let counts = proxy.compatible && self.is_heard(&topic, writer);
         let mut lost = 0;
         while let Some(proxy) = self.writers.get_mut(&writer) {
             if proxy.next >= first || proxy.replaying.is_some() {
                 break;
             }
             let resume = proxy.first_held().unwrap_or(first).min(first);
-            lost += resume - proxy.next;
-            proxy.next = resume;
-            self.drain_held(wall, writer);
+            let missing = if counts { resume - proxy.next } else { 0 };
+            lost += missing;
+            proxy.give_up(resume, missing);
+            self.drain_held(now, wall, writer);
         }
-        let Some(proxy) = self.writers.get(&writer).filter(|_| lost > 0) else { return };
-        let topic = proxy.topic.clone();
-        if proxy.compatible && self.is_heard(&topic, writer) {
+        if lost > 0 {
             self.count_lost(&topic, writer, lost);
         }
     }
@@ -87,9 +89,9 @@ impl ReaderCore {
         }
     }
 
-    pub(super) fn drain_held(&mut self, wall: Timestamp, writer: EntityId) {
+    pub(super) fn drain_held(&mut self, now: Mono, wall: Timestamp, writer: EntityId) {
         while let Some(frame) = self.writers.get_mut(&writer).and_then(WriterProxy::take_held) {
-            if !self.accept(wall, &frame) {
+            if !self.accept(now, wall, &frame) {
                 break;
             }
         }
@@ -106,7 +108,7 @@ impl ReaderCore {
     }
 
     /// Delivers the part of a frame that is next. `false` if the queue has no room: the frame must come again.
-    fn accept(&mut self, wall: Timestamp, frame: &DataFrame) -> bool {
+    fn accept(&mut self, now: Mono, wall: Timestamp, frame: &DataFrame) -> bool {
         let header = frame.header();
         let repairs = self.repairs(header.writer);
         let Some(topic) = self.writers.get(&header.writer).map(|proxy| proxy.topic.clone()) else {
@@ -128,25 +130,21 @@ impl ReaderCore {
         for _ in header.first..proxy.next {
             samples.skip_one();
         }
-        while proxy
-            .skip_until
-            .is_some_and(|until| samples.peek_source().is_some_and(|source| source <= until))
-        {
-            samples.skip_one();
-        }
         proxy.next = header.end();
-        if samples.remaining() == 0 {
-            return true;
+        if let Some(heard) = proxy.heard_before.take() {
+            let before = samples.remaining();
+            proxy.heard_before = heard.skip(&mut samples);
+            let skipped = (before - samples.remaining()) as u64;
+            self.count_skipped(&topic, header.writer, skipped);
+            if samples.remaining() == 0 {
+                return true;
+            }
         }
-        proxy.skip_until = None;
+        let Some(proxy) = self.writers.get_mut(&header.writer) else { return true };
         proxy.unacknowledged += samples.remaining() as u64;
         proxy.unacknowledged_bytes += FRAME_OVERHEAD + samples.remaining_bytes();
-        if self.requested.ownership == Ownership::Exclusive {
-            let newest = samples.newest();
-            let instance = self.instances.entry(topic.clone()).or_default();
-            instance.heard = instance.heard.max(newest);
-        }
         let (strength, history) = (proxy.offered.strength, proxy.offered.history);
+        self.note_heard(now, &topic, &samples);
         self.enqueue(Chunk { topic, strength, history, received: wall, content: Content::Frame(samples) });
         true
     }

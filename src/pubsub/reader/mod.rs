@@ -3,7 +3,15 @@
 mod arbitration;
 mod connections;
 mod delivery;
+mod doubt;
+mod heard;
+mod matching;
 mod overflow;
+mod source_clock;
+#[cfg(test)]
+mod tests_of_crowds;
+#[cfg(test)]
+mod tests_of_doubt;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,28 +20,28 @@ use std::time::Duration;
 
 use ahash::HashMap;
 
-use super::control::{AckNack, Heartbeat, Later, Message, Replay};
+use super::control::{AckNack, Heartbeat, Later, MAX_SEQUENCE, Message};
 use super::events::{Departure, MatchEvent};
-use super::proxy::{WriterProxy, start};
+use super::peers::{MAX_PEERS, Peers};
+use super::proxy::{Departed, WriterProxy};
 use super::queue::{Chunk, Content, ReaderQueue};
 use super::writer::PEER_TIMEOUT;
 use crate::message::{Encoding, EntityId};
-use crate::qos::{self, Durability, History, Offered, Ownership, Requested, ResourceLimits};
+use crate::qos::{History, Offered, Ownership, Requested, ResourceLimits};
 use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
 use crate::transport::Locator;
 use crate::wire::DataFrame;
 use arbitration::Instance;
+pub(super) use heard::HeardBefore;
+pub(super) use source_clock::SourceClock;
 
-/// The most writers of one reader: a bound on what strangers can make it remember.
-const MAX_WRITERS: usize = 65_536;
+/// The most topics of which is known who is heard. Those without a live writer are forgotten first.
+const MAX_INSTANCES: usize = MAX_PEERS;
 /// After so many samples, or bytes, a reader acknowledges without being asked; after a quarter of what the writer may keep, if
 /// that is less. What is acknowledged soon is still in the processor's cache when its memory is used again.
 const ACKNOWLEDGED_SAMPLES: usize = 16_384;
 const ACKNOWLEDGED_BYTES: usize = 512 << 10;
-/// How many silent writers are remembered.
-const MAX_DEPARTED: usize = 1024;
-
 /// What the shell is to do.
 #[derive(Debug)]
 pub(super) enum ReaderAction {
@@ -49,10 +57,15 @@ pub(super) enum ReaderAction {
 pub struct SubscriberStats {
     /// Samples put into the queue.
     pub received: u64,
-    /// Samples that came more than once; the copies were dropped.
+    /// Samples that came more than once; the copies were dropped. Under exclusive ownership also those that a new owner
+    /// had published before it was chosen and that may have been heard from its predecessor, but whose source times, by
+    /// clocks that disagree, do not say so for sure: they are delivered.
     pub duplicates: u64,
     /// Samples that never came and could not be had again.
     pub lost: u64,
+    /// Samples that a new owner had published after its predecessor was heard last and before it was chosen itself, and
+    /// that were not delivered: by their source times they were heard from the predecessor, or they are no longer kept.
+    pub skipped: u64,
     /// Unread samples that newer ones replaced, by the keep-last depth.
     pub replaced: u64,
     /// Samples that found the queue at its resource limits and were dropped: those of best-effort writers, and with an
@@ -76,7 +89,9 @@ pub(super) struct ReaderCore {
     requested: Requested,
     /// The encoding that the subscriber expects. A relay takes all.
     encoding: Encoding,
-    writers: HashMap<EntityId, WriterProxy>,
+    writers: Peers<WriterProxy>,
+    /// How many of them match and are there.
+    matched: usize,
     instances: HashMap<Topic, Instance>,
     departed: HashMap<EntityId, Departed>,
     /// What all proxies hold back behind gaps, in bytes.
@@ -92,15 +107,6 @@ pub(super) struct ReaderCore {
     too_slow: Option<u64>,
 }
 
-/// Where a writer that fell silent was left, in case that it comes back.
-#[derive(Debug, Clone, Copy)]
-struct Departed {
-    epoch: u32,
-    next: u64,
-    counted_lost: u64,
-    at: Mono,
-}
-
 impl ReaderCore {
     pub(super) fn new(id: EntityId, via_node: bool, requested: Requested) -> Self {
         Self {
@@ -110,7 +116,8 @@ impl ReaderCore {
             queue: ReaderQueue::new(requested.history, requested.resource_limits, requested.overflow),
             requested,
             encoding: Encoding::Any,
-            writers: HashMap::default(),
+            writers: Peers::default(),
+            matched: 0,
             instances: HashMap::default(),
             departed: HashMap::default(),
             held_bytes: Arc::default(),
@@ -148,7 +155,7 @@ impl ReaderCore {
 
     /// Writers that match.
     pub(super) fn matched(&self) -> usize {
-        self.writers.values().filter(|writer| writer.compatible && writer.connection.stands()).count()
+        self.matched
     }
 
     /// Whether this reader knows the writer.
@@ -171,10 +178,10 @@ impl ReaderCore {
         let moved = self.writers.get(&id).is_some_and(|proxy| proxy.locator != heartbeat.locator);
         match self.writers.get_mut(&id) {
             None => match topic {
-                Some(topic) if self.writers.len() < MAX_WRITERS => self.introduce(now, topic, heartbeat),
-                _ => return,
+                Some(topic) => self.introduce(now, topic, heartbeat),
+                None => return,
             },
-            Some(proxy) if heartbeat.epoch < proxy.epoch => return,
+            Some(proxy) if heartbeat.epoch < proxy.epoch => return self.doubt_epoch(now, topic, heartbeat),
             Some(proxy) if heartbeat.epoch > proxy.epoch => {
                 // A new incarnation numbers from 1 again.
                 let topic = proxy.topic.clone();
@@ -183,10 +190,13 @@ impl ReaderCore {
             }
             // Another reader's business: the same writer through a node, or past it.
             Some(proxy) if topic.is_none() && proxy.locator != heartbeat.locator => return,
-            Some(proxy) => {
+            Some(_) => {
+                self.doubt(now, heartbeat);
+                let Some(proxy) = self.writers.get_mut(&id) else { return };
                 proxy.last_heard = now;
                 proxy.locator = heartbeat.locator.clone();
-                proxy.last = proxy.last.max(heartbeat.last);
+                let beat = self.instances.get(&proxy.topic).map_or(0, Instance::beat);
+                proxy.advance(heartbeat.last, beat);
                 proxy.offered = heartbeat.offered.clone();
                 if proxy.other_encoding {
                     proxy.next = proxy.next.max(proxy.last + 1);
@@ -196,14 +206,21 @@ impl ReaderCore {
                 }
                 // One whose samples the queue refuses has not lost them yet: it asks when there is room.
                 if !proxy.blocked {
-                    self.give_up_before(wall, id, heartbeat.first);
+                    self.give_up_before(now, wall, id, heartbeat.first);
                 }
                 self.heard(now, id, moved);
             }
         }
-        self.arbitrate(now, id);
-        self.follow(now, id);
-        self.acknowledge(now, id, true);
+        self.welcome(now, id, heartbeat);
+    }
+
+    /// What is believed of a writer is up to date: acts on it, and answers.
+    fn welcome(&mut self, now: Mono, writer: EntityId, heartbeat: &Heartbeat) {
+        if heartbeat.last > 0 {
+            self.stand(now, writer);
+        }
+        self.follow(now, writer);
+        self.acknowledge(now, writer, true);
     }
 
     pub(super) fn on_bye(&mut self, now: Mono, wall: Timestamp, writer: EntityId, epoch: u32, last: u64) {
@@ -215,7 +232,7 @@ impl ReaderCore {
         let end = proxy.last + 1;
         if self.requested.ownership == Ownership::Shared {
             // Nothing is repaired any more: what is held back behind a gap is delivered now or never.
-            self.give_up_before(wall, writer, end);
+            self.give_up_before(now, wall, writer, end);
         }
         self.remove_writer(now, writer, Departure::Left);
     }
@@ -230,17 +247,18 @@ impl ReaderCore {
             self.stats.unmatched += u64::from(header.count);
             return;
         };
-        if !proxy.compatible || proxy.epoch != header.epoch {
+        if !proxy.compatible || proxy.epoch != header.epoch || header.end() > MAX_SEQUENCE {
             return;
         }
         proxy.last_heard = now;
-        let published_before = proxy.last > 0;
-        proxy.last = proxy.last.max(header.end() - 1);
-        if !published_before {
-            self.arbitrate(now, header.writer);
+        proxy.seen_end = proxy.seen_end.max(header.end());
+        if self.requested.ownership == Ownership::Exclusive {
+            self.on_published(now, frame);
+        } else {
+            proxy.last = proxy.last.max(header.end() - 1);
         }
         self.heard(now, header.writer, false);
-        self.sequence(wall, frame);
+        self.sequence(now, wall, frame);
         self.follow(now, header.writer);
         self.acknowledge_if_due(now, header.writer);
     }
@@ -260,22 +278,6 @@ impl ReaderCore {
             received: wall,
             content: Content::Plain { payload: Some(payload), retained },
         });
-    }
-
-    pub(super) fn on_replay(&mut self, now: Mono, wall: Timestamp, replay: &Replay) {
-        let Some(proxy) = self.writers.get_mut(&replay.writer) else { return };
-        if proxy.epoch != replay.epoch || proxy.replaying != Some(replay.after) || replay.first == 0 {
-            return;
-        }
-        proxy.replaying = None;
-        proxy.passed_over = false;
-        proxy.next = replay.first;
-        proxy.last = proxy.last.max(replay.last);
-        proxy.settled();
-        // What was published while the answer was under way is held already.
-        self.drain_held(wall, replay.writer);
-        self.follow(now, replay.writer);
-        self.acknowledge_if_due(now, replay.writer);
     }
 
     pub(super) fn on_timeout(&mut self, now: Mono) {
@@ -329,67 +331,11 @@ impl ReaderCore {
 
     /// Says goodbye to every writer.
     pub(super) fn leave(&mut self) {
+        self.matched = 0;
         for (writer, proxy) in self.writers.drain() {
             let message = Message::ReaderBye { reader: self.id, writer, via_node: self.via_node };
             self.actions.push_back(ReaderAction::Tell { to: proxy.locator.clone(), message, reliable: true });
         }
-    }
-
-    fn introduce(&mut self, now: Mono, topic: &Topic, heartbeat: &Heartbeat) {
-        let requested = requested_of(self.relay, &self.requested, &heartbeat.offered);
-        let verdict = qos::check(&heartbeat.offered, &requested);
-        let other_encoding = verdict.is_ok() && !self.encoding.accepts(heartbeat.encoding);
-        let wants_history = requested.durability >= Durability::TransientLocal;
-        let next = start(heartbeat, wants_history && !other_encoding, requested.history);
-        let compatible = verdict.is_ok() && !other_encoding;
-        let mut proxy =
-            WriterProxy::new(now, topic.clone(), heartbeat, compatible, next, self.held_bytes.clone());
-        proxy.other_encoding = other_encoding;
-        proxy.stands_for = self.relay.then_some(0);
-        if let Some(left) =
-            self.departed.remove(&heartbeat.writer).filter(|left| left.epoch == heartbeat.epoch)
-        {
-            // It was only silent: go on where it was left, and take back what was given up for lost.
-            (proxy.next, proxy.began) = (left.next, left.next);
-            self.stats.lost = self.stats.lost.saturating_sub(left.counted_lost);
-        }
-        self.writers.insert(heartbeat.writer, proxy);
-        let (topic, peer) = (topic.clone(), heartbeat.writer);
-        let (offered, requested) = (heartbeat.encoding, self.encoding);
-        self.actions.push_back(ReaderAction::Event(match verdict {
-            Err(mismatch) => MatchEvent::Mismatched { topic, peer, mismatch },
-            Ok(()) if other_encoding => MatchEvent::EncodingMismatch { topic, peer, offered, requested },
-            Ok(()) => MatchEvent::Matched { topic, peer },
-        }));
-    }
-
-    fn remove_writer(&mut self, now: Mono, writer: EntityId, cause: Departure) {
-        let Some(proxy) = self.writers.remove(&writer) else { return };
-        if !proxy.compatible {
-            return;
-        }
-        let topic = proxy.topic.clone();
-        let heard = self.is_heard(&topic, writer) && proxy.replaying.is_none();
-        // What is held back goes with the writer, too.
-        let owed = if heard && proxy.has_gap() { proxy.last + 1 - proxy.next } else { 0 };
-        let event = MatchEvent::Departed { topic: topic.clone(), peer: writer, cause };
-        self.actions.push_back(ReaderAction::Event(event));
-        self.disown(&topic, writer);
-        self.arbitrate_topic(now, &topic);
-        // A new owner that keeps a history replays what this one still owed.
-        let replayed = |other: &WriterProxy| other.topic == topic && other.replaying.is_some();
-        let lost = if self.writers.values().any(replayed) { 0 } else { owed };
-        if lost > 0 {
-            self.count_lost(&topic, writer, lost);
-        }
-        if self.departed.len() >= MAX_DEPARTED
-            && let Some(oldest) = self.departed.iter().min_by_key(|(_, left)| left.at).map(|(id, _)| *id)
-        {
-            self.departed.remove(&oldest);
-        }
-        // Also one that said goodbye may come back: a node that lost sight of a publisher says it for it.
-        let left = Departed { epoch: proxy.epoch, next: proxy.next, counted_lost: lost, at: now };
-        self.departed.insert(writer, left);
     }
 
     fn count_lost(&mut self, topic: &Topic, peer: EntityId, samples: u64) {
@@ -431,7 +377,7 @@ impl ReaderCore {
             stands_for: proxy.stands_for,
             next: proxy.next,
             missing,
-            replay_after: proxy.replaying,
+            replay_after: proxy.replaying.map(|takeover| takeover.after),
             encoding: Later(Some(self.encoding)),
         });
         (proxy.unacknowledged, proxy.unacknowledged_bytes) = (0, 0);

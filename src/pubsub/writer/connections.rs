@@ -29,7 +29,7 @@ impl WriterCore {
         }
         self.give_up_at = None;
         let mut gone = Vec::new();
-        for (id, proxy) in &mut self.readers {
+        for (id, proxy) in self.readers.iter_mut() {
             if proxy.connection.give_up(now) {
                 proxy.subscribers = 0;
                 gone.extend((proxy.compatible && !proxy.relay).then_some(*id));

@@ -193,7 +193,7 @@ impl WriterCore {
         };
         let quarter = (self.history.samples() as u64 / 4).max(1);
         let mut slow = Vec::new();
-        for (id, proxy) in &mut self.readers {
+        for (id, proxy) in self.readers.iter_mut() {
             let stuck = proxy.next < front && proxy.next.saturating_sub(proxy.pace.mark) < quarter;
             proxy.pace.mark = proxy.next;
             if stuck && proxy.is_waited_for() {
@@ -241,7 +241,7 @@ impl WriterCore {
             return;
         }
         (self.hold_up.since, self.hold_up.looked) = (Some(now), now);
-        for proxy in self.readers.values_mut() {
+        for (_, proxy) in self.readers.iter_mut() {
             (proxy.pace.mark, proxy.pace.told) = (proxy.next, false);
         }
     }
