@@ -29,6 +29,7 @@ use self::watch::Watch;
 use super::member::Member;
 use super::message::{
     MatchEntry, Matches, Message, Refusal, Reply, ReplyBody, Request, RequestBody, RequestId, Stored,
+    Unanswered,
 };
 use super::record::{Interest, Rank, Record, Registration};
 use super::registry::{MAX_LEASE, MIN_LEASE};
@@ -322,6 +323,9 @@ impl ClientCore {
             match body {
                 ReplyBody::Stored(stored) => return self.handle_stored(now, from, reply.id, stored),
                 ReplyBody::Refused(refusal) => return self.handle_refusal(now, reply.id, refusal),
+                ReplyBody::Unanswered(unanswered) => {
+                    return self.handle_unanswered(now, from, reply.id, *unanswered);
+                }
                 ReplyBody::Offers(part) => match &mut offers {
                     None => offers = Some(part),
                     Some(_) => further.extend_from_slice(&part.found),
@@ -412,6 +416,22 @@ impl ClientCore {
             Refusal::TooManyHops | Refusal::Unavailable => return,
         };
         self.fail(now, request, error.into());
+    }
+
+    /// A node cannot reach the responsible one: others are asked, at once if there are any that were not yet.
+    fn handle_unanswered(&mut self, now: Mono, from: &Locator, request: RequestId, unanswered: Unanswered) {
+        self.nodes.learn(&unanswered.members);
+        let Some(call) = self.calls.get_mut(request) else { return };
+        let Unanswered { by, responsible, .. } = unanswered;
+        call.unanswered = Some((by.name, responsible.name, responsible.locator));
+        if call.at.as_ref() == Some(from) {
+            let tried = [&call.tried[..], std::slice::from_ref(from)].concat();
+            if self.nodes.pick(call.preferred.as_ref(), &tried).is_some() {
+                call.next_attempt = now;
+                self.calls.reschedule(request);
+                self.handle_timeout(now);
+            }
+        }
     }
 
     fn handle_matches(&mut self, now: Mono, matches: Matches) {

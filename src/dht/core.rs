@@ -6,6 +6,7 @@
 
 mod api;
 mod gathers;
+mod silent;
 mod standstill;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use crate::transport::Locator;
 
 pub use self::api::{Action, Input, NodeConfig};
 use self::gathers::Gathers;
+use self::silent::Silent;
 use self::standstill::Standstill;
 use super::member::{Member, NodeName};
 use super::membership::{MemberEvent, Membership, MembershipAction};
@@ -43,6 +45,7 @@ pub struct NodeCore {
     registry: Registry,
     gathers: Gathers,
     standstill: Standstill,
+    silent: Silent,
     /// When a leaving node goes, handed over or not.
     leaving: Option<Mono>,
     ended: bool,
@@ -58,6 +61,7 @@ impl NodeCore {
             registry: Registry::new(me, config.max_registrations),
             gathers: Gathers::default(),
             standstill: Standstill::default(),
+            silent: Silent::default(),
             leaving: None,
             ended: false,
             actions: VecDeque::new(),
@@ -144,7 +148,10 @@ impl NodeCore {
                 let reply_to = ReplyTo { id: request.id, client, entry: Some(entry) };
                 self.handle_request(now, request, reply_to, hops);
             }
-            Message::ReplyVia(via) => self.send(via.client, Message::Reply(via.reply)),
+            Message::ReplyVia(via) => {
+                self.silent.answered(&from);
+                self.send(via.client, Message::Reply(via.reply));
+            }
             Message::Transfer(transfer) => self.registry.receive(now, &self.view, transfer),
             Message::TransferAck(ack) => self.registry.ack(now, &self.view, &ack),
             Message::Gather(Gather { query, filter, requested }) => {
@@ -185,10 +192,10 @@ impl NodeCore {
         if hops >= MAX_HOPS {
             return self.refuse(&reply_to, Refusal::TooManyHops);
         }
-        let to = owner.locator.clone();
-        let entry = reply_to.entry.unwrap_or_else(|| self.me().locator.clone());
-        let forward = Forward { request, client: reply_to.client, entry, hops: hops + 1 };
-        self.send(to, Message::Forward(forward));
+        let owner = owner.clone();
+        let entry = reply_to.entry.clone().unwrap_or_else(|| self.me().locator.clone());
+        let forward = Forward { request, client: reply_to.client.clone(), entry, hops: hops + 1 };
+        self.forward(now, &owner, forward, &reply_to);
     }
 
     /// Does what a client asks of the responsible node.
@@ -313,6 +320,7 @@ impl NodeCore {
         let me = self.leaving.is_none().then(|| self.me().clone());
         let next = self.view.next(self.membership.others().cloned().chain(me));
         let old = std::mem::replace(&mut self.view, next);
+        self.silent.retain(self.view.members());
         self.registry.ring_changed(now, &old, &self.view, restarted);
         let members = self.view.members().cloned().collect();
         self.actions.push_back(Action::Remapped { epoch: self.view.epoch(), members });

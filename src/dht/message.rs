@@ -204,6 +204,19 @@ pub enum ReplyBody {
     Members(Vec<Member>),
     /// Nothing was done.
     Refused(Refusal),
+    /// The responsible node does not answer the one that was asked, which has asked a third to try. An answer may follow.
+    Unanswered(Box<Unanswered>),
+}
+
+/// That a node cannot reach the responsible one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// The node that was asked.
+    pub by: Member,
+    /// The node that is responsible.
+    pub responsible: Member,
+    /// Members that can be asked instead; at most [`MAX_PART`].
+    pub members: Vec<Member>,
 }
 
 /// The answer to a `Put`.

@@ -12,6 +12,7 @@ mod membership;
 mod names;
 mod oracle;
 mod stopped;
+mod unreachable;
 mod world;
 
 use std::ops::Range;

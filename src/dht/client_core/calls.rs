@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use super::deadlines::Deadlines;
+use crate::dht::member::NodeName;
 use crate::dht::message::{ReplyBody, RequestBody, RequestId};
 use crate::dht::parts::Assembly;
 use crate::error::{Error, ErrorKind};
@@ -42,6 +43,8 @@ pub(super) struct Call {
     pub(super) next_attempt: Mono,
     /// Whether any node has answered, if only to say that it could not.
     pub(super) refused: bool,
+    /// Which node cannot reach which responsible one, and where that is, as it was told last.
+    pub(super) unanswered: Option<(NodeName, NodeName, Locator)>,
     rounds: u32,
     assembly: Assembly<ReplyBody>,
     /// Its entry in the schedule.
@@ -59,6 +62,7 @@ impl Call {
             tried: Vec::new(),
             next_attempt: now,
             refused: false,
+            unanswered: None,
             rounds: 0,
             assembly: Assembly::default(),
             scheduled: None,
@@ -104,7 +108,14 @@ impl Call {
     /// What the user is told when the deadline has passed.
     pub(super) fn failure(&self, after: Duration, known: &[Locator]) -> Error {
         let asked = known.iter().map(Locator::as_str).collect::<Vec<_>>().join(", ");
-        if self.refused {
+        if let Some((by, responsible, address)) = &self.unanswered {
+            let reason = format!(
+                "the node {responsible}, which is responsible, does not answer {by} there; {} was tried for {after:?} at \
+                 {asked}",
+                self.what()
+            );
+            ErrorKind::Unreachable { address: address.to_string(), reason }.into()
+        } else if self.refused {
             ErrorKind::Timeout { what: format!("{} at {asked}", self.what()), after }.into()
         } else {
             let reason =

@@ -11,7 +11,7 @@ use crate::dht::core::Input;
 use crate::dht::member::Member;
 use crate::dht::message::{
     Copied, Forward, Gather, Gathered, Holding, MAX_MESSAGE_LEN, Matches, MembershipMessage, Message, Offers,
-    Refusal, Reply, ReplyBody, ReplyVia, Request, RequestBody, Stored, Transfer, TransferAck,
+    Refusal, Reply, ReplyBody, ReplyVia, Request, RequestBody, Stored, Transfer, TransferAck, Unanswered,
 };
 use crate::dht::record::{Interest, Rank, Record, Registration, Route};
 use crate::error::ErrorKind;
@@ -49,6 +49,8 @@ fn samples() -> Vec<Message> {
         Message::Membership(MembershipMessage::NameTaken(stranger())),
         Message::Membership(MembershipMessage::Leaving(stranger())),
         Message::Membership(MembershipMessage::Heritage(vec![stranger().locator; 300])),
+        Message::Membership(MembershipMessage::NameQuery { from: stranger(), nonce: 5 }),
+        Message::Membership(MembershipMessage::NameHeld { by: stranger(), held: lease, nonce: 5 }),
         Message::Request(put.clone()),
         Message::Request(Request { id: 2, body: lookup }),
         Message::Request(Request { id: 3, body: RequestBody::Members }),
@@ -56,6 +58,11 @@ fn samples() -> Vec<Message> {
         Message::Reply(reply(ReplyBody::Stored(Box::new(stored)))),
         Message::Reply(reply(found)),
         Message::Reply(reply(ReplyBody::Members(vec![stranger()]))),
+        Message::Reply(reply(ReplyBody::Unanswered(Box::new(Unanswered {
+            by: stranger(),
+            responsible: stranger(),
+            members: vec![stranger()],
+        })))),
         Message::ReplyVia(ReplyVia { client, reply: reply(ReplyBody::Refused(Refusal::Full { limit: 9 })) }),
         Message::Matches(Box::new(Matches {
             registration: id,
@@ -127,10 +134,10 @@ proptest! {
 
     #[test]
     fn damaged_messages_never_panic(
-        which in 0..18_usize,
+        which in any::<prop::sample::Index>(),
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
-        let mut bytes = samples()[which].encode().unwrap();
+        let mut bytes = which.get(&samples()).encode().unwrap();
         for (at, byte) in damage {
             let at = at.index(bytes.len());
             bytes[at] = byte;

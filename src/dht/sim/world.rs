@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) member_events: Vec<(Mono, NodeName, MemberEvent)>,
     /// Which side of a cut a locator is on; messages between sides are lost.
     sides: BTreeMap<Locator, u32>,
+    /// Ways on which all messages are lost: from, to.
+    pub(super) broken: BTreeSet<(Locator, Locator)>,
     /// Nodes whose processes are stopped, and the messages that wait for them.
     stopped: BTreeMap<Locator, Vec<(Locator, Vec<u8>)>>,
     queue: BTreeMap<(Mono, u64), (Locator, Locator, Vec<u8>)>,
@@ -81,6 +83,7 @@ impl World {
             clients: BTreeMap::new(),
             member_events: Vec::new(),
             sides: BTreeMap::new(),
+            broken: BTreeSet::new(),
             stopped: BTreeMap::new(),
             queue: BTreeMap::new(),
             sent: 0,
@@ -226,7 +229,8 @@ impl World {
     fn send(&mut self, from: &Locator, to: Locator, message: &Message) {
         let bytes = message.encode().expect("a message that encodes");
         let side = |place: &Locator| self.sides.get(place).copied().unwrap_or(0);
-        if side(from) != side(&to) || self.rng.random_bool(self.weather.loss) {
+        let broken = self.broken.contains(&(from.clone(), to.clone()));
+        if broken || side(from) != side(&to) || self.rng.random_bool(self.weather.loss) {
             return;
         }
         let delay = Duration::from_micros(
