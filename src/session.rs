@@ -39,7 +39,8 @@ use crate::wire::{self, DataFrame, Room};
 pub(crate) use acquaintances::Acquaintances;
 use alarm::Alarm;
 use at_once::AtOnce;
-use attachments::{Attachments, Holder};
+use attachments::Attachments;
+pub(crate) use attachments::Holder;
 use connections::Connections;
 pub use connections::{ConnectionEvent, ConnectionEvents};
 use listeners::Listeners;
@@ -150,8 +151,12 @@ impl<T: Transport> Session<T> {
 
     /// Connects to a peer and stays connected. Over a broker there is no need to.
     ///
+    /// The peer need not be there yet, nor its host name be known: it is tried until [`detach`](Self::detach). One that cannot
+    /// be reached is told as [`MatchEvent::Unreachable`](crate::pubsub::MatchEvent::Unreachable), and logged.
+    ///
     /// # Errors
-    /// [`ErrorKind::ForeignLocator`], [`ErrorKind::InvalidAddress`], [`ErrorKind::Closed`].
+    /// [`ErrorKind::ForeignLocator`], [`ErrorKind::InvalidAddress`], [`ErrorKind::Closed`], [`ErrorKind::Full`] if the transport
+    /// has no place for one more peer.
     pub async fn attach(&self, peer: &Locator) -> Result<()> {
         self.core.check_open()?;
         self.core.attachments.attach(&self.core.tx, Holder::User, peer).await
@@ -429,6 +434,11 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// Ends [`attach`](Self::attach).
     pub(crate) async fn detach(&self, by: EntityId, peer: &Locator) -> Result<()> {
         self.attachments.detach(&self.tx, Holder::Entity(by), peer).await
+    }
+
+    /// On whose behalf a peer is attached.
+    pub(crate) fn holders(&self, peer: &Locator) -> Vec<Holder> {
+        self.attachments.holders(peer)
     }
 
     /// A node and a client may share a session.

@@ -4,7 +4,7 @@ mod discovery;
 mod one_hop;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -97,6 +97,8 @@ impl<T: Transport, P: RingProtocol> fmt::Debug for Dht<T, P> {
 }
 
 pub(super) struct ClientShell<Tx> {
+    /// Itself, for the tasks that it starts.
+    me: Weak<Self>,
     session: Arc<SessionCore<Tx>>,
     state: Mutex<State>,
     queries: Mutex<Queries>,
@@ -161,7 +163,8 @@ impl<Tx: TransportTx> ClientShell<Tx> {
                 foreign: None,
             };
             let (session, queries) = (session.clone(), Mutex::default());
-            let shell = Arc::new(Self { session, state: Mutex::new(state), queries });
+            let shell =
+                Arc::new_cyclic(|me| Self { me: me.clone(), session, state: Mutex::new(state), queries });
             new = Some(shell.clone());
             shell
         };
@@ -295,6 +298,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
             return;
         }
         let (session, before) = (self.session.clone(), state.connecting.take());
+        let shell = self.me.clone();
         state.connecting = Some(tokio::spawn(async move {
             // In the order in which they were decided: an end must not overtake its beginning.
             if let Some(before) = before {
@@ -306,11 +310,19 @@ impl<Tx: TransportTx> ClientShell<Tx> {
                     false => session.detach(change.by, &change.peer).await,
                 };
                 // A session that has closed meanwhile has let go of everybody.
-                if let Err(error) = outcome
+                if let Err(error) = &outcome
                     && session.check_open().is_ok()
                 {
                     tracing::warn!(peer = %change.peer, %error, "could not follow the registry");
                 }
+                let Some(shell) = shell.upgrade().filter(|_| change.attach) else { continue };
+                let refusal = outcome.err().filter(may_be_tried_again).map(|error| error.to_string());
+                let due = {
+                    let introductions = &mut lock(&shell.state).introductions;
+                    introductions.answered(session.clock.now(), &change, refusal);
+                    introductions.poll_timeout()
+                };
+                session.wake_by(due);
             }
         }));
     }
@@ -432,6 +444,15 @@ fn answer(mut state: MutexGuard<'_, State>) {
     for (waiting, result) in answered {
         drop(waiting.send(result));
     }
+}
+
+/// Whether another attempt may end otherwise.
+fn may_be_tried_again(error: &crate::Error) -> bool {
+    let for_good = matches!(
+        error.kind(),
+        ErrorKind::Closed { .. } | ErrorKind::ForeignLocator { .. } | ErrorKind::InvalidAddress { .. }
+    );
+    !for_good
 }
 
 fn unexpected() -> crate::Error {

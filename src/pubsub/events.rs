@@ -9,6 +9,7 @@ use crate::message::{Encoding, EntityId};
 use crate::qos::Mismatch;
 use crate::time::Timestamp;
 use crate::topic::Topic;
+use crate::transport::Locator;
 
 /// The most events that wait unread; the oldest give way, and are counted.
 pub const EVENT_QUEUE: usize = 1024;
@@ -93,6 +94,15 @@ pub enum MatchEvent {
     Unframed {
         /// The topic.
         topic: Topic,
+    },
+    /// A peer that the program or a ring has asked for cannot be reached, or what it publishes cannot: nobody answers, its
+    /// host name is unknown, there are no file descriptors left. It is tried again as long as it is asked for. Told once, until
+    /// it was reached.
+    Unreachable {
+        /// The peer.
+        peer: Locator,
+        /// What stands in the way, and what to look at.
+        reason: String,
     },
     /// So many samples of a writer cannot be had any more.
     Lost {
@@ -238,6 +248,9 @@ impl Events {
             }
             MatchEvent::EncodingMismatch { topic, peer, offered, requested } => {
                 tracing::warn!(%topic, %peer, %offered, %requested, "no match: another encoding");
+            }
+            MatchEvent::Unreachable { peer, reason } => {
+                tracing::warn!(%peer, reason, "a peer cannot be reached; it is tried again");
             }
             MatchEvent::Unframed { topic } => {
                 tracing::warn!(

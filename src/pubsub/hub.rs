@@ -9,12 +9,13 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::control::{Message, QUERY_TOPIC};
+use super::events::{Events, MatchEvent};
 use super::reader_endpoint::ReaderEndpoint;
 use super::via;
 use super::writer_endpoint::WriterEndpoint;
 use crate::error::Result;
 use crate::message::EntityId;
-use crate::session::{Service, SessionCore, lock};
+use crate::session::{Holder, Service, SessionCore, lock};
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Event, Locator, Outbound, TransportTx};
@@ -224,6 +225,25 @@ impl<Tx: TransportTx> Hub<Tx> {
         writers.iter().for_each(|writer| writer.on_peer(self, now, peer, is_there));
     }
 
+    /// The transport does not reach a peer: those for whom it is attached are told.
+    fn on_unreachable(&self, peer: &Locator, reason: &str) {
+        let holders = self.core.holders(peer);
+        let concerns =
+            |id: EntityId| holders.contains(&Holder::User) || holders.contains(&Holder::Entity(id));
+        let told: Vec<Events> = {
+            let readers = read(&self.readers);
+            let writers = read(&self.writers);
+            let of_readers =
+                readers.iter().filter(|(key, _)| concerns(key.id)).map(|(_, r)| r.events().clone());
+            let of_writers =
+                writers.iter().filter(|(key, _)| concerns(key.id)).map(|(_, w)| w.events().clone());
+            of_readers.chain(of_writers).collect()
+        };
+        for events in told {
+            events.push(MatchEvent::Unreachable { peer: peer.clone(), reason: reason.to_owned() });
+        }
+    }
+
     fn announce_matching(&self, now: Mono, filter: &TopicFilter) {
         let matching: Vec<_> =
             read(&self.writers).values().filter(|writer| filter.matches(writer.topic())).cloned().collect();
@@ -341,6 +361,7 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
             Event::PeerDown(peer) => self.on_peer(now, peer, false),
             Event::PeerUp(peer) => self.on_peer(now, peer, true),
             Event::Interest(filter) => self.announce_matching(now, filter),
+            Event::Unreachable { peer, reason } => self.on_unreachable(peer, reason),
             Event::Denied { .. } => {
                 let writers: Vec<_> = read(&self.writers).values().cloned().collect();
                 writers.iter().for_each(|writer| writer.on_denied());

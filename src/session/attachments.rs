@@ -1,8 +1,7 @@
 //! Who wants which peer attached: the transport is told once, and lets go when the last has.
 
 use std::collections::{HashMap, HashSet};
-
-use tokio::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::message::EntityId;
@@ -10,7 +9,7 @@ use crate::transport::{Locator, TransportTx};
 
 /// On whose behalf a peer is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Holder {
+pub(crate) enum Holder {
     /// The program asked for it.
     User,
     /// A ring introduced the peer to this publisher or subscriber.
@@ -18,7 +17,11 @@ pub(super) enum Holder {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Attachments(Mutex<HashMap<Locator, HashSet<Holder>>>);
+pub(super) struct Attachments {
+    /// The transport is told one thing at a time.
+    turn: tokio::sync::Mutex<()>,
+    holders: Mutex<HashMap<Locator, HashSet<Holder>>>,
+}
 
 impl Attachments {
     pub(super) async fn attach<Tx: TransportTx>(
@@ -27,11 +30,11 @@ impl Attachments {
         holder: Holder,
         peer: &Locator,
     ) -> Result<()> {
-        let mut attachments = self.0.lock().await;
-        if !attachments.contains_key(peer) {
+        let _turn = self.turn.lock().await;
+        if !self.lock().contains_key(peer) {
             tx.attach(peer).await?;
         }
-        attachments.entry(peer.clone()).or_default().insert(holder);
+        self.lock().entry(peer.clone()).or_default().insert(holder);
         Ok(())
     }
 
@@ -41,16 +44,28 @@ impl Attachments {
         holder: Holder,
         peer: &Locator,
     ) -> Result<()> {
-        let mut attachments = self.0.lock().await;
-        let Some(holders) = attachments.get_mut(peer) else {
+        let _turn = self.turn.lock().await;
+        let is_last = match self.lock().get_mut(peer) {
+            Some(holders) => {
+                holders.remove(&holder);
+                holders.is_empty()
+            }
             // Unknown here, but perhaps foreign: the transport says so.
-            return tx.detach(peer).await;
+            None => true,
         };
-        holders.remove(&holder);
-        if holders.is_empty() {
-            attachments.remove(peer);
+        if is_last {
+            self.lock().remove(peer);
             tx.detach(peer).await?;
         }
         Ok(())
+    }
+
+    /// On whose behalf a peer is attached now.
+    pub(super) fn holders(&self, peer: &Locator) -> Vec<Holder> {
+        self.lock().get(peer).into_iter().flatten().copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Locator, HashSet<Holder>>> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -170,6 +170,11 @@ fn dispatch<Tx: TransportTx>(core: &SessionCore<Tx>, now: Mono, event: Event) ->
                 metrics::counter!("ringbus_transport_lagged_total").increment(*messages);
                 tracing::warn!(messages, local = %core.tx.local(), "the transport dropped messages");
             }
+            if let Event::Unreachable { peer, reason } = &event {
+                metrics::counter!("ringbus_peers_unreachable_total").increment(1);
+                // A stranger, or a node's peer; those of publishers and subscribers are warned of with their events.
+                tracing::info!(%peer, reason, "a peer cannot be reached");
+            }
             core.connections.note(&event);
             for service in core.services() {
                 service.on_event(now, &event);

@@ -406,6 +406,14 @@ pub enum Event {
     Interest(TopicFilter),
     /// So many messages were lost here, because the receiving half was too slow or a message was over the limit.
     Lagged(u64),
+    /// A peer cannot be reached, or what it publishes cannot: nobody answers, its name is unknown, there are no descriptors.
+    /// It is tried again as long as it is attached. Told once, until it was reached.
+    Unreachable {
+        /// The peer.
+        peer: Locator,
+        /// What stands in the way, and what to look at.
+        reason: String,
+    },
 }
 
 /// Why [`TransportTx::try_send`] did not take a message.

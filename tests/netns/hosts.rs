@@ -4,6 +4,7 @@
 //! value is dropped.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, id};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -67,6 +68,24 @@ impl Hosts {
         self.nft(number, "delete table inet cut");
     }
 
+    /// What a host has in `/etc/hosts`, and whom it asks for other names. Programs that run already see later changes, too.
+    #[cfg(feature = "cli")]
+    pub(crate) fn set_names(&self, number: u8, names: &[(&str, u8)], name_server: &str) {
+        let folder = etc(&self.namespace(number));
+        std::fs::create_dir_all(&folder).expect("/etc/netns can be written: this test has to run as root");
+        let lines: String =
+            names.iter().map(|(name, host)| format!("{} {name}\n", Self::address(*host))).collect();
+        let files = [
+            ("hosts", format!("127.0.0.1 localhost\n{lines}")),
+            ("resolv.conf", format!("nameserver {name_server}\noptions timeout:5 attempts:2\n")),
+            ("nsswitch.conf", "hosts: files dns\n".to_owned()),
+        ];
+        for (file, text) in files {
+            // In place: it is mounted where programs look for it.
+            std::fs::write(folder.join(file), text).expect("a file below /etc/netns can be written");
+        }
+    }
+
     fn nft(&self, number: u8, rule: &str) {
         ip(["netns", "exec", &self.namespace(number), "nft", rule]);
     }
@@ -88,8 +107,14 @@ impl Drop for Hosts {
         for name in &self.namespaces {
             // What cannot be removed is reported by `ip` itself; the others have to go all the same.
             drop(Command::new("ip").args(["netns", "delete", name]).status());
+            drop(std::fs::remove_dir_all(etc(name)));
         }
     }
+}
+
+/// What `ip netns exec` mounts over the files of the same names in `/etc`.
+fn etc(namespace: &str) -> PathBuf {
+    Path::new("/etc/netns").join(namespace)
 }
 
 /// The bridge's side of a host's cable.

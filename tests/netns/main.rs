@@ -8,6 +8,8 @@
 mod hosts;
 #[path = "../support/machine.rs"]
 mod machine;
+#[cfg(feature = "cli")]
+mod names;
 mod program;
 mod weather;
 

@@ -1,7 +1,7 @@
 //! The example programs as processes on a host, and the lines that they print.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,12 +32,24 @@ struct Output {
 impl Program {
     /// Starts an example on a host.
     pub(crate) fn start(hosts: &Hosts, number: u8, example: &str, arguments: &[&str]) -> Self {
-        let name = format!("{example} {} at {}", arguments.join(" "), Hosts::address(number));
+        Self::spawn(hosts, number, &path(example), arguments)
+    }
+
+    /// Starts the `ringbus` program on a host.
+    #[cfg(feature = "cli")]
+    pub(crate) fn ringbus(hosts: &Hosts, number: u8, arguments: &[&str]) -> Self {
+        Self::spawn(hosts, number, Path::new(env!("CARGO_BIN_EXE_ringbus")), arguments)
+    }
+
+    fn spawn(hosts: &Hosts, number: u8, program: &Path, arguments: &[&str]) -> Self {
+        let file = program.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{file} {} at {}", arguments.join(" "), Hosts::address(number));
         // Each of the first two programs becomes the next, so that the child is the example itself.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "ip", "netns", "exec", &hosts.namespace(number)])
-            .arg(path(example))
+            .arg(program)
             .args(arguments)
+            .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -71,6 +83,19 @@ impl Program {
     /// Everything printed so far.
     pub(crate) fn lines(&self) -> Vec<Line> {
         self.output.lock().clone()
+    }
+
+    /// Waits for its end, and the exit code.
+    #[cfg(feature = "cli")]
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "{}: has not ended\n{}", self.name, self.tail());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// SIGKILL: it has no time for a farewell.

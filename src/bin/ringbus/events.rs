@@ -60,6 +60,7 @@ fn is_trouble(event: &MatchEvent) -> bool {
             | MatchEvent::Skipped { .. }
             | MatchEvent::Crowded { .. }
             | MatchEvent::Slow { .. }
+            | MatchEvent::Unreachable { .. }
             | MatchEvent::Departed { cause: Departure::TooSlow, .. }
     )
 }
@@ -96,6 +97,9 @@ fn line(event: &MatchEvent) -> String {
             "{topic}: dropped a message without a frame, from a program that knows nothing of ringbus: add --plain to \
              take such messages"
         ),
+        MatchEvent::Unreachable { peer, reason } => {
+            format!("cannot reach {}: {reason}", peer.as_str().trim_start_matches("zmq+tcp://"))
+        }
         MatchEvent::Lost { topic, peer, samples } => format!("{topic}: lost {samples} samples of {peer}"),
         MatchEvent::Departed { topic, peer, cause: Departure::Displaced } => {
             format!("{topic}: {peer} gave way to another: the table of peers is full")

@@ -85,6 +85,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    raise_descriptor_limit();
     log::to_stderr(cli.verbose);
     failure::exit_code(run(cli.command, cli.verbose > 0))
 }
@@ -112,4 +113,17 @@ fn run(command: Command, verbose: bool) -> anyhow::Result<()> {
             Command::BenchPeer(args) => bench::run_peer(args).await,
         }
     })
+}
+
+/// Each peer over ZeroMQ takes a dozen descriptors, and the soft limit is there for programs that use `select`.
+fn raise_descriptor_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        // Where the system refuses, what there is has to do: who then cannot be reached is told.
+        if current != maximum {
+            let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::pubsub::{
     SubscriberBuilder,
 };
 use crate::session::lock;
-use crate::time::Mono;
+use crate::time::{Mono, earliest};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Locator, Transport, TransportTx};
 
@@ -22,6 +22,9 @@ use crate::transport::{Locator, Transport, TransportTx};
 const DEFAULT_LEASE: Duration = Duration::from_secs(10);
 /// A peer that the registry no longer names stays connected for this long: it may merely be registering anew.
 const LINGER: Duration = Duration::from_secs(10);
+/// The pauses before a connection that the transport has refused is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(8);
 
 impl<M: serde::Serialize, T: Transport> PublisherBuilder<M, T> {
     /// Registers the publisher with a ring for as long as it lives.
@@ -142,7 +145,16 @@ pub(super) struct Introductions {
     /// For each subscriber and peer session, the publishers (or topics) on whose account it is attached.
     attached: HashMap<(EntityId, Locator), HashSet<Reason>>,
     lingering: VecDeque<(Mono, EntityId, Locator)>,
+    /// What the transport has refused, when it is tried again, and after how long then.
+    refused: HashMap<(EntityId, Locator), Refused>,
     changes: Vec<Change>,
+}
+
+struct Refused {
+    again: Mono,
+    pause: Duration,
+    /// It has been tried since, and no answer has come.
+    under_way: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -202,10 +214,30 @@ impl Introductions {
         }
     }
 
+    /// The transport has taken what was asked of it, or has refused it for now: then it is asked again as long as the match
+    /// stands.
+    pub(super) fn answered(&mut self, now: Mono, change: &Change, refusal: Option<String>) {
+        let key = (change.by, change.peer.clone());
+        // It may have been let go of meanwhile.
+        let Some(reason) = refusal.filter(|_| self.attached.contains_key(&key)) else {
+            self.refused.remove(&key);
+            return;
+        };
+        let before = self.refused.get(&key).map(|refused| refused.pause);
+        let pause = before.map_or(FIRST_RETRY, |pause| (pause * 2).min(LAST_RETRY));
+        self.refused.insert(key, Refused { again: now + pause, pause, under_way: false });
+        if before.is_none()
+            && let Some(party) = self.parties.get(&change.by)
+        {
+            party.events.push(MatchEvent::Unreachable { peer: change.peer.clone(), reason });
+        }
+    }
+
     /// The publisher or subscriber is gone.
     pub(super) fn forget(&mut self, id: EntityId) {
         self.parties.remove(&id);
         self.lingering.retain(|(_, by, _)| *by != id);
+        self.refused.retain(|(by, _), _| *by != id);
         let gone: Vec<_> = self.attached.keys().filter(|(by, _)| *by == id).cloned().collect();
         for (by, peer) in gone {
             self.attached.remove(&(by, peer.clone()));
@@ -217,13 +249,20 @@ impl Introductions {
         std::mem::take(&mut self.changes)
     }
 
-    /// Ends the connections that nobody has asked for again.
+    /// Ends the connections that nobody has asked for again, and tries those again that were refused.
     pub(super) fn handle_timeout(&mut self, now: Mono) {
+        for ((by, peer), refused) in &mut self.refused {
+            if !refused.under_way && refused.again <= now {
+                refused.under_way = true;
+                self.changes.push(Change { by: *by, peer: peer.clone(), attach: true });
+            }
+        }
         while self.lingering.front().is_some_and(|(at, ..)| *at <= now) {
             let Some((_, by, peer)) = self.lingering.pop_front() else { break };
             let key = (by, peer);
             if self.attached.get(&key).is_some_and(HashSet::is_empty) {
                 self.attached.remove(&key);
+                self.refused.remove(&key);
                 let (by, peer) = key;
                 self.changes.push(Change { by, peer, attach: false });
             }
@@ -231,7 +270,9 @@ impl Introductions {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Mono> {
-        self.lingering.front().map(|(at, ..)| *at)
+        let again =
+            self.refused.values().filter(|refused| !refused.under_way).map(|refused| refused.again).min();
+        earliest(self.lingering.front().map(|(at, ..)| *at), again)
     }
 
     fn hold(&mut self, by: EntityId, peer: Locator, reason: Reason) {
@@ -249,5 +290,55 @@ impl Introductions {
                 self.lingering.push_back((now + LINGER, by, peer.clone()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::SessionId;
+
+    /// A connection that the transport has been asked for, by a publisher or subscriber that hears of it.
+    fn asked() -> (Introductions, Change, Events) {
+        let (by, peer) = (EntityId { session: SessionId(1), entity: 1 }, Locator::new("memory:p").unwrap());
+        let (mut introductions, events) = (Introductions::default(), Events::default());
+        let party =
+            Party { events: events.clone(), route: Some(Route::Direct), encoding: Encoding::Postcard };
+        introductions.parties.insert(by, party);
+        introductions.hold(by, peer, Reason::Publisher(EntityId { session: SessionId(2), entity: 1 }));
+        let change = introductions.changes().pop().unwrap();
+        (introductions, change, events)
+    }
+
+    #[test]
+    fn a_peer_that_the_transport_refuses_is_asked_for_again_as_long_as_the_match_stands() {
+        let (mut introductions, change, events) = asked();
+        let mut now = Mono::default();
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            introductions.answered(now, &change, Some("no room".into()));
+            let due = introductions.poll_timeout().unwrap();
+            pauses.push((due - now).as_millis());
+            introductions.handle_timeout(due);
+            assert_eq!(introductions.changes().pop().as_ref(), Some(&change));
+            assert_eq!(introductions.poll_timeout(), None, "it is under way");
+            now = due;
+        }
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 8000]);
+        assert!(matches!(events.try_next(), Some(MatchEvent::Unreachable { .. })));
+        assert_eq!(events.try_next(), None, "told once");
+        introductions.answered(now, &change, None);
+        assert_eq!((introductions.poll_timeout(), introductions.refused.len()), (None, 0));
+    }
+
+    #[test]
+    fn who_is_gone_asks_for_nobody() {
+        let (mut introductions, change, _events) = asked();
+        introductions.answered(Mono::default(), &change, Some("no room".into()));
+        introductions.forget(change.by);
+        assert_eq!(introductions.poll_timeout(), None);
+        // The answer to an attempt that was under way.
+        introductions.answered(Mono::default(), &change, Some("no room".into()));
+        assert_eq!(introductions.poll_timeout(), None);
     }
 }

@@ -2,12 +2,19 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::lookup::{LOOKUP_PATIENCE, look_up};
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Locator;
 
 /// What every locator of this transport begins with.
 pub(super) const SCHEME: &str = "zmq+tcp:";
+
+/// Between two look-ups of a name that is waited for.
+const LOOKUP_PAUSE: Duration = Duration::from_millis(250);
 
 /// A host and a port; port 0 asks for a free one. An IPv6 host has its brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,19 +87,38 @@ impl Address {
         Locator::new(format!("zmq+tcp://{}:{}", self.host, self.port))
     }
 
-    /// The same address with a number for a name: libzmq binds to numbers only, and its monitor reports them.
+    /// An address of this machine's with a number for a name: libzmq binds to numbers only.
     pub(super) async fn resolve(self) -> Result<Self> {
         if self.ip().is_some() || self.host == "*" {
             return Ok(self);
         }
-        let text = self.endpoint();
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port))
-            .await
-            .map_err(|e| Error::with_source(invalid_kind(&text, "its host name is unknown"), e))?
-            .collect();
-        let chosen = found.iter().find(|found| found.is_ipv4()).or(found.first());
-        let chosen = chosen.ok_or_else(|| invalid(&text, "its host name has no address"))?;
-        Ok(Self { host: host_of(chosen.ip()), port: self.port })
+        match look_up(&self, None).await {
+            Ok(found) => Ok(Self::of_number(found[0])),
+            Err(reason) => Err(invalid(&self.endpoint(), &reason)),
+        }
+    }
+
+    /// The address of a peer with a number for a name. A name that is unknown is looked up again for a while: it may be
+    /// a machine that has just been started.
+    pub(super) async fn resolve_patiently(self) -> Result<Self> {
+        if self.ip().is_some() {
+            return Ok(self);
+        }
+        let begun = Instant::now();
+        loop {
+            match look_up(&self, None).await {
+                Ok(found) => return Ok(Self::of_number(found[0])),
+                Err(reason) if begun.elapsed() >= LOOKUP_PATIENCE => {
+                    return Err(ErrorKind::Unreachable { address: self.endpoint(), reason }.into());
+                }
+                Err(_) => tokio::time::sleep(LOOKUP_PAUSE).await,
+            }
+        }
+    }
+
+    /// The address whose host is that number.
+    pub(super) fn of_number(number: SocketAddr) -> Self {
+        Self { host: host_of(number.ip()), port: number.port() }
     }
 
     /// A free port on the local address from which the system would reach `server`. Nothing is sent.
@@ -136,11 +162,8 @@ pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
 }
 
 pub(super) fn invalid(address: &str, reason: &str) -> Error {
-    invalid_kind(address, reason).into()
-}
-
-fn invalid_kind(address: &str, reason: &str) -> ErrorKind {
-    ErrorKind::InvalidAddress { address: address.chars().take(80).collect(), reason: reason.to_owned() }
+    let address = address.chars().take(80).collect();
+    ErrorKind::InvalidAddress { address, reason: reason.to_owned() }.into()
 }
 
 fn host_of(ip: IpAddr) -> String {

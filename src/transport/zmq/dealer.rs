@@ -1,16 +1,17 @@
 //! Our own connection to a peer's ROUTER.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::address::Address;
+use super::context::Context;
 use super::monitor::Monitor;
 use super::receiver::Receiver;
 use super::socket::Socket;
-use super::sockets::Setup;
+use super::sockets::{self, Setup};
 use crate::error::Result;
 use crate::transport::Locator;
 
@@ -19,45 +20,83 @@ use crate::transport::Locator;
 pub(super) struct Dealer {
     /// The peer, as this session knows it.
     pub(super) peer: Locator,
-    pub(super) address: Address,
     pub(super) socket: Arc<Socket>,
     pub(super) monitor: Monitor,
     connected: AtomicBool,
     retrying: AtomicBool,
     /// Messages accepted since the connection was lost, or not yet made.
     waiting: AtomicUsize,
-    times: Mutex<Times>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Times {
+struct State {
+    /// The number that it is connected to, or tries.
+    at: Option<SocketAddr>,
+    made: Instant,
     used: Instant,
     lost: Instant,
+    ever_connected: bool,
 }
 
 impl Dealer {
-    /// Connects. The peer need not be there.
-    pub(super) fn connect(
+    /// Makes one that [leads](Self::lead_to) nowhere yet.
+    pub(super) fn open(
         setup: &Setup,
-        context: &::zmq::Context,
+        context: &Context,
         local: &Locator,
         peer: Locator,
-        address: Address,
         runtime: &Handle,
         receiver: &Arc<Receiver>,
     ) -> Result<Arc<Self>> {
-        let (socket, monitor) = setup.dealer(context, local, &address, runtime, receiver)?;
+        let (socket, monitor) = setup.dealer(context, local, runtime, receiver)?;
         let now = Instant::now();
         Ok(Arc::new(Self {
             peer,
-            address,
             socket,
             monitor,
             connected: AtomicBool::new(false),
             retrying: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
-            times: Mutex::new(Times { used: now, lost: now }),
+            state: Mutex::new(State { at: None, made: now, used: now, lost: now, ever_connected: false }),
         }))
+    }
+
+    /// Connects to a number, and no longer to the one before. The peer need not be there.
+    pub(super) fn lead_to(&self, number: SocketAddr) {
+        let before = self.state().at.replace(number);
+        if before == Some(number) {
+            return;
+        }
+        self.socket.with(|socket| {
+            if let Some(before) = before {
+                // What has waited for it is gone: another process has the address now, if any.
+                let _ = sockets::disconnect(socket, before);
+            }
+            if let Err(error) = sockets::connect(socket, number) {
+                tracing::debug!(%error, %number, "zmq: cannot connect to a peer");
+            }
+        });
+        self.state().lost = Instant::now();
+        self.set_retrying();
+    }
+
+    /// Whether it is known yet where to.
+    pub(super) fn leads_anywhere(&self) -> bool {
+        self.state().at.is_some()
+    }
+
+    /// Makes libzmq forget a connection that it has given up, and make it anew.
+    pub(super) fn reconnect(&self) {
+        let number = self.state().at.take();
+        if let Some(number) = number {
+            let _ = self.socket.with(|socket| sockets::disconnect(socket, number));
+            self.lead_to(number);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -67,8 +106,9 @@ impl Dealer {
     pub(super) fn set_connected(&self, connected: bool) {
         if connected {
             self.waiting.store(0, Ordering::Relaxed);
+            self.state().ever_connected = true;
         } else {
-            self.times.lock().unwrap_or_else(PoisonError::into_inner).lost = Instant::now();
+            self.state().lost = Instant::now();
             self.retrying.store(false, Ordering::Relaxed);
         }
         self.connected.store(connected, Ordering::Release);
@@ -80,8 +120,18 @@ impl Dealer {
 
     /// Whether libzmq has given the connection up, as it does after a protocol error.
     pub(super) fn is_abandoned(&self, after: Duration) -> bool {
-        let lost = self.times.lock().unwrap_or_else(PoisonError::into_inner).lost;
-        !self.is_connected() && !self.retrying.load(Ordering::Relaxed) && lost.elapsed() >= after
+        !self.retrying.load(Ordering::Relaxed) && self.is_down_for(after)
+    }
+
+    /// Whether it has had no connection for so long.
+    pub(super) fn is_down_for(&self, time: Duration) -> bool {
+        !self.is_connected() && self.state().lost.elapsed() >= time
+    }
+
+    /// Whether nobody has ever answered, for so long.
+    pub(super) fn is_in_vain(&self, time: Duration) -> bool {
+        let State { made, ever_connected, .. } = *self.state();
+        !ever_connected && made.elapsed() >= time
     }
 
     /// Notes that a message was accepted.
@@ -89,11 +139,11 @@ impl Dealer {
         if !self.is_connected() {
             self.waiting.fetch_add(1, Ordering::Relaxed);
         }
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).used = Instant::now();
+        self.state().used = Instant::now();
     }
 
     pub(super) fn last_used(&self) -> Instant {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).used
+        self.state().used
     }
 
     /// How many messages wait for a connection.

@@ -100,7 +100,7 @@ unsafe extern "C" fn release<G: Send>(_data: *mut c_void, owner: *mut c_void) {
     drop(unsafe { Box::from_raw(owner.cast::<Owner<G>>()) });
 }
 
-fn last_error() -> ::zmq::Error {
+pub(super) fn last_error() -> ::zmq::Error {
     // SAFETY: it reads a thread-local number.
     ::zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })
 }

@@ -1,5 +1,6 @@
 //! How peers come and go: greetings and farewells.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
@@ -7,14 +8,15 @@ use super::control::{Control, Greeting};
 use super::dealer::Dealer;
 use super::peers::{Feed, Peer, Peers, Route, Transition, too_many};
 use super::socket::Turn;
+use super::sockets;
 use super::state::{Session, dropped};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Event, Locator};
 
 /// How long an answer to a greeting is waited for before it is repeated.
 const REPEAT_GREETING: Duration = Duration::from_millis(500);
 /// How long a closed connection may take to write what it holds.
-const PARTING_LINGER: Duration = Duration::from_secs(1);
+pub(super) const PARTING_LINGER: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Connects to a peer and stays connected.
@@ -25,20 +27,70 @@ impl Session {
         let mut peers = self.peers();
         self.check_open()?;
         let known = peers.canonical(peer);
-        let Some(record) = peers.get_or_insert(peer) else { return Err(too_many().into()) };
+        let Some(record) = peers.get_or_insert(peer, &address) else { return Err(too_many().into()) };
         if record.wanted {
             return Ok(());
         }
-        let dealer = match &record.dealer {
-            Some(dealer) => dealer.clone(),
-            None => self.dial(known.clone(), address)?,
-        };
         record.wanted = true;
-        record.dealer = Some(dealer.clone());
-        self.greet(record, &dealer);
-        self.settle(&known, record);
+        self.reach(&mut peers, &known);
+        if let Some(record) = peers.get_mut(&known) {
+            if let Some(dealer) = record.dealer.clone() {
+                self.greet(record, &dealer);
+            }
+            self.settle(&known, record);
+        }
+        self.set_urgent();
         self.receiver.wake();
         Ok(())
+    }
+
+    /// Connects to where a peer is, as far as that is known and there is room, and has its name looked up where it is due.
+    pub(super) fn reach(&self, peers: &mut Peers, locator: &Locator) {
+        let unsettled = match peers.get_mut(locator) {
+            Some(record) if record.wanted && record.dealer.is_none() && record.redial.is_over() => {
+                Some(peers.unsettled())
+            }
+            _ => None,
+        };
+        let Some(record) = peers.get_mut(locator) else { return };
+        if let Some(unsettled) = unsettled {
+            record.redial.begin();
+            match self.dial(locator.clone(), unsettled) {
+                Ok(dealer) => (record.dealer, record.refused) = (Some(dealer), None),
+                Err(error) => record.refused = Some(reason_of(&error)),
+            }
+        }
+        let cut_off = record.is_cut_off();
+        if record.place.look_up_now(cut_off) {
+            self.look_up(locator.clone(), record.place.address.clone(), record.wanted);
+        }
+        if let (Some(dealer), Some(number)) = (&record.dealer, record.place.number) {
+            dealer.lead_to(number);
+        }
+        self.lead_feed(peers, locator);
+    }
+
+    fn look_up(&self, locator: Locator, address: Address, wanted: bool) {
+        let (lookups, session) = (self.lookups.clone(), self.me.clone());
+        self.runtime.spawn(async move {
+            let found = lookups.find(&address, wanted).await;
+            if let Some(session) = session.upgrade() {
+                session.on_found(&locator, found);
+            }
+        });
+    }
+
+    fn on_found(&self, locator: &Locator, found: std::result::Result<SocketAddr, String>) {
+        let mut peers = self.peers();
+        let Some(record) = peers.get_mut(locator) else { return };
+        record.place.found(found);
+        if let Some(dealer) = &record.dealer {
+            // Who waits for it asks again.
+            dealer.socket.with(|_| ());
+        }
+        self.reach(&mut peers, locator);
+        self.set_urgent();
+        self.receiver.wake();
     }
 
     /// Undoes [`attach`](Self::attach). What the peer itself has connected stays.
@@ -77,14 +129,15 @@ impl Session {
                     Ok(address) if greeting.locator == *from && *from != self.local => address,
                     _ => return dropped("greeting under a foreign name", from),
                 };
-                let Some(record) = peers.get_or_insert(from) else { return dropped("too many peers", from) };
+                // Where this side has attached the peer itself, it knows better under which address it is reached.
+                let Some(record) = peers.get_or_insert(from, &address) else {
+                    return dropped("too many peers", from);
+                };
                 record.accepted = Some(from.clone());
                 record.seen = Instant::now();
                 self.prefer_living_route(record);
                 self.send_by_router(from, &Control::Welcome(self.greeting()));
-                // Where this side dialled the peer itself, it knows better under which address it is reached.
-                let address = record.dealer.as_ref().map_or(address, |dealer| dealer.address.clone());
-                self.follow(&mut peers, &known, &address, greeting.publish_port);
+                self.follow(&mut peers, &known, greeting.publish_port);
             }
             Control::Bye | Control::Detach => {
                 let Some(record) = peers.get_mut(from) else { return };
@@ -126,8 +179,7 @@ impl Session {
                 }
                 record.welcomed = true;
                 record.own = own;
-                let address = dealer.address.clone();
-                self.follow(&mut peers, known, &address, greeting.publish_port);
+                self.follow(&mut peers, known, greeting.publish_port);
             }
             Control::Bye | Control::Detach => {
                 if let Some(record) = peers.get_mut(known) {
@@ -171,32 +223,47 @@ impl Session {
     }
 
     /// Connects to the peer's publications, and no longer to those it had before.
-    fn follow(&self, peers: &mut Peers, locator: &Locator, address: &Address, port: u16) {
-        let endpoint = address.with_port(port).endpoint();
+    fn follow(&self, peers: &mut Peers, locator: &Locator, port: u16) {
         let Some(record) = peers.get_mut(locator) else { return };
-        let same = record.feed.as_ref().is_some_and(|feed| feed.endpoint == endpoint);
-        if !same && port != 0 && !self.publish_endpoints.contains(&endpoint) {
-            let old = record.feed.take();
-            if let Some(old) = old {
-                self.unfollow(peers, locator, &old);
-            }
-            let connected = self.sockets.subscriber.with(|socket| socket.connect(&endpoint));
-            if let Some(Err(error)) = connected {
-                tracing::debug!(%error, endpoint, "zmq: cannot connect to a peer's publications");
-            }
-            if let Some(record) = peers.get_mut(locator) {
-                record.feed = Some(Feed::new(endpoint));
-            }
+        let own = self.publish_endpoints.contains(&record.place.address.with_port(port).endpoint());
+        let same = record.feed.as_ref().is_some_and(|feed| feed.port == port);
+        if !same
+            && port != 0
+            && !own
+            && let Some(old) = record.feed.replace(Feed::new(port))
+        {
+            self.unfollow(peers, locator, &old);
         }
+        self.reach(peers, locator);
         if let Some(record) = peers.get_mut(locator) {
             self.settle(locator, record);
         }
         self.receiver.wake();
     }
 
+    /// Lets the SUB follow a peer to where it is.
+    fn lead_feed(&self, peers: &mut Peers, locator: &Locator) {
+        let Some(record) = peers.get_mut(locator) else { return };
+        let (Some(feed), Some(number)) = (&mut record.feed, record.place.number) else { return };
+        let number = SocketAddr::new(number.ip(), feed.port);
+        if feed.at == Some(number) || self.publish_endpoints.contains(&Address::of_number(number).endpoint())
+        {
+            return;
+        }
+        // A new connection, which is waited for like the first.
+        let old = std::mem::replace(feed, Feed { at: Some(number), ..Feed::new(feed.port) });
+        self.unfollow(peers, locator, &old);
+        let connected = self.sockets.subscriber.with(|socket| sockets::connect(socket, number));
+        if let Some(Err(error)) = connected {
+            tracing::debug!(%error, %number, "zmq: cannot connect to a peer's publications");
+        }
+    }
+
     fn unfollow(&self, peers: &Peers, locator: &Locator, feed: &Feed) {
-        if !peers.shares_feed(&feed.endpoint, locator) {
-            let _ = self.sockets.subscriber.with(|socket| socket.disconnect(&feed.endpoint));
+        if let Some(number) = feed.at
+            && !peers.shares_feed(number, locator)
+        {
+            let _ = self.sockets.subscriber.with(|socket| sockets::disconnect(socket, number));
         }
     }
 
@@ -278,11 +345,11 @@ impl Session {
     }
 
     /// Gives up a connection that was dialled for messages; what was sent is still written.
-    pub(super) fn hang_up(&self, peers: &mut Peers, locator: &Locator) {
+    pub(super) fn hang_up(&self, peers: &mut Peers, locator: &Locator, linger: Duration) {
         let Some(record) = peers.get_mut(locator) else { return };
         record.route = None;
         if let Some(dealer) = record.dealer.take() {
-            dealer.close(PARTING_LINGER);
+            dealer.close(linger);
             self.dealers_changed();
         }
     }
@@ -295,5 +362,13 @@ impl Session {
             socket.send(&frame[..], ::zmq::DONTWAIT)
         });
         !matches!(sent, Some(Err(::zmq::Error::EHOSTUNREACH)))
+    }
+}
+
+/// What to tell of why a peer is not dialled.
+fn reason_of(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::Unreachable { reason, .. } => reason.clone(),
+        _ => error.to_string(),
     }
 }

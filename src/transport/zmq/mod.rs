@@ -22,6 +22,7 @@
 
 mod address;
 mod at_once;
+mod context;
 mod control;
 mod dealer;
 mod ffi;
@@ -29,12 +30,15 @@ mod frames;
 mod incoming;
 mod keeper;
 mod link;
+mod lookup;
 mod monitor;
 mod outgoing;
 mod peers;
+mod place;
 mod prefix;
 mod reader;
 mod receiver;
+mod room;
 mod routes;
 mod socket;
 mod sockets;
@@ -47,6 +51,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use address::{Address, invalid};
+use context::Context;
 use receiver::Receiver;
 use sockets::{Bound, Setup};
 use state::Session;
@@ -106,7 +111,8 @@ impl ZmqTransport {
     }
 
     /// Listens at a free port of the local address from which the system reaches `server`: what a client wants that
-    /// knows nothing but a server's address.
+    /// knows nothing but a server's address. A host name that is unknown is looked up for five seconds; then `open` fails
+    /// with [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable).
     pub fn towards(server: impl Into<String>) -> Self {
         Self { listen: Listen::Towards(server.into()), ..Self::ephemeral() }
     }
@@ -140,7 +146,7 @@ impl ZmqTransport {
     async fn addresses(&self) -> Result<(Address, Address, Address)> {
         let inbound = match &self.listen {
             Listen::At(address) => Address::parse(address)?.resolve().await?,
-            Listen::Towards(server) => Address::towards(&Address::parse(server)?.resolve().await?)?,
+            Listen::Towards(server) => Address::towards(&Address::parse(server)?.resolve_patiently().await?)?,
         };
         let outbound = match &self.publish_at {
             None => inbound.with_port(self.out_port),
@@ -192,15 +198,16 @@ impl Transport for ZmqTransport {
             interest: true,
         };
         let setup = Setup::new(options, self.peer_timeout, inbound.is_ipv6());
-        let context = ::zmq::Context::new();
+        let context = Context::new().map_err(sockets::failed("making a context"))?;
         let bound = Bound::bind(&setup, &context, &inbound, &outbound)?;
         let local = advertised.with_port(bound.router_port).locator()?;
         let port = bound.publish_port;
         let publish = (port, vec![advertised.with_port(port).endpoint(), inbound.with_port(port).endpoint()]);
         let (runtime, receiver) = (Handle::current(), Arc::<Receiver>::default());
         let sockets = setup.sockets(&context, bound, &runtime, &receiver)?;
-        let session = Session::new(setup, capabilities, local, publish, runtime, receiver, sockets, context);
-        let session = Arc::new(session);
+        let session = Arc::new_cyclic(|me| {
+            Session::new(me.clone(), setup, capabilities, local, publish, runtime, receiver, sockets, context)
+        });
         tokio::spawn(keeper::keep(Arc::downgrade(&session)));
         Ok((ZmqTx::new(session.clone()), ZmqRx::new(session)))
     }

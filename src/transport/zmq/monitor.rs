@@ -1,10 +1,13 @@
 //! What libzmq tells about a socket's connections.
 
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::address::Address;
+use super::context::Context;
 use super::receiver::{Holds, Receiver};
 use super::socket::{Interest, Socket};
 
@@ -12,8 +15,8 @@ use super::socket::{Interest, Socket};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LinkEvent {
     pub(super) change: Change,
-    /// The endpoint, as it was given to `connect` (for numeric hosts).
-    pub(super) endpoint: String,
+    /// The number that was given to `connect`; `None` for the own feed, which has none.
+    pub(super) number: Option<SocketAddr>,
 }
 
 /// What happened.
@@ -40,7 +43,7 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Watches `socket`, which is not connected yet, under a name unique in its context.
     pub(super) fn watch(
-        context: &::zmq::Context,
+        context: &Context,
         socket: &::zmq::Socket,
         name: &str,
         runtime: &Handle,
@@ -65,7 +68,7 @@ impl Monitor {
             if frame.get_more() {
                 change = parse_change(&frame);
             } else if let (Some(change), Some(endpoint)) = (change.take(), frame.as_str()) {
-                events.push(LinkEvent { change, endpoint: endpoint.to_owned() });
+                events.push(LinkEvent { change, number: parse_number(endpoint) });
             }
             ControlFlow::Continue(())
         })
@@ -75,6 +78,12 @@ impl Monitor {
     pub(super) fn take(&self) -> Option<::zmq::Socket> {
         self.socket.take()
     }
+}
+
+/// `tcp://HOST:PORT`, with a number for a host.
+fn parse_number(endpoint: &str) -> Option<SocketAddr> {
+    let address = Address::parse(endpoint).ok()?;
+    Some(SocketAddr::new(address.ip()?.to_canonical(), address.port))
 }
 
 /// The first frame is the event's number and a value, both in native byte order.

@@ -108,7 +108,6 @@ impl TransportTx for ZmqTx {
     async fn attach(&self, peer: &Locator) -> Result<()> {
         let address = Address::of_peer(peer)?;
         self.session.check_open()?;
-        let address = address.resolve().await?;
         self.session.attach(peer, address)
     }
 

@@ -1,22 +1,31 @@
 //! What is known about each peer, and by which connection it is spoken to.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
 
+use super::address::Address;
 use super::dealer::Dealer;
+use super::place::{Pause, Place};
+use super::room;
 use crate::transport::Locator;
 
 /// The most peers that are remembered. Strangers beyond them are refused.
 pub(super) const MAX_PEERS: usize = 4096;
 
-/// The most DEALERs that were opened for a message rather than by `attach`: with their monitors they stay clear of
-/// libzmq's 1,023 sockets for a context.
+/// The most DEALERs that were opened for a message rather than by `attach`; fewer, where descriptors are few.
 pub(super) const MAX_DIALLED: usize = 128;
 
 /// A peer whose feed has not connected by then is behind NAT, or something is: it is up without it.
 const FEED_GRACE: Duration = Duration::from_secs(1);
+
+/// What has not come about by then is told.
+const WORTH_TELLING: Duration = Duration::from_secs(3);
+
+/// What has been down for so long may have moved.
+const MAY_HAVE_MOVED: Duration = Duration::from_secs(2);
 
 /// The connection that directed messages to a peer take. It is kept while it works, so that they stay in order.
 #[derive(Debug, Clone)]
@@ -30,7 +39,9 @@ pub(super) enum Route {
 /// The peer's publications: what our SUB is connected to.
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
-    pub(super) endpoint: String,
+    pub(super) port: u16,
+    /// The number that is connected to, once it is known.
+    pub(super) at: Option<SocketAddr>,
     pub(super) connected: bool,
     pub(super) ever_connected: bool,
     /// When it was connected to, or lost.
@@ -40,8 +51,15 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(endpoint: String) -> Self {
-        Self { endpoint, connected: false, ever_connected: false, since: Instant::now(), retrying: true }
+    pub(super) fn new(port: u16) -> Self {
+        Self {
+            port,
+            at: None,
+            connected: false,
+            ever_connected: false,
+            since: Instant::now(),
+            retrying: true,
+        }
     }
 
     fn is_settled(&self) -> bool {
@@ -71,6 +89,12 @@ pub(super) struct Peer {
     pub(super) also_up: Option<Locator>,
     /// When a peer that nobody here asked for was last seen.
     pub(super) seen: Instant,
+    pub(super) place: Place,
+    /// Why there is no DEALER to a peer that is wanted, and when one is tried again.
+    pub(super) refused: Option<String>,
+    pub(super) redial: Pause,
+    /// That it is not reached was told.
+    pub(super) told: bool,
 }
 
 /// What to tell about a peer.
@@ -81,7 +105,7 @@ pub(super) enum Transition {
 }
 
 impl Peer {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(address: Address) -> Self {
         Self {
             wanted: false,
             accepted: None,
@@ -95,12 +119,50 @@ impl Peer {
             own: None,
             also_up: None,
             seen: Instant::now(),
+            place: Place::new(address),
+            refused: None,
+            redial: Pause::new(),
+            told: false,
         }
+    }
+
+    /// Whether it has been without a connection for so long that its name may have moved.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let feed_lost =
+            self.feed.as_ref().is_some_and(|feed| !feed.connected && feed.since.elapsed() >= MAY_HAVE_MOVED);
+        feed_lost || self.dealer.as_ref().is_some_and(|dealer| dealer.is_down_for(MAY_HAVE_MOVED))
+    }
+
+    /// Why the peer is not reached, where that is worth telling.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let linked = self.is_linked();
+        if !self.wanted && !linked {
+            return None;
+        }
+        if self.refused.is_some() {
+            return self.refused.clone();
+        }
+        if self.place.unknown.is_some() {
+            return self.place.unknown.clone();
+        }
+        if !linked {
+            let in_vain = self.dealer.as_ref().is_some_and(|dealer| dealer.is_in_vain(WORTH_TELLING));
+            return (in_vain && !self.was_up).then(|| "nobody answers there yet".to_owned());
+        }
+        let feed = self.feed.as_ref()?;
+        let in_vain = !feed.ever_connected && feed.since.elapsed() >= WORTH_TELLING;
+        in_vain.then(|| {
+            format!("what it publishes at port {} does not come: is that port open and forwarded?", feed.port)
+        })
+    }
+
+    fn is_linked(&self) -> bool {
+        self.accepted.is_some() || (self.wanted && self.welcomed)
     }
 
     /// Compares what is with what was reported.
     pub(super) fn transition(&mut self) -> Option<Transition> {
-        let linked = self.accepted.is_some() || (self.wanted && self.welcomed);
+        let linked = self.is_linked();
         // A feed that was up and is lost means trouble; one that never came up is waited for a little.
         let up = linked && self.feed.as_ref().is_none_or(Feed::is_settled);
         if up == self.up {
@@ -141,7 +203,7 @@ impl Peers {
     }
 
     /// The peer, made if it is new; `None` if there are too many.
-    pub(super) fn get_or_insert(&mut self, locator: &Locator) -> Option<&mut Peer> {
+    pub(super) fn get_or_insert(&mut self, locator: &Locator, address: &Address) -> Option<&mut Peer> {
         let known = self.canonical(locator);
         if !self.by_locator.contains_key(&known) {
             self.make_room();
@@ -149,7 +211,7 @@ impl Peers {
                 return None;
             }
         }
-        Some(self.by_locator.entry(known).or_insert_with(Peer::new))
+        Some(self.by_locator.entry(known).or_insert_with(|| Peer::new(address.clone())))
     }
 
     /// `own` and `known` are the same peer. What was noted under `own` joins the rest.
@@ -179,17 +241,23 @@ impl Peers {
         self.by_locator.values().filter_map(|peer| peer.dealer.clone()).collect()
     }
 
-    /// Whether another peer than `except` publishes at `endpoint`.
-    pub(super) fn shares_feed(&self, endpoint: &str, except: &Locator) -> bool {
+    /// Whether another peer than `except` publishes at `number`.
+    pub(super) fn shares_feed(&self, number: SocketAddr, except: &Locator) -> bool {
         self.by_locator.iter().any(|(locator, peer)| {
-            locator != except && peer.feed.as_ref().is_some_and(|feed| feed.endpoint == endpoint)
+            locator != except && peer.feed.as_ref().is_some_and(|feed| feed.at == Some(number))
         })
+    }
+
+    /// How many peers are dialled whose connections are still to come.
+    pub(super) fn unsettled(&self) -> usize {
+        let settled = |peer: &Peer| peer.feed.as_ref().is_some_and(|feed| feed.connected);
+        self.by_locator.values().filter(|peer| peer.dealer.is_some() && !settled(peer)).count()
     }
 
     /// The DEALER to give up, so that another may be dialled: the one that has been silent for the longest.
     pub(super) fn surplus_dealer(&self) -> Option<Locator> {
         let dialled = || self.by_locator.iter().filter(|(_, peer)| !peer.wanted && peer.dealer.is_some());
-        if dialled().count() < MAX_DIALLED {
+        if dialled().count() < room::most_dialled(MAX_DIALLED) {
             return None;
         }
         dialled()
@@ -214,17 +282,21 @@ pub(super) fn too_many() -> crate::ErrorKind {
 mod tests {
     use super::*;
 
+    fn address() -> Address {
+        Address::parse("tcp://127.0.0.1:9").unwrap()
+    }
+
     fn locator(port: u16) -> Locator {
         Locator::new(format!("zmq+tcp://127.0.0.1:{port}")).unwrap()
     }
 
     #[test]
     fn a_peer_is_up_when_both_directions_are() {
-        let mut peer = Peer::new();
+        let mut peer = Peer::new(address());
         peer.wanted = true;
         assert_eq!(peer.transition(), None);
         peer.welcomed = true;
-        peer.feed = Some(Feed::new("tcp://127.0.0.1:1".into()));
+        peer.feed = Some(Feed::new(1));
         assert_eq!(peer.transition(), None, "its feed may still come");
         let feed = peer.feed.as_mut().unwrap();
         (feed.connected, feed.ever_connected) = (true, true);
@@ -238,9 +310,9 @@ mod tests {
 
     #[test]
     fn a_feed_that_cannot_be_reached_is_waited_for_a_little_only() {
-        let mut peer = Peer::new();
+        let mut peer = Peer::new(address());
         peer.accepted = Some(locator(9));
-        peer.feed = Some(Feed::new("tcp://10.255.255.1:1".into()));
+        peer.feed = Some(Feed::new(1));
         assert_eq!(peer.transition(), None);
         peer.feed.as_mut().unwrap().since -= FEED_GRACE;
         assert_eq!(peer.transition(), Some(Transition::Up { again: false }));
@@ -249,8 +321,8 @@ mod tests {
     #[test]
     fn aliases_lead_to_one_peer() {
         let mut peers = Peers::default();
-        peers.get_or_insert(&locator(1)).unwrap().wanted = true;
-        peers.get_or_insert(&locator(2)).unwrap().accepted = Some(locator(9));
+        peers.get_or_insert(&locator(1), &address()).unwrap().wanted = true;
+        peers.get_or_insert(&locator(2), &address()).unwrap().accepted = Some(locator(9));
         assert!(peers.alias(locator(2), &locator(1)).is_some_and(|stray| stray.accepted.is_some()));
         assert!(peers.get_mut(&locator(2)).unwrap().wanted);
         assert_eq!(peers.locators(), [locator(1)]);
@@ -262,11 +334,11 @@ mod tests {
     fn strangers_cannot_grow_the_table_without_bound() {
         let mut peers = Peers::default();
         for i in 0..MAX_PEERS {
-            peers.get_or_insert(&Locator::new(format!("zmq+tcp://h{i}:1")).unwrap()).unwrap().accepted =
-                Some(locator(9));
+            let stranger = Locator::new(format!("zmq+tcp://h{i}:1")).unwrap();
+            peers.get_or_insert(&stranger, &address()).unwrap().accepted = Some(locator(9));
         }
-        assert!(peers.get_or_insert(&locator(1)).is_none());
+        assert!(peers.get_or_insert(&locator(1), &address()).is_none());
         peers.get_mut(&Locator::new("zmq+tcp://h7:1").unwrap()).unwrap().accepted = None;
-        assert!(peers.get_or_insert(&locator(1)).is_some());
+        assert!(peers.get_or_insert(&locator(1), &address()).is_some());
     }
 }

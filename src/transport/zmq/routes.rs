@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::address::Address;
 use super::dealer::Dealer;
 use super::frames;
+use super::link::PARTING_LINGER;
 use super::peers::{Peer, Route};
 use super::socket::{Socket, Turn};
 use super::sockets::failed;
@@ -74,8 +75,16 @@ impl Session {
         };
         let sent = dealer.socket.try_send(turn, |socket| frames::send_directed(socket, &outbound.payload));
         let result = outcome(&dealer.socket, sent);
-        if result.is_ok() {
-            dealer.note_sent();
+        match &result {
+            Ok(()) => dealer.note_sent(),
+            // Until its name is known there is nowhere to put it. Its sender waits for the first answer, not for a good one.
+            Err(Refused::Full(_)) if !dealer.leads_anywhere() => {
+                let mut peers = self.peers();
+                if let Some(reason) = peers.get_mut(peer).and_then(|record| record.place.unknown.clone()) {
+                    return Err(ErrorKind::Unreachable { address: peer.to_string(), reason }.into());
+                }
+            }
+            Err(_) => {}
         }
         result
     }
@@ -131,12 +140,13 @@ impl Session {
     /// The way to a peer. It stays the same while it works.
     fn route(&self, peer: &Locator) -> Result<Route> {
         let mut peers = self.peers();
-        match peers.get_mut(peer) {
-            Some(Peer { route: Some(route), .. }) => return Ok(route.clone()),
-            Some(_) => {}
-            None => drop(Address::of_peer(peer)?),
+        if let Some(Peer { route: Some(route), .. }) = peers.get_mut(peer) {
+            return Ok(route.clone());
         }
-        let Some(record) = peers.get_or_insert(peer) else { return Err(super::peers::too_many().into()) };
+        let address = Address::of_peer(peer)?;
+        let Some(record) = peers.get_or_insert(peer, &address) else {
+            return Err(super::peers::too_many().into());
+        };
         let route = match &record.dealer {
             Some(dealer) if dealer.is_connected() || record.accepted.is_none() => {
                 Route::Dealer(dealer.clone())
@@ -155,15 +165,19 @@ impl Session {
         if peers.get_mut(peer).is_none_or(|record| record.dealer.is_none())
             && let Some(surplus) = peers.surplus_dealer()
         {
-            self.hang_up(&mut peers, &surplus);
+            self.hang_up(&mut peers, &surplus, PARTING_LINGER);
         }
-        let Some(record) = peers.get_or_insert(peer) else { return Err(super::peers::too_many().into()) };
+        let unsettled = peers.unsettled();
+        let Some(record) = peers.get_or_insert(peer, &address) else {
+            return Err(super::peers::too_many().into());
+        };
         let dealer = match &record.dealer {
             Some(dealer) => dealer.clone(),
-            None => self.dial(known, address)?,
+            None => self.dial(known.clone(), unsettled)?,
         };
         record.dealer = Some(dealer.clone());
         record.route = Some(Route::Dealer(dealer.clone()));
+        self.reach(&mut peers, &known);
         Ok(dealer)
     }
 

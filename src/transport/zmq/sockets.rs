@@ -1,5 +1,6 @@
 //! How the sockets of a session are made: their options, with reasons.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::address::Address;
+use super::context::Context;
 use super::ffi;
 use super::monitor::Monitor;
 use super::receiver::{Holds, Receiver};
@@ -17,6 +19,8 @@ use crate::transport::{Locator, OpenOptions};
 
 /// Where the own SUB finds the own XPUB, in the session's own context.
 const OWN_FEED: &str = "inproc://publications";
+/// How long a connection may take to greet.
+const HANDSHAKE_MILLIS: i32 = 5000;
 
 /// What every socket of a session needs to know.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ impl Setup {
     /// Readies the two bound sockets and the SUB.
     pub(super) fn sockets(
         &self,
-        context: &::zmq::Context,
+        context: &Context,
         bound: Bound,
         runtime: &Handle,
         receiver: &Arc<Receiver>,
@@ -66,33 +70,26 @@ impl Setup {
         })
     }
 
-    /// A DEALER connected to `address`, with the session's own locator as its routing id.
+    /// A DEALER that is not connected yet, with the session's own locator as its routing id.
     pub(super) fn dealer(
         &self,
-        context: &::zmq::Context,
+        context: &Context,
         local: &Locator,
-        address: &Address,
         runtime: &Handle,
         receiver: &Arc<Receiver>,
     ) -> Result<(Arc<Socket>, Monitor)> {
         let mut socket = context.socket(::zmq::DEALER).map_err(failed("opening a DEALER"))?;
         self.common(&mut socket)
             .and_then(|()| socket.set_identity(local.as_str().as_bytes()))
-            .and_then(|()| socket.set_ipv6(self.ipv6 || address.is_ipv6()))
             .map_err(failed("setting up a DEALER"))?;
         let monitor = self.monitor(context, &socket, runtime, receiver)?;
-        let endpoint = address.endpoint();
-        socket.connect(&endpoint).map_err(|e| {
-            let reason = format!("libzmq cannot connect to it: {e}");
-            Error::with_source(ErrorKind::InvalidAddress { address: endpoint, reason }, e)
-        })?;
         let socket = Socket::new(socket, runtime, receiver.clone(), Holds::Messages).map_err(not_watched)?;
         Ok((socket, monitor))
     }
 
     fn monitor(
         &self,
-        context: &::zmq::Context,
+        context: &Context,
         socket: &::zmq::Socket,
         runtime: &Handle,
         receiver: &Arc<Receiver>,
@@ -116,29 +113,23 @@ impl Setup {
         socket.set_reconnect_ivl_max(1000)?;
         // Without it a host that is gone holds an attempt for the two minutes of the system.
         socket.set_connect_timeout(3000)?;
+        // Who connects and says nothing has a descriptor for so long.
+        socket.set_handshake_ivl(HANDSHAKE_MILLIS)?;
         self.notice_the_dead(socket)
     }
 
-    /// Lets the system give a connection up whose other end is silent. Not libzmq's heartbeats: their timers abort the
-    /// process when they meet a connection whose reader is too slow (libzmq issues 3937 and 4767, not fixed in any
-    /// release).
+    /// Lets the system give a connection up whose other end is silent, or does not read. Not libzmq's heartbeats: their
+    /// timers abort the process when they meet a connection whose reader is too slow (libzmq issues 3937 and 4767, not fixed
+    /// in any release), that of a peer's too; and a peer of ZMTP 3.0 closes its connection over them.
     fn notice_the_dead(&self, socket: &mut ::zmq::Socket) -> ::zmq::Result<()> {
         let seconds = i32::try_from(self.peer_timeout.as_secs()).unwrap_or(i32::MAX);
         socket.set_tcp_keepalive(1)?;
         socket.set_tcp_keepalive_idle((seconds / 2).max(1))?;
         socket.set_tcp_keepalive_intvl((seconds / 6).max(1))?;
         socket.set_tcp_keepalive_cnt(3)?;
-        // While something is under way it is not the keepalive that counts, but how long it stays unacknowledged.
+        // While something is under way it is not the keepalive that counts, but how long it stays unacknowledged, or the
+        // other end's window shut (Linux 5.11, and the older ones that are kept up).
         ffi::set_tcp_max_retransmit(socket, self.timeout_millis())
-    }
-
-    /// Lets libzmq disconnect subscribers that do not read. Here its heartbeats are safe: the publisher's side reads
-    /// nothing but subscriptions, and those without a bound that could stop it.
-    fn disconnect_the_stuck(&self, publisher: &::zmq::Socket) -> ::zmq::Result<()> {
-        publisher.set_rcvhwm(0)?;
-        publisher.set_heartbeat_ivl((self.timeout_millis() / 5).clamp(20, 1000))?;
-        publisher.set_heartbeat_timeout(self.timeout_millis())
-        // No time to live: that would start a timer at the subscriber.
     }
 
     fn timeout_millis(&self) -> i32 {
@@ -158,7 +149,7 @@ impl Bound {
     /// Binds both, before it is known under which locator: that has the port.
     pub(super) fn bind(
         setup: &Setup,
-        context: &::zmq::Context,
+        context: &Context,
         inbound: &Address,
         outbound: &Address,
     ) -> Result<Self> {
@@ -176,8 +167,8 @@ impl Bound {
             .and_then(|()| ffi::set_nodrop(&mut publisher))
             // Each new subscription is reported, not only the first to a prefix.
             .and_then(|()| publisher.set_xpub_verbose(true))
-            .and_then(|()| setup.disconnect_the_stuck(&publisher))
-            // Only subscriptions come in here: a topic and a few bytes.
+            // Only subscriptions come in here: a topic and a few bytes. What a peer sends beyond its queue waits in its
+            // connection, so that none has the socket taken for longer than a queue of them takes.
             .and_then(|()| publisher.set_maxmsgsize(MAX_TOPIC_LEN as i64 + 256))
             .map_err(failed("setting up an XPUB"))?;
         let router_port = bind(&router, inbound)?;
@@ -228,6 +219,24 @@ pub(super) fn retire(socket: &mut ::zmq::Socket, linger: Duration) {
     if let Err(error) = socket.set_linger(millis) {
         tracing::debug!(%error, "zmq: setting the linger time failed");
     }
+}
+
+/// Connects to a number. A SUB of an IPv4 session is connected to IPv6 publishers, too.
+pub(super) fn connect(socket: &::zmq::Socket, to: SocketAddr) -> ::zmq::Result<()> {
+    // It counts for the connections that are made from now on.
+    socket.set_ipv6(to.is_ipv6())?;
+    socket.connect(&endpoint(to))
+}
+
+/// Ends [`connect`].
+pub(super) fn disconnect(socket: &::zmq::Socket, from: SocketAddr) -> ::zmq::Result<()> {
+    // libzmq compares what it makes of the text with what it had made of it.
+    socket.set_ipv6(from.is_ipv6())?;
+    socket.disconnect(&endpoint(from))
+}
+
+fn endpoint(number: SocketAddr) -> String {
+    Address::of_number(number).endpoint()
 }
 
 /// Turns libzmq's error into ours.

@@ -2,16 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::address::Address;
+use super::context::Context;
 use super::dealer::Dealer;
+use super::lookup::Lookups;
 use super::peers::Peers;
 use super::reader::Reader;
 use super::receiver::Receiver;
+use super::room;
 use super::sockets::{Setup, Sockets};
 use crate::error::{ErrorKind, Result};
 use crate::transport::filters::Filters;
@@ -24,6 +26,8 @@ pub(super) const MAX_WAITING_EVENTS: usize = 4096;
 
 /// A live session. Locks are taken in the order of the fields, sockets last.
 pub(super) struct Session {
+    /// For tasks that outlive a call.
+    pub(super) me: Weak<Self>,
     pub(super) setup: Setup,
     pub(super) capabilities: Capabilities,
     pub(super) local: Locator,
@@ -51,7 +55,8 @@ pub(super) struct Session {
     events: Mutex<VecDeque<Event>>,
     pub(super) under_way: Arc<UnderWay>,
     pub(super) sockets: Sockets,
-    context: Mutex<Option<::zmq::Context>>,
+    context: Mutex<Option<Context>>,
+    pub(super) lookups: Lookups,
 }
 
 /// What it takes to read the sockets.
@@ -67,6 +72,7 @@ pub(super) struct Reading {
 impl Session {
     #[allow(clippy::too_many_arguments)] // Called once, by `open`, which has nothing else to do with them.
     pub(super) fn new(
+        me: Weak<Self>,
         setup: Setup,
         capabilities: Capabilities,
         local: Locator,
@@ -74,9 +80,10 @@ impl Session {
         runtime: Handle,
         receiver: Arc<Receiver>,
         sockets: Sockets,
-        context: ::zmq::Context,
+        context: Context,
     ) -> Self {
         Self {
+            me,
             setup,
             capabilities,
             local,
@@ -97,6 +104,7 @@ impl Session {
             under_way: Arc::default(),
             sockets,
             context: Mutex::new(Some(context)),
+            lookups: Lookups::default(),
         }
     }
 
@@ -165,12 +173,12 @@ impl Session {
         if self.is_closed() { Err(closed().into()) } else { Ok(()) }
     }
 
-    /// Opens a connection to a peer's ROUTER.
-    pub(super) fn dial(&self, peer: Locator, address: Address) -> Result<Arc<Dealer>> {
+    /// Makes a DEALER for a peer, of those `unsettled` still take descriptors. Whoever calls this holds the peers.
+    pub(super) fn dial(&self, peer: Locator, unsettled: usize) -> Result<Arc<Dealer>> {
+        room::check(peer.as_str(), unsettled)?;
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         let context = context.as_ref().ok_or_else(closed)?;
-        let dealer =
-            Dealer::connect(&self.setup, context, &self.local, peer, address, &self.runtime, &self.receiver)?;
+        let dealer = Dealer::open(&self.setup, context, &self.local, peer, &self.runtime, &self.receiver)?;
         self.dealers_changed();
         Ok(dealer)
     }
@@ -182,6 +190,8 @@ impl Session {
 
     /// Takes everything of libzmq's out of the session, to be dropped where that may take its time.
     pub(super) fn dismantle(&self, linger: Duration) -> Remains {
+        // First, so that no DEALER is made that the context would wait for.
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner).take();
         let dealers = self.peers().dealers();
         let Sockets { router, publisher, subscriber, feeds } = &self.sockets;
         // What holds messages to others. Subscriptions that wait for a peer which is not there are not worth a wait.
@@ -198,7 +208,6 @@ impl Session {
         let mut sockets: Vec<_> = outgoing.collect();
         let monitors = dealers.iter().map(|dealer| dealer.monitor.take());
         sockets.extend(monitors.chain([feeds.take()]).flatten());
-        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner).take();
         Remains { sockets, _context: context }
     }
 }
@@ -222,7 +231,7 @@ impl Drop for Session {
 pub(super) struct Remains {
     // Before the context, whose end waits for them.
     sockets: Vec<::zmq::Socket>,
-    _context: Option<::zmq::Context>,
+    _context: Option<Context>,
 }
 
 /// The one error of a session that was closed.

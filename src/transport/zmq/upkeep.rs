@@ -1,13 +1,15 @@
 //! Looking after connections: what libzmq's monitors tell, and what is due by the clock.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::control::Control;
 use super::dealer::Dealer;
 use super::monitor::{Change, LinkEvent};
-use super::peers::Peer;
+use super::peers::{Peer, Peers};
+use super::sockets;
 use super::state::{Session, dropped};
-use crate::transport::Event;
+use crate::transport::{Event, Locator};
 
 /// How long libzmq may take to say that it tries a lost connection again, before it is told to.
 const ABANDONED_AFTER: Duration = Duration::from_millis(300);
@@ -15,6 +17,8 @@ const ABANDONED_AFTER: Duration = Duration::from_millis(300);
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// A peer that has said goodbye may still have messages under way to us for this long.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long an address that was dialled for a message may take to answer.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Our connection to a peer's ROUTER has changed.
@@ -25,6 +29,8 @@ impl Session {
         match change {
             Change::Up => {
                 dealer.set_connected(true);
+                record.place.reached();
+                record.redial.reset();
                 self.greet(record, dealer);
             }
             Change::Down => {
@@ -39,16 +45,16 @@ impl Session {
 
     /// Our connection to a peer's XPUB has changed.
     pub(super) fn on_feed_link(&self, event: &LinkEvent) {
+        let Some(number) = event.number else { return };
         self.set_urgent();
         let mut peers = self.peers();
         for (locator, record) in peers.iter_mut() {
-            let Some(feed) = record.feed.as_mut().filter(|feed| feed.endpoint == event.endpoint) else {
-                continue;
-            };
+            let Some(feed) = record.feed.as_mut().filter(|feed| feed.at == Some(number)) else { continue };
             match event.change {
                 Change::Up => {
                     feed.connected = true;
                     feed.ever_connected = true;
+                    record.place.reached();
                 }
                 Change::Down => {
                     feed.connected = false;
@@ -73,29 +79,60 @@ impl Session {
             if let Some(dealer) = record.dealer.clone() {
                 self.greet(record, &dealer);
                 if dealer.is_abandoned(ABANDONED_AFTER) {
-                    reconnect(&dealer.socket, &dealer.address.endpoint());
-                    dealer.set_retrying();
+                    dealer.reconnect();
                 }
             }
             if let Some(feed) = record.feed.as_mut()
+                && let Some(number) = feed.at
                 && !feed.connected
                 && !feed.retrying
                 && feed.since.elapsed() >= ABANDONED_AFTER
             {
                 // libzmq cuts a connection for good when a message is over its limit, and says no more than that.
-                dropped("connection cut by a protocol error", &feed.endpoint);
+                dropped("connection cut by a protocol error", &number);
                 self.report(Event::Lagged(1));
-                reconnect(&self.sockets.subscriber, &feed.endpoint);
+                self.sockets.subscriber.with(|socket| {
+                    let _ = sockets::disconnect(socket, number);
+                    sockets::connect(socket, number)
+                });
                 feed.retrying = true;
             }
             self.settle(&locator, record);
-            if self.is_past(record) {
+            self.tell_trouble(&locator, record);
+            let in_vain = |dealer: &Arc<Dealer>| dealer.is_in_vain(GIVEN_UP_AFTER);
+            if !record.wanted && record.dealer.as_ref().is_some_and(in_vain) {
+                self.give_up(&mut peers, &locator);
+            } else if self.is_past(record) {
                 self.forget(&mut peers, &locator);
             } else {
                 unsettled |= record.is_unsettled();
+                self.reach(&mut peers, &locator);
             }
         }
         unsettled
+    }
+
+    /// Says once why a peer is not reached, until it is.
+    fn tell_trouble(&self, locator: &Locator, record: &mut Peer) {
+        match record.trouble() {
+            None => record.told = false,
+            Some(_) if record.told => {}
+            Some(reason) => {
+                record.told = true;
+                self.report(Event::Unreachable { peer: locator.clone(), reason });
+            }
+        }
+    }
+
+    /// Nobody has answered at an address that was dialled for a message: its descriptors are for others.
+    fn give_up(&self, peers: &mut Peers, locator: &Locator) {
+        let Some(record) = peers.get_mut(locator) else { return };
+        let waiting = record.dealer.as_ref().map_or(0, |dealer| dealer.waiting());
+        record.seen = Instant::now();
+        self.hang_up(peers, locator, Duration::ZERO);
+        if waiting > 0 {
+            dropped("sent to an address that does not answer", &waiting);
+        }
     }
 
     /// Looks whether the peer's connection to our ROUTER still stands.
@@ -116,12 +153,4 @@ impl Session {
         let feed_lost = record.feed.as_ref().is_none_or(|feed| !feed.connected);
         gone >= FORGET_AFTER || (gone >= FAREWELL && feed_lost && !self.sockets.subscriber.is_readable())
     }
-}
-
-/// Makes libzmq forget a connection that it has given up, and make it anew.
-fn reconnect(socket: &super::socket::Socket, endpoint: &str) {
-    let _ = socket.with(|socket| {
-        let _ = socket.disconnect(endpoint);
-        socket.connect(endpoint)
-    });
 }
