@@ -158,6 +158,10 @@ fn any_text_is_a_value_and_any_text_a_key() {
     let escaped = "some/where, far\tone/two three\\n\\n/dash - \"ü\"\\r\\n\tend\\n";
     assert_eq!(both, ["5\ta/b c", escaped]);
 
+    // An empty key is one like others: it had no value, and then has one.
+    ring.run(&["get", ""]).failed(1, "no value for \"\"");
+    ring.run(&["put", "", "of nothing"]).ok();
+    assert_eq!(ring.run(&["get", ""]).ok(), ["of nothing"]);
     ring.run(&["put", "empty", ""]).ok();
     assert_eq!(ring.value("empty"), "");
     ring.run(&["put", "5", "newer"]).ok();

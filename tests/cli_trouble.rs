@@ -63,6 +63,20 @@ fn that_nobody_answers_is_said_after_a_second() {
     }
 }
 
+/// A ZeroMQ publisher that is no ringbus program takes connections, and answers nothing.
+#[test]
+fn a_bare_zeromq_publisher_is_said_not_to_be_heard() {
+    let context = zmq::Context::new();
+    let publisher = context.socket(zmq::PUB).unwrap();
+    publisher.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = publisher.get_last_endpoint().unwrap().unwrap();
+    let mut subscriber = Program::start(&["sub", "--plain", "--peer", &endpoint, "--timeout=4s", "t"]);
+    let line = subscriber.error_line("nobody answers at zmq+tcp://127.0.0.1:");
+    assert!(line.contains("a bare ZeroMQ publisher, which is no ringbus program, cannot be heard"), "{line}");
+    let help = Program::run(&["sub", "--help"]).ok().join(" ");
+    assert!(help.contains("Over mqtt: take values from programs that know nothing of ringbus"), "{help}");
+}
+
 #[test]
 fn the_timeout_bounds_all_of_the_command() {
     let address = nobody();

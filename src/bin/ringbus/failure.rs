@@ -90,7 +90,8 @@ fn one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
+    // Line breaks and what indents the lines go; spaces within a value that is quoted stay.
+    line.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -103,6 +104,7 @@ mod tests {
     fn causes_are_joined_in_one_line_without_repetition() {
         let error = Err::<(), _>(anyhow!("no\n  route")).context("cannot reach x: no\n  route").unwrap_err();
         assert_eq!(one_line(&error), "cannot reach x: no route");
+        assert_eq!(one_line(&anyhow!("no value for \"a  b\"\n")), "no value for \"a  b\"");
         let error = Err::<(), _>(anyhow!("no route")).context("cannot reach x").unwrap_err();
         assert_eq!(one_line(&error), "cannot reach x: no route");
     }

@@ -6,6 +6,7 @@ mod plan;
 mod ring;
 mod table;
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 
@@ -147,5 +148,7 @@ fn place(ring: &HashRing, key: &str, replicas: usize, out: &mut impl Write) -> R
     let bytes = key.as_bytes();
     let owner = ring.owner(bytes).context("no node owns anything: give a node a greater weight")?;
     let preference = ring.preference(bytes, replicas).join(",");
+    // Tabs separate the columns.
+    let key = if key.contains('\t') { Cow::Owned(key.replace('\t', "\\t")) } else { Cow::Borrowed(key) };
     writeln!(out, "{key}\t{}\t{owner}\t{preference}", HashRing::position(bytes)).context(UNWRITABLE)
 }

@@ -197,3 +197,50 @@ fn into_bytes(frame: ::zmq::Message, start: usize) -> Bytes {
         Bytes::from_owner(Owner(frame)).slice(start..)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What other ZeroMQ programs publish by convention, topic and payload in frames of their own.
+    #[test]
+    fn publications_of_several_frames_are_dropped_whole_and_warned_of_once() {
+        let context = ::zmq::Context::new();
+        let [sender, mut receiver] = [::zmq::PAIR; 2].map(|kind| context.socket(kind).unwrap());
+        sender.bind("inproc://frames").unwrap();
+        receiver.connect("inproc://frames").unwrap();
+        for _ in 0..3 {
+            sender.send_multipart(["t", "payload", "more"], 0).unwrap();
+        }
+        let (log, mut filters, mut events) = (Log::default(), Filters::default(), Vec::new());
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut sink = topic_sink(&mut filters, 1024, &mut events);
+            for _ in 0..3 {
+                let frame = receiver.recv_msg(0).unwrap();
+                assert_eq!(&frame[..], b"t", "the frames of the one before are gone");
+                assert!(sink(&mut receiver, frame).is_continue());
+            }
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!((log.matches("WARN").count(), events.len()), (1, 0), "{log}");
+    }
+}
