@@ -272,6 +272,11 @@ impl DataFrame {
         &self.bytes
     }
 
+    /// The same frame in memory of its own, which keeps nothing else alive.
+    pub(crate) fn detached(&self) -> Self {
+        Self { header: self.header, bytes: Bytes::copy_from_slice(&self.bytes) }
+    }
+
     /// The newest source timestamp in it.
     pub fn newest(&self) -> Timestamp {
         // A frame holds at least one sample.

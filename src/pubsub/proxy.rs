@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::FRAME_OVERHEAD;
 use super::connection::Connection;
 use super::control::{Heartbeat, MAX_RANGES};
 use super::peers::Peer;
@@ -23,6 +24,8 @@ const SLOWEST_NACK: Duration = Duration::from_millis(640);
 /// again.
 const MAX_HELD_FRAMES: usize = 4096;
 const MAX_HELD_BYTES: usize = 128 << 20;
+/// Frames below this size are copied when they are held back: half of the largest buffer that a transport reads into.
+const COPIED: usize = 64 << 10;
 
 /// A stated lease is believed within these bounds: writers do not speak more often than every five milliseconds, and one
 /// that states an endless lease and is gone must not be waited for without an end.
@@ -228,15 +231,18 @@ impl WriterProxy {
         self.beat = beat;
     }
 
-    /// Holds a frame back behind a gap, if there is room: all proxies together hold at most `max_bytes`.
-    pub(super) fn hold(&mut self, frame: DataFrame, max_bytes: usize) {
-        let size = frame.bytes().len();
+    /// Holds a frame back behind a gap, if there is room: all proxies together hold at most
+    /// `max_bytes`. What a transport has read together with other messages is copied, so that the
+    /// frame keeps no more memory than it is counted with.
+    pub(super) fn hold(&mut self, frame: &DataFrame, max_bytes: usize) {
+        let size = memory(frame);
         if self.held.len() < MAX_HELD_FRAMES
             && self.held_bytes.load(Ordering::Relaxed).saturating_add(size) <= MAX_HELD_BYTES.min(max_bytes)
         {
-            let replaced = self.held.insert(frame.header().first, frame);
+            let alone = if frame.bytes().len() < COPIED { frame.detached() } else { frame.clone() };
+            let replaced = self.held.insert(frame.header().first, alone);
             self.note_held(size);
-            self.note_released(replaced.map_or(0, |old| old.bytes().len()));
+            self.note_released(replaced.as_ref().map_or(0, memory));
         }
     }
 
@@ -247,7 +253,7 @@ impl WriterProxy {
                 return None;
             }
             let frame = entry.remove();
-            self.note_released(frame.bytes().len());
+            self.note_released(memory(&frame));
             if frame.header().end() > self.next {
                 return Some(frame);
             }
@@ -281,7 +287,7 @@ impl WriterProxy {
     pub(super) fn take_back(&mut self, last: u64) -> u64 {
         let end = last + 1;
         let beyond = self.held.split_off(&end);
-        self.note_released(beyond.values().map(|held| held.bytes().len()).sum());
+        self.note_released(beyond.values().map(memory).sum());
         let mut lost = 0;
         if self.next > end {
             let given_up = self.given_up.take().filter(|given_up| given_up.to > end);
@@ -404,6 +410,11 @@ impl Drop for WriterProxy {
     fn drop(&mut self) {
         self.forget_held();
     }
+}
+
+/// What a held frame counts for, in bytes.
+fn memory(frame: &DataFrame) -> usize {
+    FRAME_OVERHEAD + frame.bytes().len()
 }
 
 /// Where a reader that joins now begins: with the history if both sides want it, with the next sample otherwise.

@@ -75,9 +75,15 @@ impl Bundle {
         (0..self.left).map_while(move |_| self.frame(&mut at).map(|frame| &self.bytes[frame]))
     }
 
-    /// One of these [`frames`](Self::frames) by itself.
+    /// One of these [`frames`](Self::frames) by itself, for somebody who may keep it: it shares the
+    /// bundle's memory if it is at least half of it, and is copied otherwise. So what is kept takes at
+    /// most twice the memory that its length says.
     pub(crate) fn share(&self, frame: &[u8]) -> Bytes {
-        self.bytes.slice_ref(frame)
+        if frame.len() < self.bytes.len() / 2 {
+            Bytes::copy_from_slice(frame)
+        } else {
+            self.bytes.slice_ref(frame)
+        }
     }
 
     /// Where the frame lies whose length is at `at`; that is after it then.
@@ -206,5 +212,24 @@ impl BundleBuilder {
                 written.map(|()| false)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::encode_control;
+
+    #[test]
+    fn a_small_frame_does_not_keep_its_bundle() {
+        let small = encode_control(Room::PubSub, &7u8).unwrap();
+        let large = encode_control(Room::PubSub, &vec![7u8; 20_000]).unwrap();
+        let mut builder = BundleBuilder::default();
+        assert!(builder.push(&small, MAX_BUNDLE_LEN) && builder.push(&large, MAX_BUNDLE_LEN));
+        let bundle = Bundle::parse(builder.take().unwrap()).unwrap();
+        let shared: Vec<Bytes> = bundle.frames().map(|frame| bundle.share(frame)).collect();
+        assert_eq!(shared, [small, large]);
+        let within = |bytes: &Bytes| bundle.bytes.as_ptr_range().contains(&bytes.as_ptr());
+        assert_eq!([within(&shared[0]), within(&shared[1])], [false, true]);
     }
 }

@@ -79,7 +79,7 @@ impl ReaderCore {
 
     fn hold(&mut self, frame: &DataFrame) {
         if let Some(proxy) = self.writers.get_mut(&frame.header().writer) {
-            proxy.hold(frame.clone(), self.requested.resource_limits.max_bytes);
+            proxy.hold(frame, self.requested.resource_limits.max_bytes);
         }
     }
 
@@ -131,19 +131,20 @@ impl ReaderCore {
             samples.skip_one();
         }
         proxy.next = header.end();
-        if let Some(heard) = proxy.heard_before.take() {
-            let before = samples.remaining();
+        let before = samples.remaining();
+        if let Some(heard) = proxy.heard_before {
             proxy.heard_before = heard.skip(&mut samples);
-            let skipped = (before - samples.remaining()) as u64;
-            self.count_skipped(&topic, header.writer, skipped);
-            if samples.remaining() == 0 {
-                return true;
-            }
         }
-        let Some(proxy) = self.writers.get_mut(&header.writer) else { return true };
-        proxy.unacknowledged += samples.remaining() as u64;
-        proxy.unacknowledged_bytes += FRAME_OVERHEAD + samples.remaining_bytes();
+        let taken = samples.remaining();
+        if taken > 0 {
+            proxy.unacknowledged += taken as u64;
+            proxy.unacknowledged_bytes += FRAME_OVERHEAD + samples.remaining_bytes();
+        }
         let (strength, history) = (proxy.offered.strength, proxy.offered.history);
+        self.count_skipped(&topic, header.writer, (before - taken) as u64);
+        if taken == 0 {
+            return true;
+        }
         self.note_heard(now, &topic, &samples);
         self.enqueue(Chunk { topic, strength, history, received: wall, content: Content::Frame(samples) });
         true

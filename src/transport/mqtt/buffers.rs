@@ -1,6 +1,6 @@
 //! The memory that packets are read into, used again when its packets are gone.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// How much is read at a time, in bytes: little on a quiet connection, since a message that is kept keeps the memory
 /// around it, much on a busy one, but so little that a few buffers fit into a processor's cache.
@@ -60,6 +60,12 @@ impl Buffers {
             }
             self.spare.push(used);
         }
+    }
+
+    /// What was read and may be kept: a payload that is less than half of the present buffer is copied, so that it does not
+    /// keep the buffer, and with it all that was read besides.
+    pub(super) fn detach(&self, payload: Bytes) -> Bytes {
+        if payload.len() < self.size / 2 { Bytes::copy_from_slice(&payload) } else { payload }
     }
 
     fn adapt(&mut self) {

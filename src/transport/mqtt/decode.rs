@@ -60,6 +60,10 @@ impl Decoder {
             return Ok(None);
         }
         match Packet::read(&mut self.buffer, self.limit) {
+            Ok(Packet::Publish(mut publish)) => {
+                publish.payload = self.buffers.detach(publish.payload);
+                Ok(Some(Decoded::Packet(Packet::Publish(publish))))
+            }
             Ok(packet) => Ok(Some(Decoded::Packet(packet))),
             Err(CodecError::InsufficientBytes(missing)) => {
                 self.missing = missing;
@@ -118,6 +122,34 @@ mod tests {
         let mut publish = Publish::from_bytes(topic, qos, Bytes::from(vec![7; size]));
         publish.pkid = packet_id;
         publish
+    }
+
+    #[test]
+    fn a_small_payload_that_is_kept_does_not_keep_what_was_read_with_it() {
+        let mut decoder = Decoder::new(1 << 20);
+        let mut stream = BytesMut::new();
+        for size in [100, 1_000, 4_000, 12_000, 60_000] {
+            publish("a/b", size, QoS::AtMostOnce, 0).write(&mut stream).unwrap();
+        }
+        let mut kept = 0;
+        for _ in 0..50 {
+            for decoded in feed(&mut decoder, &stream, 10_000) {
+                let Decoded::Packet(Packet::Publish(publish)) = decoded else { panic!("{decoded:?}") };
+                let size = publish.payload.len();
+                // Where it has memory of its own, or that of a buffer from which all else is gone, that says how much.
+                if let Ok(memory) = publish.payload.try_into_mut() {
+                    kept += usize::from(size < 8_000);
+                    assert!(
+                        size >= 8_000 || memory.capacity() <= 2 * size,
+                        "{size} in {}",
+                        memory.capacity()
+                    );
+                } else {
+                    assert!(size >= 8_000, "{size} bytes share the buffer");
+                }
+            }
+        }
+        assert_eq!(kept, 50 * 3);
     }
 
     fn feed(decoder: &mut Decoder, stream: &[u8], step: usize) -> Vec<Decoded> {
