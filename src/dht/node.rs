@@ -331,10 +331,19 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
     }
 
     fn on_event(&self, now: Mono, event: &Event) {
-        if let Event::PeerDown(peer) = event {
-            let mut core = lock(&self.core);
-            core.handle(now, Input::PeerDown(peer.clone()));
-            self.run_actions(&mut core);
+        match event {
+            Event::PeerDown(peer) => {
+                let mut core = lock(&self.core);
+                core.handle(now, Input::PeerDown(peer.clone()));
+                self.run_actions(&mut core);
+            }
+            // Of the session, which ends; the node is to say why.
+            Event::NameTaken { ends: true, .. } => {
+                let by = lock(&self.core).me().clone();
+                self.state.send_modify(|state| state.taken = Some(by.clone()));
+                self.tell(NodeEvent::Member(MemberEvent::NameTaken { by }));
+            }
+            _ => {}
         }
     }
 

@@ -163,7 +163,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     ) -> Result<(), Refused> {
         let mut state = lock(&self.state);
         if state.closed {
-            return Err(Refused::Failed(closed()));
+            return Err(Refused::Failed(self.tx.denied().unwrap_or_else(closed)));
         }
         // Before the sample is taken: it would be kept, and be sent later all the same.
         if let Some(error) = self.tx.denied() {

@@ -30,6 +30,15 @@ pub enum ConnectionEvent {
         /// The broker's reason, and what to look at.
         reason: String,
     },
+    /// Another session uses this one's name at the broker.
+    NameTaken {
+        /// The broker's address, without credentials.
+        broker: String,
+        /// The name.
+        name: String,
+        /// Whether that session has had the name for longer: then this one ends.
+        ends: bool,
+    },
     /// A lost connection is back, and subscriptions are in force again.
     Reconnected,
 }
@@ -81,6 +90,9 @@ impl Connections {
             Event::Disconnected { reason } => ConnectionEvent::Disconnected { reason: reason.clone() },
             Event::Denied { broker, reason } => {
                 ConnectionEvent::Denied { broker: broker.clone(), reason: reason.clone() }
+            }
+            Event::NameTaken { broker, name, ends } => {
+                ConnectionEvent::NameTaken { broker: broker.clone(), name: name.clone(), ends: *ends }
             }
             Event::Reconnected { .. } => ConnectionEvent::Reconnected,
             _ => return,

@@ -396,6 +396,16 @@ pub enum Event {
         /// The broker's reason, and what to look at.
         reason: String,
     },
+    /// Another session uses this one's name at the broker. Told once.
+    NameTaken {
+        /// The broker's address.
+        broker: String,
+        /// The name.
+        name: String,
+        /// Whether that session has had the name for longer: then this one ends, and every call fails with
+        /// [`ErrorKind::NameTaken`](crate::ErrorKind::NameTaken). Otherwise the other one does, if it can.
+        ends: bool,
+    },
     /// A connection was lost and is back; subscriptions are in force again. What was sent meanwhile may be lost.
     Reconnected {
         /// Whether the broker kept the session's state.

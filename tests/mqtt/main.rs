@@ -9,6 +9,7 @@ mod foreign_handshake;
 mod foreign_qos;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
+mod names;
 mod presence;
 mod pressure;
 mod proxy;

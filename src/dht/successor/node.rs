@@ -213,8 +213,12 @@ struct State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    Left { abandoned: usize },
+    Left {
+        abandoned: usize,
+    },
     IdTaken,
+    /// Another session has the session's name at the broker.
+    NameTaken,
     Closed,
 }
 
@@ -225,6 +229,12 @@ impl End {
                 what: "node id",
                 value: id.to_string(),
                 reason: "another node of the ring has it: choose another, or none for a random one".into(),
+            },
+            Self::NameTaken => ErrorKind::InvalidArgument {
+                what: "session name",
+                value: id.to_string(),
+                reason: "another session has this node's name at the broker: give each a name of its own"
+                    .into(),
             },
             Self::Left { .. } | Self::Closed => ErrorKind::Closed { what: "ring node" },
         }
@@ -389,6 +399,7 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
             Event::Reconnected { .. } if self.session.tx.capabilities().brokered => Input::Reconnected,
             // Whoever begins to listen to announcements need not wait for the next one to know this node.
             Event::Interest(filter) if filter.matches(&self.announcements) => Input::Interest,
+            Event::NameTaken { ends: true, .. } => return self.end(End::NameTaken),
             _ => return,
         };
         self.run(|core| core.handle(now, input));

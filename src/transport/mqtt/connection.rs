@@ -56,6 +56,9 @@ pub(super) enum ConnectionError {
     /// Nothing came for longer than the keep-alive time allows.
     #[error("the broker has been silent for too long")]
     Silent,
+    /// Another session has had this one's client id for longer: this one is to end.
+    #[error("another session has had this client id for longer")]
+    NameTaken,
     /// The broker sends what is to be answered and does not read the answers.
     #[error("the broker does not read its answers")]
     Unread,

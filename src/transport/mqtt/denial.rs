@@ -54,7 +54,7 @@ impl Denial {
     }
 
     /// The broker refuses the session. `true` if that is news: it did not, or gave another reason.
-    fn begin(&self, why: ErrorKind) -> bool {
+    pub(super) fn begin(&self, why: ErrorKind) -> bool {
         let news = self.0.why.send_if_modified(|known| known.replace(why.clone()).as_ref() != Some(&why));
         self.0.stands.store(true, Ordering::Release);
         news

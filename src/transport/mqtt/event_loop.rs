@@ -18,8 +18,10 @@ use super::alive::Alive;
 use super::answers::Answers;
 use super::backlog::Backlog;
 use super::backoff::Backoff;
+use super::claims::Claims;
 use super::connection::{Connection, ConnectionError};
 use super::denial::Denial;
+use super::halves::{Halves, Signal};
 use super::level::Level;
 use super::opening::Hello;
 use super::presence::Presence;
@@ -44,7 +46,7 @@ const TURN: usize = 256 * 1024;
 const PRESENCE_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the broker may take to close its side after a DISCONNECT.
-const GOODBYE: Duration = Duration::from_millis(500);
+pub(super) const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What does not change while the session lives.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) struct Settings {
     /// The first level of the library's own topics.
     pub(super) level: Level,
     pub(super) inbox_topic: String,
+    /// Where sessions of one name find each other.
+    pub(super) claim_topic: String,
     /// Where the session announces itself, unless its last will is another one.
     pub(super) presence_topic: Option<String>,
     /// What tells this session from another one with its name.
@@ -98,6 +102,9 @@ pub(super) struct EventLoop {
     pub(super) subscribing: Subscribing,
     pub(super) presence: Presence,
     pub(super) answers: Answers,
+    pub(super) claims: Claims,
+    /// It was said that another session uses the name.
+    pub(super) namesake_told: bool,
     pub(super) denial: Denial,
     pub(super) closing: Option<Closing>,
     /// When peers that have not come back are given up.
@@ -120,20 +127,6 @@ pub(super) struct Closing {
     cleared: bool,
     /// QoS 0 messages that a connection took with it while closing.
     lost: usize,
-}
-
-/// How the two halves make themselves heard.
-#[derive(Debug)]
-struct Halves {
-    closes: mpsc::Receiver<CloseRequest>,
-    events: mpsc::Sender<Event>,
-    tx_gone: bool,
-    rx_gone: bool,
-}
-
-enum Signal {
-    Close(CloseRequest),
-    Gone,
 }
 
 impl EventLoop {
@@ -160,6 +153,8 @@ impl EventLoop {
             subscribing,
             presence,
             answers: Answers::default(),
+            claims: Claims::new(Instant::now()),
+            namesake_told: false,
             denial,
             closing: None,
             doubt_until: None,
@@ -179,6 +174,11 @@ impl EventLoop {
             match self.serve(&mut connection).await {
                 Ok(()) => {
                     undelivered = self.finish(connection).await;
+                    break;
+                }
+                Err(ConnectionError::NameTaken) => {
+                    undelivered = self.undelivered(connection.unwritten());
+                    self.give_way(connection).await;
                     break;
                 }
                 Err(error) => {
@@ -215,6 +215,7 @@ impl EventLoop {
             let may_announce = self.proof.is_none() && self.may_publish();
             if !announced && may_announce && !self.window.has_repetitions() {
                 self.announce(link)?;
+                self.claim_name(link)?;
                 announced = true;
             }
             self.pump(link)?;
@@ -290,6 +291,7 @@ impl EventLoop {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "reconnecting to the broker failed");
+                    self.claims.is_away();
                     if let ConnectionError::Refused(code) = error {
                         self.note_refusal(code);
                     }
@@ -403,10 +405,12 @@ impl EventLoop {
             return Ok(true);
         }
         closing.cleared = true;
-        let Some(topic) = &self.settings.presence_topic else { return Ok(true) };
-        send_own(retained(topic, Bytes::new()), link, &mut self.window)?;
+        let claim = self.has_claimed().then_some(&self.settings.claim_topic);
+        for topic in self.settings.presence_topic.iter().chain(claim) {
+            send_own(retained(topic, Bytes::new()), link, &mut self.window)?;
+        }
         link.flush()?;
-        Ok(false)
+        Ok(self.window.is_empty())
     }
 
     /// Whether a lost connection has to come back.
@@ -422,6 +426,7 @@ impl EventLoop {
 
     fn lost(&mut self, link: &Connection, error: &ConnectionError) {
         self.note_lost_proof(error);
+        self.note_lost_name(error);
         // A reader that is far behind is told by what it has not read yet.
         if self.closing.is_none() && self.has_stage_room() {
             self.staged.push_back(Event::Disconnected { reason: error.to_string() });
@@ -509,32 +514,6 @@ impl EventLoop {
             if events.send(event).await.is_err() {
                 break;
             }
-        }
-    }
-}
-
-impl Halves {
-    fn both_gone(&self) -> bool {
-        self.tx_gone && self.rx_gone
-    }
-
-    /// Waits for a wish to close, for the end of a half, or, if `room` is asked for, for room in the receiving half's
-    /// queue. Cancel-safe. The last two need no action but another look.
-    async fn signal(&mut self, room: bool) -> Signal {
-        tokio::select! {
-            request = self.closes.recv(), if !self.tx_gone => match request {
-                Some(request) => Signal::Close(request),
-                None => {
-                    self.tx_gone = true;
-                    Signal::Gone
-                }
-            },
-            () = self.events.closed(), if !self.rx_gone => {
-                self.rx_gone = true;
-                Signal::Gone
-            }
-            Ok(_) = self.events.reserve(), if room && !self.rx_gone => Signal::Gone,
-            else => std::future::pending().await,
         }
     }
 }

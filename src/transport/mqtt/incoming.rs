@@ -98,6 +98,8 @@ impl EventLoop {
                 return Ok(());
             }
             self.take_directed(&publish);
+        } else if publish.topic == self.settings.claim_topic {
+            return self.take_claim(&publish.payload);
         } else if let Some(name) = presence::subject(&self.settings.level, &publish.topic) {
             self.take_presence(name, &publish.payload);
             if publish.retain {
@@ -163,10 +165,7 @@ impl EventLoop {
         let cause = match self.presence.announced(name, nonce, &mut self.staged) {
             Ok(()) => return,
             Err(Refused::NameTaken) => {
-                tracing::warn!(
-                    client_id = %name,
-                    "another session uses this client id at the same broker: give each session its own"
-                );
+                self.tell_namesake();
                 "name_taken"
             }
             Err(Refused::Malformed) => "presence_garbage",

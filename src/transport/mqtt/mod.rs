@@ -29,7 +29,9 @@
 //! - The broker counts as alive as long as whole packets come from it, or a large one at 128 KiB a second at least.
 //! - A broker may have a lower limit for messages than [`OpenOptions::max_payload`]; MQTT 3.1.1 cannot ask for it, and
 //!   a broker may answer a larger message by closing the connection. Set both alike.
-//! - Two sessions with one client id throw each other out of the broker; it is logged as a warning.
+//! - Two sessions with one client id throw each other out of the broker. They notice after a few times, by what each leaves
+//!   there for the other: the younger one ends ([`Event::NameTaken`](super::Event::NameTaken),
+//!   [`ErrorKind::NameTaken`]), and the older one stays and says so once.
 //!
 //! # Exactly once
 //! Frames are never sent with QoS 2: their numbers already drop second copies, and the handshake would double the packets. It
@@ -63,10 +65,12 @@ mod backoff;
 #[cfg(feature = "embedded-broker")]
 mod broker;
 mod buffers;
+mod claims;
 mod connection;
 mod decode;
 mod denial;
 mod event_loop;
+mod halves;
 mod inbox;
 mod incoming;
 mod level;
@@ -292,6 +296,7 @@ impl Transport for MqttTransport {
             queue: options.queue.max(1),
             inbox_topic: inbox::topic(&level, &self.client_id),
             presence_topic: announces.then(|| presence::topic(&level, &self.client_id)),
+            claim_topic: level.topic(&format!("name/{}", self.client_id)),
             level: level.clone(),
             nonce: nonce.clone(),
             broker,

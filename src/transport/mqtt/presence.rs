@@ -37,6 +37,11 @@ pub(super) fn subject<'a>(level: &Level, topic: &'a str) -> Option<&'a str> {
 pub(super) struct Presence {
     own: String,
     nonce: Bytes,
+    /// What stood in the place of this session's announcement before that: of an earlier life of its own, which a broker that
+    /// lost its power brings back.
+    former: Option<Bytes>,
+    /// A connection was lost: what stands there now was written after this session's announcement.
+    was_lost: bool,
     peers: BTreeMap<String, Peer>,
 }
 
@@ -53,7 +58,7 @@ struct Peer {
 pub(super) enum Refused {
     /// Its name or its content is none that this library gives.
     Malformed,
-    /// Another live session has our client id: the broker will throw one of the two out, again and again.
+    /// Another session has announced itself under our client id since we did.
     NameTaken,
     /// Too many peers.
     Full,
@@ -62,7 +67,7 @@ pub(super) enum Refused {
 impl Presence {
     /// Knows nobody yet. `nonce` is this session's own.
     pub(super) fn new(own: String, nonce: Bytes) -> Self {
-        Self { own, nonce, peers: BTreeMap::new() }
+        Self { own, nonce, former: None, was_lost: false, peers: BTreeMap::new() }
     }
 
     /// Takes an announcement (or, if it is empty, the end of one).
@@ -77,7 +82,12 @@ impl Presence {
             return Err(Refused::Malformed);
         }
         if name == self.own {
-            return if nonce.is_empty() || *nonce == self.nonce { Ok(()) } else { Err(Refused::NameTaken) };
+            let is_known = nonce.is_empty() || *nonce == self.nonce || self.former.as_ref() == Some(nonce);
+            if is_known || self.was_lost {
+                return if is_known { Ok(()) } else { Err(Refused::NameTaken) };
+            }
+            self.former = Some(Bytes::copy_from_slice(nonce));
+            return Ok(());
         }
         if nonce.is_empty() {
             events.extend(self.peers.remove(name).map(|_| Event::PeerDown(locator)));
@@ -105,6 +115,7 @@ impl Presence {
 
     /// The connection was lost: ends of announcements may have been missed.
     pub(super) fn doubt_all(&mut self) {
+        self.was_lost = true;
         self.peers.values_mut().for_each(|peer| peer.confirmed = false);
     }
 
@@ -149,7 +160,11 @@ mod tests {
         let mut presence = Presence::new("me".into(), "0".into());
         assert_eq!(after(&mut presence, "me", "0"), []);
         assert_eq!(after(&mut presence, "me", ""), []);
-        assert_eq!(presence.announced("me", &"9".into(), &mut Vec::new()), Err(Refused::NameTaken));
+        // Of an earlier life, which may come back with the broker.
+        assert_eq!(presence.announced("me", &"9".into(), &mut Vec::new()), Ok(()));
+        presence.doubt_all();
+        assert_eq!(presence.announced("me", &"9".into(), &mut Vec::new()), Ok(()));
+        assert_eq!(presence.announced("me", &"8".into(), &mut Vec::new()), Err(Refused::NameTaken));
     }
 
     #[test]

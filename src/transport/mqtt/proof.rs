@@ -108,7 +108,8 @@ impl EventLoop {
         }
     }
 
-    fn fail_proof(&mut self, error: Error) {
+    /// Has `open` fail, if it has not returned.
+    pub(super) fn fail_proof(&mut self, error: Error) {
         if let Some(proof) = self.proof.take() {
             proof.end(Err(error));
         }

@@ -68,6 +68,11 @@ impl MqttTx {
         Self { shared: Arc::new(shared), messages, changes, closes }
     }
 
+    /// Why the session takes nothing any more.
+    fn closed(&self) -> Error {
+        self.shared.denial.why().unwrap_or_else(closed)
+    }
+
     /// Checks everything that the broker would punish by closing the connection, and builds the PUBLISH.
     fn publish(&self, outbound: &Outbound) -> Result<Publish> {
         let limit = self.shared.capabilities.max_payload;
@@ -104,7 +109,7 @@ impl MqttTx {
         self.shared.denial.check()?;
         tokio::select! {
             biased;
-            room = self.messages.room(size) => room.ok_or_else(closed),
+            room = self.messages.room(size) => room.ok_or_else(|| self.closed()),
             error = self.shared.denial.denied() => Err(error),
         }
     }
@@ -124,8 +129,8 @@ impl MqttTx {
         let (reply, answer) = oneshot::channel();
         let request = ChangeRequest { filter: filter.clone(), wanted, mark, reply };
         let answered = timeout(SUBSCRIBE_TIMEOUT, async {
-            self.changes.send(request).await.map_err(|_| closed())?;
-            answer.await.map_err(|_| closed())?
+            self.changes.send(request).await.map_err(|_| self.closed())?;
+            answer.await.map_err(|_| self.closed())?
         });
         let answered = async {
             tokio::select! {
@@ -156,10 +161,10 @@ impl TransportTx for MqttTx {
         let room = match self.messages.try_room(outbound.payload.len()) {
             Ok(room) => room,
             Err(NoRoom::Full) => return Err(TrySendError::Full(outbound)),
-            Err(NoRoom::Closed) => return Err(closed().into()),
+            Err(NoRoom::Closed) => return Err(self.closed().into()),
         };
         let (publish, count) = (self.publish(&outbound)?, is_publication(&outbound));
-        if room.send(publish, count) { Ok(()) } else { Err(closed().into()) }
+        if room.send(publish, count) { Ok(()) } else { Err(self.closed().into()) }
     }
 
     async fn send_batch(&self, batch: &mut Vec<Outbound>) -> Result<()> {
@@ -180,7 +185,7 @@ impl TransportTx for MqttTx {
                 let Some(room) = room.take().or_else(|| self.messages.try_room(size).ok()) else { break };
                 taken += 1;
                 failure = match self.publish(outbound) {
-                    Ok(publish) => (!room.send(publish, is_publication(outbound))).then(closed),
+                    Ok(publish) => (!room.send(publish, is_publication(outbound))).then(|| self.closed()),
                     Err(error) => Some(error),
                 };
                 if failure.is_some() {
@@ -206,7 +211,7 @@ impl TransportTx for MqttTx {
     async fn acknowledged(&self) -> Result<()> {
         tokio::select! {
             biased;
-            all = self.messages.receipts().all_acknowledged() => if all { Ok(()) } else { Err(closed()) },
+            all = self.messages.receipts().all_acknowledged() => if all { Ok(()) } else { Err(self.closed()) },
             error = self.shared.denial.denied() => Err(error),
         }
     }
@@ -231,12 +236,12 @@ impl TransportTx for MqttTx {
 
     async fn attach(&self, peer: &Locator) -> Result<()> {
         address::client_id(peer)?;
-        if self.messages.is_closed() { Err(closed()) } else { Ok(()) }
+        if self.messages.is_closed() { Err(self.closed()) } else { Ok(()) }
     }
 
     async fn detach(&self, peer: &Locator) -> Result<()> {
         peer.expect_scheme(address::SCHEME)?;
-        if self.messages.is_closed() { Err(closed()) } else { Ok(()) }
+        if self.messages.is_closed() { Err(self.closed()) } else { Ok(()) }
     }
 
     async fn close(&self, deadline: Duration) -> Result<Undelivered> {
