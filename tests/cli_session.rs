@@ -174,7 +174,6 @@ fn a_node_that_is_killed_is_told_apart_from_one_that_leaves() {
     }
 }
 
-/// The address at which a subscriber says that it listens.
 #[test]
 fn a_typing_error_takes_no_node_down() {
     let net = Net::Zmq;
@@ -191,6 +190,27 @@ fn a_typing_error_takes_no_node_down() {
     assert!(ended.output.last().is_some_and(|line| line.starts_with("left\tn1")), "{ended:?}");
 }
 
+/// Docker, for one, kills what has not ended ten seconds after it was told to.
+#[test]
+fn a_publisher_whose_responsible_node_was_killed_ends_soon_when_it_is_told_to() {
+    let net = Net::Zmq;
+    let mut ring = net.ring();
+    let nodes = ring.iter().map(|node| node.address.as_str()).collect::<Vec<_>>().join(",");
+    let mut subscriber =
+        net.start(&["sub", "--events", "--route", "node", "--node", &nodes, "weather/98101"]);
+    let line = subscriber.error_line("subscribed at");
+    let mut publisher = net.start(&["pub", "--node", &nodes, "--interval", "20ms", "weather/98101"]);
+    publisher.type_in(&(0..500).map(|value| format!("{value}\n")).collect::<String>());
+    assert_eq!(subscriber.line(), "weather/98101\t0");
+    let victim = ring.iter().position(|node| line.ends_with(&format!("node {} is responsible", node.name)));
+    ring.remove(victim.unwrap()).program.signal("KILL");
+    let told = Instant::now();
+    let ended = publisher.terminate();
+    println!("out after {:?}, code {:?}", told.elapsed(), ended.code);
+    assert!(told.elapsed() < Duration::from_millis(6500), "{:?}: {ended:?}", told.elapsed());
+}
+
+/// The address at which a subscriber says that it listens.
 fn ready(subscriber: &mut Program) -> String {
     let line = subscriber.error_line("subscribed at zmq+tcp://");
     line.rsplit_once("zmq+tcp://").unwrap().1.to_owned()

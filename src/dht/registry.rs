@@ -15,6 +15,7 @@ mod table;
 mod writes;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -45,6 +46,9 @@ pub const MAX_REGISTRATION_LEN: usize = 6 * 1024;
 const _: () =
     assert!(MAX_REGISTRATION_LEN * super::message::MAX_TRANSFER < super::message::MAX_MESSAGE_LEN * 7 / 8);
 
+/// How often a full table is said.
+const SAY_FULL: Duration = Duration::from_secs(10);
+
 /// What the registry wants done.
 #[derive(Debug)]
 pub(crate) enum Output {
@@ -67,6 +71,8 @@ pub(crate) struct Registry {
     untold: BTreeSet<(Topic, EntityId)>,
     revision: u64,
     relays: Relays,
+    /// When it was last said that there is no room.
+    said_full: Option<Mono>,
     outputs: VecDeque<Output>,
 }
 
@@ -91,6 +97,7 @@ impl Registry {
             untold: BTreeSet::new(),
             revision: 0,
             relays: Relays::default(),
+            said_full: None,
             outputs: VecDeque::new(),
         }
     }
@@ -127,7 +134,6 @@ impl Registry {
         for Copied { record, kept } in transfer.records {
             let (id, rank) = (record.id(), record.rank);
             if !self.absorb(now, view, record) {
-                metrics::counter!("ringbus_registry_full_total").increment(1);
                 continue;
             }
             self.learn_copy(now, &transfer.from.name, Holding { id, rank, kept });
@@ -270,9 +276,10 @@ impl Registry {
         if before.is_some_and(|before| before.rank >= record.rank) {
             return true;
         }
-        if before.is_none() && self.table.len() >= self.max_registrations {
+        if before.is_none() && self.table.len() >= self.max_registrations && !self.make_room(now, view) {
             return false;
         }
+        let before = self.table.get(id).map(|held| &held.record);
         let change = match before {
             Some(before)
                 if before.is_live() && record.is_live() && before.registration == record.registration =>
@@ -289,7 +296,7 @@ impl Registry {
         let replicas = replicate::replica_set(view, &record);
         let as_owner = replicas.first().is_some_and(|owner| owner.name == self.me.name);
         let until = now + leases::lifetime(&record, as_owner);
-        self.table.store(record.clone(), replicas, until);
+        self.table.store(now, record.clone(), replicas, until);
         self.tell(view, &record, change);
         true
     }
@@ -306,6 +313,26 @@ impl Registry {
         ended.rank.withdrawn = true;
         self.absorb(now, view, ended);
         self.replicate(id);
+    }
+
+    /// Lets the record go that has been silent for longest; says so where none has been for long enough.
+    fn make_room(&mut self, now: Mono, view: &RingView) -> bool {
+        let Some(id) = self.table.dispensable(now) else {
+            metrics::counter!("ringbus_registry_full_total").increment(1);
+            if self.said_full.is_none_or(|at| now.saturating_since(at) >= SAY_FULL) {
+                self.said_full = Some(now);
+                let limit = self.max_registrations;
+                tracing::warn!(node = %self.me.name, limit, "the registry is full: registrations are refused");
+            }
+            return false;
+        };
+        metrics::counter!("ringbus_registry_displaced_total").increment(1);
+        let gone = self.table.get(id).map(|held| held.record.clone());
+        self.forget(id);
+        if let Some(gone) = gone.filter(Record::is_live) {
+            self.tell(view, &gone, Change::Content);
+        }
+        true
     }
 
     fn forget(&mut self, id: EntityId) {

@@ -35,7 +35,7 @@ Examples:
 It ends when every matched reliable subscriber has acknowledged everything, with --plain over mqtt when the broker has.";
 
 /// How long the subscribers may take to acknowledge what was published when Ctrl-C was pressed.
-const PATIENCE_AFTER_STOP: Duration = Duration::from_secs(5);
+const PATIENCE_AFTER_STOP: Duration = Duration::from_millis(2500);
 
 /// Publish values, or lines from standard input, on a topic
 #[derive(Debug, clap::Args)]

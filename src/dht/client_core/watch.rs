@@ -85,6 +85,8 @@ struct Incoming {
 pub(super) struct Watch {
     topics: BTreeMap<Topic, OnTopic>,
     incoming: BTreeMap<Topic, Incoming>,
+    /// That there is no room for another topic is said once.
+    said_full: bool,
 }
 
 impl Watch {
@@ -97,6 +99,12 @@ impl Watch {
                 || (responsible.generation, revision) > (known.responsible.generation, known.revision)
         });
         let room = known.is_some() || self.topics.len() + self.incoming.len() < MAX_TOPICS;
+        if !room {
+            metrics::counter!("ringbus_client_full_total", "table" => "topics").increment(1);
+            if !std::mem::replace(&mut self.said_full, true) {
+                tracing::warn!(%topic, limit = MAX_TOPICS, "too many topics of one registration: matches are missed");
+            }
+        }
         if !fresh || !room {
             return Vec::new();
         }

@@ -43,17 +43,30 @@ impl Contacts {
     }
 
     pub(super) fn add_seeds(&mut self, now: Mono, seeds: impl IntoIterator<Item = Locator>) {
-        let room = MAX_CONTACTS.saturating_sub(self.seeds.len());
-        self.seeds.extend(seeds.into_iter().take(room));
+        for seed in seeds {
+            if self.seeds.len() < MAX_CONTACTS {
+                self.seeds.insert(seed);
+            } else if !self.seeds.contains(&seed) {
+                metrics::counter!("ringbus_membership_full_total", "table" => "seeds").increment(1);
+                tracing::warn!(%seed, limit = MAX_CONTACTS, "too many seeds: this one is not asked");
+            }
+        }
         self.hurry(now);
     }
 
     /// A member was given up.
     pub(super) fn lost(&mut self, now: Mono, member: &Member) {
-        if self.lost.len() < MAX_CONTACTS {
-            self.lost.insert(member.name.clone(), (member.locator.clone(), now + self.forget_after));
-            self.hurry(now);
+        if self.lost.len() >= MAX_CONTACTS && !self.lost.contains_key(&member.name) {
+            // The one that was lost first is the least likely to come back.
+            let first = self.lost.iter().min_by_key(|(_, (_, until))| *until).map(|(name, _)| name.clone());
+            if let Some(first) = first {
+                metrics::counter!("ringbus_membership_full_total", "table" => "lost members").increment(1);
+                tracing::warn!(name = %first, limit = MAX_CONTACTS, "too many lost members: this one is not looked for");
+                self.lost.remove(&first);
+            }
         }
+        self.lost.insert(member.name.clone(), (member.locator.clone(), now + self.forget_after));
+        self.hurry(now);
     }
 
     /// A member is back.

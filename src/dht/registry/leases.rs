@@ -13,6 +13,13 @@ pub const MAX_LEASE: Duration = Duration::from_secs(3600);
 /// How long the end of a registration is remembered, so that a late copy cannot bring it back.
 const REMEMBER_END: Duration = Duration::from_secs(60);
 
+/// A live registration is renewed every 20 seconds at least: one that was not renewed for so long has lost its session, or
+/// never had one. Where there is no room for others it gives way, whatever its lease.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// So long at least the end of a registration is remembered where there is no room.
+pub(super) const REMEMBER_END_IF_FULL: Duration = Duration::from_secs(5);
+
 /// How much longer than the responsible node the others believe a record: its end is theirs to hear, not to decide.
 const REPLICA_SLACK: Duration = Duration::from_secs(5);
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::leases;
 use crate::dht::member::{Member, NodeName};
 use crate::dht::record::{Interest, Rank, Record};
 use crate::dht::schedule::Schedule;
@@ -57,6 +58,8 @@ pub(super) struct Table {
     topics: BTreeMap<Topic, OnTopic>,
     wildcards: BTreeSet<EntityId>,
     ends: Schedule<EntityId>,
+    /// From when on each record may give way to another one.
+    silent: Schedule<EntityId>,
 }
 
 impl Table {
@@ -86,7 +89,7 @@ impl Table {
     }
 
     /// Stores a record in the place of the one of the same identity; what is known of copies stays.
-    pub(super) fn store(&mut self, record: Record, replicas: Vec<Member>, until: Mono) {
+    pub(super) fn store(&mut self, now: Mono, record: Record, replicas: Vec<Member>, until: Mono) {
         let id = record.id();
         let copies = self.remove(id).map(|held| held.copies).unwrap_or_default();
         if record.is_live() {
@@ -106,6 +109,8 @@ impl Table {
                 },
             }
         }
+        let patience = if record.is_live() { leases::SILENCE } else { leases::REMEMBER_END_IF_FULL };
+        self.silent.set(id, now + patience);
         self.ends.set(id, until);
         self.records.insert(id, Held { record, copies, replicas });
     }
@@ -118,6 +123,7 @@ impl Table {
     pub(super) fn remove(&mut self, id: EntityId) -> Option<Held> {
         let held = self.records.remove(&id)?;
         self.ends.clear(id);
+        self.silent.clear(id);
         self.wildcards.remove(&id);
         if let Some(topic) = held.record.registration.interest.topic()
             && let Some(on_topic) = self.topics.get_mut(&topic)
@@ -130,6 +136,11 @@ impl Table {
             }
         }
         Some(held)
+    }
+
+    /// The record that has been silent for longest, if that is long enough to give way to another one.
+    pub(super) fn dispensable(&self, now: Mono) -> Option<EntityId> {
+        self.silent.first_due(now)
     }
 
     /// The first record whose time has come.

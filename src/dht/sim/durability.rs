@@ -278,6 +278,42 @@ fn a_client_without_a_ring_says_where_it_looked() {
 }
 
 #[test]
+fn what_is_not_renewed_gives_way_where_there_is_no_room() {
+    let config = NodeConfig { max_registrations: 100, ..NodeConfig::default() };
+    let mut world = World::with(1, config, ClientConfig::default());
+    world.start_ring(3);
+    // A stranger registers what nobody renews, with leases of an hour, until nothing more is taken.
+    let stranger = world.start_client("stranger", &["n0"]);
+    let calls: Vec<_> =
+        (0..120).map(|entity| world.register(&stranger, offer(&stranger, 9, entity, "t", 1))).collect();
+    world.run_for(Duration::from_secs(2));
+    let refused = |call| world.clients[&stranger].completed.get(call).is_none_or(Result::is_err);
+    assert!(calls.iter().any(refused), "the table is full");
+    world.crash(&stranger);
+    // One that is renewed stays whatever comes.
+    let steady = world.start_client("steady", &["n0"]);
+    world.run_for(Duration::from_secs(61));
+    let mine: Vec<_> =
+        (0..50).map(|entity| world.register(&steady, offer(&steady, 1, entity, "t", 1))).collect();
+    world.run_for(Duration::from_secs(70));
+    let other = world.start_client("other", &["n1"]);
+    let theirs: Vec<_> =
+        (0..40).map(|entity| world.register(&other, offer(&other, 2, entity, "t", 1))).collect();
+    world.run_for(Duration::from_secs(6));
+    for (at, calls) in [(&steady, mine), (&other, theirs)] {
+        for call in calls {
+            let result = &world.clients[at].completed[&call];
+            assert!(matches!(result, Ok(Answer::Registered(_))), "{at}: {result:?}");
+        }
+    }
+    let asked = world.client(&other, |core, now| core.lookup(now, "t".parse().unwrap(), None));
+    world.run_for(Duration::from_secs(1));
+    let Ok(Answer::Offers(offers)) = &world.clients[&other].completed[&asked] else { panic!("no answer") };
+    let of = |session| offers.found.iter().filter(|offer| offer.id.session == SessionId(session)).count();
+    assert_eq!((of(1), of(2)), (50, 40), "those that live are found");
+}
+
+#[test]
 fn a_full_node_refuses_with_its_limit() {
     let config = NodeConfig { max_registrations: 3, ..NodeConfig::default() };
     let mut world = World::with(1, config, ClientConfig::default());

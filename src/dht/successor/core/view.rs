@@ -94,7 +94,11 @@ impl View {
 
     /// A node is on the ring, by first-hand evidence. `true` if that is news.
     pub(super) fn add(&mut self, now: Mono, id: Key) -> bool {
-        if id == self.me || self.contains(id) || self.members.len() >= MAX_IDS {
+        if id == self.me || self.contains(id) {
+            return false;
+        }
+        if self.members.len() >= MAX_IDS {
+            full("members");
             return false;
         }
         self.gone.remove(&id);
@@ -112,8 +116,8 @@ impl View {
         let was_member = self.members.remove(&id).is_some();
         self.joiners.remove(&id);
         self.denied.remove(&id);
-        if was_member && self.gone.len() < MAX_IDS {
-            self.gone.insert(id, now);
+        if was_member {
+            note(&mut self.gone, "departed nodes", id, now);
         }
         self.heard.remove(&id)
     }
@@ -130,9 +134,7 @@ impl View {
 
     /// Something that only nodes say.
     pub(super) fn note_node(&mut self, now: Mono, id: Key) {
-        if self.nodes.len() < MAX_IDS || self.nodes.contains_key(&id) {
-            self.nodes.insert(id, now);
-        }
+        note(&mut self.nodes, "nodes", id, now);
     }
 
     /// A departed node is still handing over: it is not forgotten yet.
@@ -144,7 +146,11 @@ impl View {
 
     /// Takes note of what a node of this library says of itself. `true` if it had not been heard before.
     pub(super) fn hear(&mut self, id: Key, heard: Heard) -> bool {
-        if id == self.me || (self.heard.len() >= MAX_IDS && !self.heard.contains_key(&id)) {
+        if id == self.me {
+            return false;
+        }
+        if self.heard.len() >= MAX_IDS && !self.heard.contains_key(&id) {
+            full("heard nodes");
             return false;
         }
         self.heard.insert(id, heard).is_none()
@@ -178,17 +184,14 @@ impl View {
 
     /// A newcomer announces itself. One that has just gone is not believed yet: the word may be of its former life.
     pub(super) fn joins(&mut self, now: Mono, id: Key, quiet: Duration) {
-        let room = self.joiners.len() < MAX_IDS || self.joiners.contains_key(&id);
-        if id != self.me && room && !self.is_barred(id, now, quiet) {
-            self.joiners.insert(id, now);
+        if id != self.me && !self.is_barred(id, now, quiet) {
+            note(&mut self.joiners, "newcomers", id, now);
         }
     }
 
     /// A node that has gone still speaks: it may be back soon.
     pub(super) fn expect(&mut self, now: Mono, id: Key) {
-        if self.expected.len() < MAX_IDS {
-            self.expected.insert(id, now);
-        }
+        note(&mut self.expected, "expected nodes", id, now);
     }
 
     /// Whether anybody has announced itself, or is expected back, within so long.
@@ -249,5 +252,51 @@ impl View {
         self.joiners.retain(|_, at| now.saturating_since(*at) < JOINER);
         let members = &self.members;
         self.heard.retain(|id, heard| members.contains_key(id) || now.saturating_since(heard.at) < lease);
+    }
+}
+
+/// Notes when an id was heard last. Where there is no room the older half gives way: the ids of a stranger's flood do, and
+/// those of nodes are heard again.
+fn note(table: &mut BTreeMap<Key, Mono>, what: &'static str, id: Key, now: Mono) {
+    if table.len() >= MAX_IDS && !table.contains_key(&id) {
+        full(what);
+        let mut times: Vec<Mono> = table.values().copied().collect();
+        let (_, middle, _) = times.select_nth_unstable(MAX_IDS / 2);
+        let middle = *middle;
+        table.retain(|_, at| *at > middle);
+    }
+    table.insert(id, now);
+}
+
+/// There are more ids than are remembered.
+fn full(what: &'static str) {
+    metrics::counter!("ringbus_successor_full_total", "table" => what).increment(1);
+    tracing::debug!(limit = MAX_IDS, what, "a table of ids is full");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Mono {
+        Mono::from_origin(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn a_flood_of_ids_keeps_nobody_out() {
+        let mut view = View::new(Key::new(7));
+        for id in 0..4 * MAX_IDS as u32 {
+            view.joins(at(u64::from(id) / 100), Key::new(1000 + id), Duration::from_secs(1));
+            assert!(view.joiners.len() <= MAX_IDS);
+        }
+        let now = at(4 * MAX_IDS as u64 / 100);
+        view.joins(now, Key::new(5), Duration::from_secs(1));
+        assert!(view.joined_lately(Key::new(5), now), "an honest newcomer is noted");
+        // All at the same moment: nobody is older than the others.
+        for id in 0..2 * MAX_IDS as u32 {
+            view.note_node(now, Key::new(id));
+            assert!(view.nodes.len() <= MAX_IDS);
+        }
+        assert!(view.knows(Key::new(2 * MAX_IDS as u32 - 1)));
     }
 }

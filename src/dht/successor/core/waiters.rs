@@ -17,6 +17,12 @@ pub(super) enum Waiter {
     Ask { from: Key, tag: u64 },
 }
 
+/// One that waits for a copy found no room, among `what`: it gets no answer, and asks again.
+fn full(what: &'static str) {
+    metrics::counter!("ringbus_successor_full_total", "table" => "waiters", "of" => what).increment(1);
+    tracing::debug!(of = what, "too many wait for a copy");
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     by_key: BTreeMap<Key, Vec<Waiter>>,
@@ -27,7 +33,7 @@ impl Waiters {
     /// Waits, once. Where there is no room it does not: whoever asked asks again.
     pub(super) fn add(&mut self, key: Key, waiter: Waiter) {
         if self.count >= MAX {
-            return;
+            return full("all");
         }
         let waiting = self.by_key.entry(key).or_default();
         // A repeated question replaces itself: only the latest tag counts for its sender.
@@ -40,6 +46,8 @@ impl Waiters {
         } else if waiting.len() < MAX_PER_KEY {
             waiting.push(waiter);
             self.count += 1;
+        } else {
+            full("one key");
         }
     }
 
