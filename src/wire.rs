@@ -98,6 +98,12 @@ impl Frame {
         bytes.starts_with(&MAGIC)
     }
 
+    /// Of a frame in another version of this format: that version, and the one that is spoken here.
+    pub fn other_version(bytes: &[u8]) -> Option<(u8, u8)> {
+        let theirs = *bytes.get(MAGIC.len())?;
+        (Self::is_frame(bytes) && theirs != VERSION).then_some((theirs, VERSION))
+    }
+
     /// Checks a frame's structure. Never panics, allocates nothing.
     ///
     /// # Errors

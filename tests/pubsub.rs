@@ -523,3 +523,33 @@ over_every_transport!(
     bad_input_is_a_typed_error,
     closing_a_session_ends_everything_of_it,
 );
+
+/// A publisher and a subscriber of a version that is still to come, as this side hears them.
+#[tokio::test]
+async fn peers_of_another_version_are_told_to_both_sides_once() {
+    use ringbus::transport::{MemoryTransport, OpenOptions, memory::Network};
+    let network = Network::new();
+    let session = ringbus::Session::open(MemoryTransport::new(&network, "here")).await.unwrap();
+    let publisher = session.publisher::<u64>("t").build().await.unwrap();
+    let subscriber = session.subscriber::<u64>("t").build().await.unwrap();
+    soon("the own match", publisher.matched(1)).await.unwrap();
+    let other = MemoryTransport::new(&network, "later");
+    let (tx, _rx) = ringbus::transport::Transport::open(other, OpenOptions::default()).await.unwrap();
+    for topic in ["t", "@ringbus/query", "t", "@ringbus/query"] {
+        let frame = bytes::Bytes::from_static(&[0xb5, 0x52, 2, 1, 1, 0, 0, 0, 0]);
+        tx.send_batch(&mut vec![Outbound::topic(ringbus::Topic::new(topic).unwrap(), frame)]).await.unwrap();
+    }
+    for (events, at) in [(publisher.events(), "@ringbus/query"), (subscriber.events(), "t")] {
+        let told = async {
+            loop {
+                if let MatchEvent::OtherVersion { topic, theirs, ours } = events.next().await.unwrap() {
+                    return (topic.to_string(), theirs, ours);
+                }
+            }
+        };
+        assert_eq!(soon("the news", told).await, (at.to_owned(), 2, 1));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let again = std::iter::from_fn(|| events.try_next());
+        assert_eq!(again.filter(|event| matches!(event, MatchEvent::OtherVersion { .. })).count(), 0);
+    }
+}

@@ -1,6 +1,6 @@
 //! What publishers and subscribers hear about each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -95,6 +95,15 @@ pub enum MatchEvent {
         /// The topic.
         topic: Topic,
     },
+    /// A peer speaks another version of this library's frames: nothing flows between the two. Told once for each version.
+    OtherVersion {
+        /// Where it was heard: the subscriber's topic, or, at a publisher, where subscribers ask for announcements.
+        topic: Topic,
+        /// The peer's version.
+        theirs: u8,
+        /// This side's version.
+        ours: u8,
+    },
     /// A peer that the program or a ring has asked for cannot be reached, or what it publishes cannot: nobody answers, its
     /// host name is unknown, there are no file descriptors left. It is tried again as long as it is asked for. Told once, until
     /// it was reached.
@@ -173,6 +182,8 @@ struct Queue {
     told: HashMap<EntityId, MatchEvent>,
     /// Who was last said to be heard on each topic.
     heard: HashMap<Topic, EntityId>,
+    /// Which other versions were told of: as many as a byte can name, at most.
+    versions: HashSet<u8>,
 }
 
 impl Queue {
@@ -183,6 +194,7 @@ impl Queue {
             self.heard.clear();
         }
         match event {
+            MatchEvent::OtherVersion { theirs, .. } => self.versions.insert(*theirs),
             Takeover { topic, to, .. } => self.heard.insert(topic.clone(), *to) != Some(*to),
             Matched { peer, .. }
             | Mismatched { peer, .. }
@@ -248,6 +260,9 @@ impl Events {
             }
             MatchEvent::EncodingMismatch { topic, peer, offered, requested } => {
                 tracing::warn!(%topic, %peer, %offered, %requested, "no match: another encoding");
+            }
+            MatchEvent::OtherVersion { topic, theirs, ours } => {
+                tracing::warn!(%topic, theirs, ours, "a peer speaks another version: bring both to the same release");
             }
             MatchEvent::Unreachable { peer, reason } => {
                 tracing::warn!(%peer, reason, "a peer cannot be reached; it is tried again");

@@ -225,6 +225,19 @@ impl<Tx: TransportTx> Hub<Tx> {
         writers.iter().for_each(|writer| writer.on_peer(self, now, peer, is_there));
     }
 
+    /// A publisher of another version is told to the readers of its topic, a subscriber, whose questions cannot be read, to all
+    /// writers.
+    fn on_other_version(&self, route: &Route, theirs: u8, ours: u8) {
+        let writers: Vec<_> = match route.topic.as_str() == QUERY_TOPIC {
+            true => read(&self.writers).values().cloned().collect(),
+            false => Vec::new(),
+        };
+        let readers = route.readers.iter().map(|reader| reader.events());
+        for events in readers.chain(writers.iter().map(|writer| writer.events())) {
+            events.push(MatchEvent::OtherVersion { topic: route.topic.clone(), theirs, ours });
+        }
+    }
+
     /// The transport does not reach a peer: those for whom it is attached are told.
     fn on_unreachable(&self, peer: &Locator, reason: &str) {
         let holders = self.core.holders(peer);
@@ -319,6 +332,9 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
                 malformed(topic.as_str(), &error);
                 let route = self.route(topic);
                 route.readers.iter().for_each(|reader| reader.on_undecodable());
+                if let Some((theirs, ours)) = Frame::other_version(payload) {
+                    self.on_other_version(&route, theirs, ours);
+                }
             }
         }
     }

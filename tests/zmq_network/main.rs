@@ -486,3 +486,89 @@ async fn letting_go_of_a_dead_peer_keeps_the_others() {
     }
     busy.abort();
 }
+
+/// How many descriptors this process has open.
+#[cfg(target_os = "linux")]
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn addresses_that_never_answer_are_given_up() {
+    let mut node = Node::open(ZmqTransport::ephemeral()).await;
+    let before = descriptors();
+    for _ in 0..20 {
+        let absent = Locator::new(format!("zmq+tcp://{}:{}", host(), free_port())).unwrap();
+        node.tell(&absent, "is anybody there?");
+    }
+    assert!(descriptors() >= before + 20 * 4, "{} of {before}", descriptors());
+    let begun = Instant::now();
+    while descriptors() > before + 4 {
+        assert!(begun.elapsed() < PATIENCE, "{} descriptors, {before} before", descriptors());
+        node.linger(Duration::from_millis(100)).await;
+    }
+    // Who is there is reached as ever.
+    let mut peer = Node::open(ZmqTransport::ephemeral()).await;
+    node.tell(&peer.local(), "hello");
+    assert_eq!(peer.message().await.1, "hello");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_subscriptions_hold_nobody_up() {
+    let publisher = Node::open(ZmqTransport::ephemeral()).await;
+    let mut subscriber = Node::open(ZmqTransport::ephemeral()).await;
+    subscriber.subscribe("good").await;
+    subscriber.tx.attach(&publisher.local()).await.unwrap();
+    subscriber.up(&publisher.local()).await;
+    // Where it publishes is told by its greeting alone; a stranger asks.
+    let greeted = zmq::Context::new();
+    let dealer = greeted.socket(zmq::DEALER).unwrap();
+    let own = format!("zmq+tcp://127.0.0.1:{}", free_port());
+    dealer.set_identity(own.as_bytes()).unwrap();
+    dealer.set_rcvtimeo(i32::try_from(PATIENCE.as_millis()).unwrap()).unwrap();
+    dealer.connect(&publisher.endpoint()).unwrap();
+    let mut hello = vec![b'c', 1, 0, u8::try_from(own.len()).unwrap()];
+    hello.extend(own.as_bytes());
+    hello.extend([1, 7]);
+    dealer.send(hello, 0).unwrap();
+    let Node { tx, mut rx, .. } = publisher;
+    let reading = tokio::spawn(async move { while rx.recv_batch(&mut Vec::new(), 64).await.is_ok() {} });
+    let welcome = tokio::task::spawn_blocking(move || dealer.recv_bytes(0).unwrap()).await.unwrap();
+    let mut port = &welcome[4 + usize::from(welcome[3])..];
+    let mut number = 0_u32;
+    for shift in (0..).step_by(7) {
+        number |= u32::from(port[0] & 0x7f) << shift;
+        let more = port[0] & 0x80 != 0;
+        port = &port[1..];
+        if !more {
+            break;
+        }
+    }
+    let flood = tokio::task::spawn_blocking(move || {
+        let stranger = greeted.socket(zmq::SUB).unwrap();
+        stranger.set_sndhwm(0).unwrap();
+        stranger.set_linger(0).unwrap();
+        stranger.connect(&format!("tcp://127.0.0.1:{number}")).unwrap();
+        for topic in 0..200_000 {
+            stranger.set_subscribe(format!("{topic}/of/a/stranger").as_bytes()).unwrap();
+        }
+        std::thread::sleep(Duration::from_secs(2));
+    });
+    let mut longest = Duration::ZERO;
+    while !flood.is_finished() {
+        let sent = Instant::now();
+        tokio::time::timeout(PATIENCE, tx.send_batch(&mut vec![Outbound::topic(topic("good"), "x")]))
+            .await
+            .unwrap()
+            .unwrap();
+        subscriber.message().await;
+        longest = longest.max(sent.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("the longest took {longest:?}");
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    flood.await.unwrap();
+    tx.close(Duration::ZERO).await.unwrap();
+    reading.await.unwrap();
+}

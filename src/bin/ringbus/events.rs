@@ -61,6 +61,7 @@ fn is_trouble(event: &MatchEvent) -> bool {
             | MatchEvent::Crowded { .. }
             | MatchEvent::Slow { .. }
             | MatchEvent::Unreachable { .. }
+            | MatchEvent::OtherVersion { .. }
             | MatchEvent::Departed { cause: Departure::TooSlow, .. }
     )
 }
@@ -96,6 +97,9 @@ fn line(event: &MatchEvent) -> String {
         MatchEvent::Unframed { topic } => format!(
             "{topic}: dropped a message without a frame, from a program that knows nothing of ringbus: add --plain to \
              take such messages"
+        ),
+        MatchEvent::OtherVersion { topic, theirs, ours } => format!(
+            "{topic}: a peer speaks version {theirs} of ringbus's frames, this program version {ours}: use the same release"
         ),
         MatchEvent::Unreachable { peer, reason } => {
             format!("cannot reach {}: {reason}", peer.as_str().trim_start_matches("zmq+tcp://"))
