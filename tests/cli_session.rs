@@ -129,6 +129,23 @@ fn values_travel_through_a_ring_over_mqtt() {
     values_travel_through_the_ring(&Net::mqtt());
 }
 
+/// The registry does not judge encodings, and the node is the one that finds out.
+#[test]
+fn a_subscriber_behind_a_node_that_expects_another_encoding_is_not_waited_for_in_vain() {
+    let net = Net::Zmq;
+    let ring = net.ring();
+    let node = ["--node", &ring[0].address];
+    let mut subscriber = net.start(&[&["sub", "--encoding=raw", "--route=node"], &node[..], &["t"]].concat());
+    let publisher =
+        net.start(&[&["pub", "--encoding=json", "--timeout=8s"], &node[..], &["t", "1"]].concat());
+    subscriber.error_line("encoding: offered json, requested raw");
+    publisher.ended().failed(1, "was found, but expects another encoding");
+    // One that takes any matches, through the node too.
+    let mut subscriber = net.start(&[&["sub", "--route=node", "--count=1"], &node[..], &["u"]].concat());
+    net.run(&[&["pub", "--encoding=json"], &node[..], &["u", "1"]].concat()).ok();
+    assert_eq!(subscriber.line(), "u\t1");
+}
+
 /// Placement is that of `ringbus place`.
 #[test]
 fn a_subscriber_says_which_node_is_responsible() {

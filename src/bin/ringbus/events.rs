@@ -3,29 +3,48 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ringbus::EntityId;
 use ringbus::pubsub::{Departure, Events, MatchEvent};
 
 use crate::payload::escape;
 
-/// What stands against a match, as it was last told; for the error with which a command ends.
+/// What stands against a match, as far as events tell; for the error with which a command ends.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Mismatches(Arc<Mutex<Option<String>>>);
+pub(crate) struct Mismatches(Arc<Mutex<Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    mismatch: Option<String>,
+    /// Who was found, by a ring for instance, and has not left.
+    found: Option<EntityId>,
+}
 
 impl Mismatches {
-    /// What to say of a match that did not come about, if somebody was there who does not fit.
+    /// Why a match did not come about, if somebody is there: call it where nobody has matched.
     pub(crate) fn last(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A ring does not judge encodings, and what a node finds out about its subscribers is not told.
+        let found = || {
+            let peer = told.found?;
+            Some(format!("{peer} was found, but expects another encoding, or has not answered yet"))
+        };
+        told.mismatch.clone().or_else(found)
     }
 
     fn note(&self, event: &MatchEvent) {
-        let why = match event {
-            MatchEvent::Mismatched { peer, mismatch, .. } => format!("{peer} does not fit: {mismatch}"),
-            MatchEvent::EncodingMismatch { peer, offered, requested, .. } => {
-                format!("{peer} does not fit: encoding: offered {offered}, requested {requested}")
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            MatchEvent::Mismatched { peer, mismatch, .. } => {
+                told.mismatch = Some(format!("{peer} does not fit: {mismatch}"));
             }
-            _ => return,
-        };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            MatchEvent::EncodingMismatch { peer, offered, requested, .. } => {
+                let why = format!("{peer} does not fit: encoding: offered {offered}, requested {requested}");
+                told.mismatch = Some(why);
+            }
+            MatchEvent::Matched { peer, .. } => told.found = Some(*peer),
+            MatchEvent::Departed { peer, .. } if told.found == Some(*peer) => told.found = None,
+            _ => {}
+        }
     }
 }
 

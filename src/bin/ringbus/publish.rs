@@ -243,7 +243,7 @@ async fn wait_for_subscribers(
         Ok(matched) => Ok(matched?),
         Err(_) => {
             let found = publisher.subscribers();
-            let advice = mismatches.last().unwrap_or_else(|| {
+            let advice = mismatches.last().filter(|_| found == 0).unwrap_or_else(|| {
                 "start one with ringbus sub, or publish for nobody with --wait 0".to_owned()
             });
             Err(anyhow!("{found} of {wanted} subscribers matched {topic} within {after:?}: {advice}"))

@@ -180,7 +180,11 @@ async fn print_all(
     match wanted {
         Some(wanted) if printed < wanted => {
             let (filter, publishers) = (subscriber.filter(), subscriber.publishers());
-            let mismatch = mismatches.last().map(|mismatch| format!(", {mismatch}")).unwrap_or_default();
+            let mismatch = mismatches
+                .last()
+                .filter(|_| publishers == 0)
+                .map(|mismatch| format!(", {mismatch}"))
+                .unwrap_or_default();
             Err(anyhow!(
                 "{why} after {printed} of {wanted} values on {filter}: {publishers} publishers matched{mismatch}"
             ))
@@ -332,7 +336,7 @@ fn tell_stats(counts: &SubscriberStats, args: &Args) {
 
 fn stats(stats: &SubscriberStats) -> String {
     format!(
-        "received {}, duplicates {}, lost {}, replaced {}, queue full {}, gave way {}, unmatched {}, undecodable {}",
+        "received {}, duplicates {}, lost {}, replaced {}, queue full {}, gave way {}, unmatched {}, undecodable {}, skipped {}",
         stats.received,
         stats.duplicates,
         stats.lost,
@@ -340,6 +344,7 @@ fn stats(stats: &SubscriberStats) -> String {
         stats.queue_full,
         stats.gave_way,
         stats.unmatched,
-        stats.undecodable
+        stats.undecodable,
+        stats.skipped
     )
 }
