@@ -203,6 +203,19 @@ pub enum ErrorKind {
         /// What was asked for.
         what: &'static str,
     },
+    /// A message that the broker refuses, by closing the connection over it again and again, by never acknowledging it or
+    /// by never passing it on: it was given up, and everything else goes on.
+    #[error("{broker} does not take a message of {size} bytes to {topic}: {reason}")]
+    Refused {
+        /// The topic that it was published to.
+        topic: String,
+        /// Its size in bytes.
+        size: usize,
+        /// The broker's address.
+        broker: String,
+        /// What the broker did, and what is likely.
+        reason: String,
+    },
     /// Another living ring node has this node's name: this one has ended.
     #[error("another node, at {by}, has the name {name:?}: give each node a name of its own")]
     NameTaken {

@@ -113,6 +113,17 @@ pub enum MatchEvent {
         /// What stands in the way, and what to look at.
         reason: String,
     },
+    /// A broker refuses what this publisher sent: it was given up, and everything else goes on.
+    Refused {
+        /// The topic.
+        topic: Topic,
+        /// The message's size in bytes: a value, or a frame of many.
+        size: usize,
+        /// The broker's address.
+        broker: String,
+        /// What the broker did, and what is likely.
+        reason: String,
+    },
     /// So many samples of a writer cannot be had any more.
     Lost {
         /// The topic.
@@ -275,6 +286,9 @@ impl Events {
             }
             MatchEvent::Crowded { topic, limit } => {
                 tracing::warn!(%topic, limit, "the table of peers is full: others give way to newcomers");
+            }
+            MatchEvent::Refused { topic, size, broker, reason } => {
+                tracing::warn!(%topic, size, %broker, %reason, "the broker does not take what was published");
             }
             event => tracing::debug!(?event, "told"),
         }

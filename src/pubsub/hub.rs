@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use super::control::{Message, QUERY_TOPIC};
 use super::events::{Events, MatchEvent};
 use super::reader_endpoint::ReaderEndpoint;
+use super::refused::GivenUp;
 use super::via;
 use super::writer_endpoint::WriterEndpoint;
 use crate::error::Result;
@@ -31,6 +32,8 @@ pub(crate) struct Hub<Tx> {
     pub(super) core: Arc<SessionCore<Tx>>,
     readers: RwLock<HashMap<Key, Arc<ReaderEndpoint>>>,
     writers: RwLock<HashMap<Key, Arc<WriterEndpoint<Tx>>>>,
+    /// Publishers of values without frames.
+    pub(super) plain: Mutex<Vec<Arc<WriterEndpoint<Tx>>>>,
     routes: Mutex<HashMap<Topic, Arc<Route>>>,
     timers: Mutex<Timers>,
     hears_queries: OnceCell<()>,
@@ -76,6 +79,7 @@ impl<Tx: TransportTx> Hub<Tx> {
                 core: core.clone(),
                 readers: RwLock::default(),
                 writers: RwLock::default(),
+                plain: Mutex::default(),
                 routes: Mutex::default(),
                 timers: Mutex::default(),
                 hears_queries: OnceCell::new(),
@@ -209,7 +213,7 @@ impl<Tx: TransportTx> Hub<Tx> {
         route
     }
 
-    fn writer(&self, id: Key) -> Option<Arc<WriterEndpoint<Tx>>> {
+    pub(super) fn writer(&self, id: Key) -> Option<Arc<WriterEndpoint<Tx>>> {
         read(&self.writers).get(&id).cloned()
     }
 
@@ -378,6 +382,9 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
             Event::PeerUp(peer) => self.on_peer(now, peer, true),
             Event::Interest(filter) => self.announce_matching(now, filter),
             Event::Unreachable { peer, reason } => self.on_unreachable(peer, reason),
+            Event::Refused { to, size, broker, reason, payload } => {
+                self.on_refused(GivenUp { to, size: *size, broker, reason, payload });
+            }
             Event::Denied { .. } => {
                 let writers: Vec<_> = read(&self.writers).values().cloned().collect();
                 writers.iter().for_each(|writer| writer.on_denied());
@@ -422,6 +429,7 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
         if let Some(me) = self.me.upgrade() {
             writers.iter().for_each(|writer| writer.close(&me));
         }
+        lock(&self.plain).clear();
         let readers: Vec<_> = write(&self.readers).drain().map(|(_, reader)| reader).collect();
         readers.iter().for_each(|reader| reader.close(self));
     }

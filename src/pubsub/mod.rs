@@ -19,6 +19,7 @@ mod publisher_stats;
 mod queue;
 mod reader;
 mod reader_endpoint;
+mod refused;
 mod relay;
 mod subscriber;
 mod via;

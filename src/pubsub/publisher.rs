@@ -53,7 +53,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// when it has arrived. Cancel-safe: a cancelled call has either published the value or not.
     ///
     /// # Errors
-    /// [`ErrorKind::Encode`], [`ErrorKind::PayloadTooLarge`]: the value was not published. [`ErrorKind::Closed`]: nothing
+    /// [`ErrorKind::Encode`], [`ErrorKind::PayloadTooLarge`]: the value was not published. [`ErrorKind::Refused`] where the
+    /// broker has refused such a message before: it was not sent. [`ErrorKind::Closed`]: nothing
     /// is published any more. [`ErrorKind::Denied`]: nothing is published while a broker refuses the session's
     /// credentials; what was published before is kept for it.
     pub async fn publish(&self, value: &M) -> Result<()> {
@@ -229,11 +230,17 @@ impl<M, T: Transport> Publisher<M, T> {
     /// # Errors
     /// [`ErrorKind::Closed`] if the session was closed meanwhile; what was not acknowledged may be lost.
     /// [`ErrorKind::Denied`] while a broker refuses the session; what was not acknowledged is kept as it was.
+    /// [`ErrorKind::Refused`] if the broker refused something that was published since the last flush: that was given up, and
+    /// everything else is flushed.
     pub async fn flush(&self) -> Result<()> {
         if let Some(guarantee) = self.plain {
             let core = self.session.core();
             core.check_open().map_err(|_| closed())?;
-            return if guarantee == Guarantee::AtMostOnce { Ok(()) } else { core.tx.acknowledged().await };
+            if guarantee == Guarantee::AtMostOnce {
+                return Ok(());
+            }
+            core.tx.acknowledged().await?;
+            return self.writer.take_refusal().map_or(Ok(()), Err);
         }
         loop {
             let progress = self.writer.progress();
@@ -242,7 +249,7 @@ impl<M, T: Transport> Publisher<M, T> {
                 return Err(closed());
             }
             if self.writer.is_flushed() {
-                return Ok(());
+                return self.writer.take_refusal().map_or(Ok(()), Err);
             }
             if let Some(error) = self.writer.denied() {
                 return Err(error);
@@ -267,6 +274,7 @@ impl<M, T: Transport> Publisher<M, T> {
 impl<M, T: Transport> Drop for Publisher<M, T> {
     fn drop(&mut self) {
         if self.plain.is_some() {
+            self.hub.remove_plain(&self.writer);
             // Programs that know nothing of this library must not get a frame of it.
             return self.writer.abandon();
         }
@@ -438,6 +446,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             max_payload,
             batch_bytes: self.batch_bytes.min(max_payload),
             batch_samples: self.batch_samples,
+            brokered: core.tx.broker().is_some(),
             lead: core.tx.lead(&topic),
             pool: hub.pool.clone(),
         };
@@ -455,6 +464,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             message: PhantomData,
         };
         if publisher.plain.is_some() {
+            hub.add_plain(&writer);
             return Ok(publisher);
         }
         hub.add_writer(writer).await?;

@@ -17,6 +17,9 @@ pub struct PublisherStats {
     pub history_full: u64,
     /// Values refused because they were over the largest payload; `publish` has said so.
     pub oversize: u64,
+    /// Messages that a broker refuses and that were given up: values without a frame, and frames, each of one sample or
+    /// many.
+    pub refused: u64,
     /// Samples sent again, to whoever missed them; one that two subscribers missed counts twice.
     pub repaired: u64,
     /// How often a subscriber was let go because it was too slow.

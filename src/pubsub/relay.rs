@@ -194,6 +194,7 @@ impl<T: Transport> Worker<T> {
             max_payload: core.tx.capabilities().max_payload,
             batch_bytes: 0,
             batch_samples: 0,
+            brokered: self.hub.core.tx.broker().is_some(),
             lead: bytes::Bytes::new(),
             pool: self.hub.pool.clone(),
         };

@@ -3,6 +3,7 @@
 mod connections;
 mod open;
 mod overflow;
+mod refused;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use open::Leave;
 pub(super) use open::{Appended, OpenBatch};
 use overflow::{HoldUp, Pace};
 pub(super) use overflow::{Lack, Room};
+use refused::{GivenUp, Plea};
 
 /// A writer announces itself at least this often.
 pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -52,6 +54,8 @@ pub(super) enum WriterAction {
     Tell { to: Locator, message: Message },
     /// Send a frame again, to one reader's session.
     Repair { to: Locator, frame: DataFrame },
+    /// A frame of this size does not get through: tell the user.
+    GiveUp { size: usize },
     /// Tell the user.
     Event(MatchEvent),
 }
@@ -72,6 +76,8 @@ pub(super) struct WriterConfig {
     pub(super) batch_bytes: usize,
     /// The number of samples at which it is full.
     pub(super) batch_samples: usize,
+    /// Messages pass through a broker, which may take them and not pass them on.
+    pub(super) brokered: bool,
     /// What the transport wants in front of each frame.
     pub(super) lead: Bytes,
     /// Where the memory of frames comes from.
@@ -95,6 +101,7 @@ pub(super) struct WriterCore {
     /// When readers whose connection was lost are given up.
     give_up_at: Option<Mono>,
     hold_up: HoldUp,
+    given_up: GivenUp,
     stats: PublisherStats,
 }
 
@@ -113,6 +120,7 @@ struct ReaderProxy {
     last_heard: Mono,
     connection: Connection,
     pace: Pace,
+    plea: Plea,
 }
 
 impl Peer for ReaderProxy {
@@ -147,6 +155,7 @@ impl WriterCore {
             heartbeat_wait,
             give_up_at: None,
             hold_up: HoldUp::default(),
+            given_up: GivenUp::default(),
             stats: PublisherStats::default(),
             config,
         }
@@ -333,7 +342,8 @@ impl WriterCore {
         if let Some(after) = acknack.replay_after {
             self.tell_replay(from, acknack.reader, after);
         }
-        self.repair(from, &acknack.missing);
+        let missing = self.obtainable(now, from, &acknack);
+        self.repair(from, &missing);
         self.evict();
         self.settle_hold_up(now);
     }
@@ -473,6 +483,7 @@ impl WriterCore {
             last_heard: now,
             connection: Connection::default(),
             pace: Pace::default(),
+            plea: Plea::default(),
         };
         self.readers.insert(acknack.reader, proxy);
         // Of subscribers behind a relay the registry tells.

@@ -27,6 +27,9 @@ use flusher::give_up;
 /// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
 const DEPTH: usize = 8;
 
+const SWALLOWED: &str = "a subscriber has asked for it again and again, and it does not arrive: the broker acknowledges and \
+                         drops what is over its size limit, most likely";
+
 pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
     topic: Topic,
@@ -57,6 +60,8 @@ struct State {
     silent: bool,
     /// The newest announcement, made while a frame waits for the link: it must not overtake that frame.
     behind: Option<Message>,
+    /// Why something that was published was given up, until a flush tells it.
+    refusal: Option<ErrorKind>,
 }
 
 /// What the link is doing, as far as this writer knows.
@@ -109,6 +114,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 closed: false,
                 silent: false,
                 behind: None,
+                refusal: None,
             }),
             work: Notify::new(),
             progress: Notify::new(),
@@ -344,6 +350,26 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.progress.notified()
     }
 
+    pub(super) fn transport(&self) -> &Tx {
+        &self.tx
+    }
+
+    /// Has the state machine take something in that asks for no action.
+    pub(super) fn with_core(&self, take: impl FnOnce(&mut WriterCore)) {
+        take(&mut lock(&self.state).core);
+    }
+
+    /// Something that was published was given up.
+    pub(super) fn note_refusal(&self, why: ErrorKind) {
+        lock(&self.state).refusal = Some(why);
+        self.progress.notify_waiters();
+    }
+
+    /// What was noted since the last call.
+    pub(super) fn refusal(&self) -> Option<ErrorKind> {
+        lock(&self.state).refusal.take()
+    }
+
     /// The transport cannot send for now: nobody appends to a batch or waits without having asked it.
     pub(super) fn on_denied(&self) {
         lock(&self.state).core.take_leave();
@@ -488,7 +514,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// Does what the state machine asks for. The lock is let go of while events are told.
     fn run_actions<'a>(&'a self, hub: &Hub<Tx>, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let mut events = Vec::new();
+        let (mut events, mut given_up) = (Vec::new(), Vec::new());
         while let Some(action) = state.core.poll_action() {
             match action {
                 WriterAction::Announce(message) if state.line == Line::Full => state.behind = Some(message),
@@ -496,6 +522,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 WriterAction::Tell { to, message } => hub.tell(to, &message, true),
                 WriterAction::Repair { to, frame } => hub.repair(to, &frame),
                 WriterAction::Event(event) => events.push(event),
+                WriterAction::GiveUp { size } => given_up.push(size),
             }
         }
         if !state.closed {
@@ -503,11 +530,14 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
         let matched = state.core.matched();
         self.matched.send_if_modified(|known| std::mem::replace(known, matched) != matched);
-        if events.is_empty() {
+        if events.is_empty() && given_up.is_empty() {
             return state;
         }
         drop(state);
         events.into_iter().for_each(|event| self.events.push(event));
+        for size in given_up {
+            self.tell_refused(size, self.tx.broker().unwrap_or_default(), SWALLOWED, true);
+        }
         lock(&self.state)
     }
 }

@@ -90,6 +90,14 @@ impl TransportTx for BoxTx {
         self.0.denied()
     }
 
+    fn broker(&self) -> Option<&str> {
+        self.0.broker()
+    }
+
+    fn take_refusal(&self, topic: &Topic) -> Option<Error> {
+        self.0.take_refusal(topic)
+    }
+
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {
         self.0.subscribe(filter).await
     }
@@ -170,6 +178,8 @@ trait ErasedTx: Send + Sync {
     async fn drained(&self, below: usize);
     async fn acknowledged(&self) -> Result<()>;
     fn denied(&self) -> Option<Error>;
+    fn broker(&self) -> Option<&str>;
+    fn take_refusal(&self, topic: &Topic) -> Option<Error>;
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn subscribe_retained(&self, filter: &TopicFilter, mark: u64) -> Result<()>;
     async fn unsubscribe(&self, filter: &TopicFilter) -> Result<()>;
@@ -214,6 +224,14 @@ impl<T: TransportTx> ErasedTx for T {
 
     fn denied(&self) -> Option<Error> {
         TransportTx::denied(self)
+    }
+
+    fn broker(&self) -> Option<&str> {
+        TransportTx::broker(self)
+    }
+
+    fn take_refusal(&self, topic: &Topic) -> Option<Error> {
+        TransportTx::take_refusal(self, topic)
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {

@@ -130,6 +130,17 @@ pub trait TransportTx: Clone + Send + Sync + 'static {
         None
     }
 
+    /// The address of the broker that messages pass through, for messages to users. `None`, the default, where there is none.
+    fn broker(&self) -> Option<&str> {
+        None
+    }
+
+    /// Why a message to this topic was given up, if one was since this was last asked: [`Refused`](crate::ErrorKind::Refused),
+    /// told by [`Event::Refused`], too. A transport that gives up none, which is the default, says `None`.
+    fn take_refusal(&self, _topic: &Topic) -> Option<Error> {
+        None
+    }
+
     /// Subscribes to a filter. Where [`Capabilities::confirmed_subscriptions`] holds, `Ok` means that the broker has
     /// confirmed it. A filter counts once, however often it is subscribed. It survives reconnects.
     ///
@@ -387,6 +398,21 @@ pub enum Event {
     Disconnected {
         /// What ended it.
         reason: String,
+    },
+    /// A message that was accepted is given up: the broker closes the connection over it again and again, or never
+    /// acknowledges it. Everything else goes on. Further messages like it may fail at once, as
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused), until the broker has been away, or for a minute.
+    Refused {
+        /// Where it was to go.
+        to: Destination,
+        /// Its size in bytes.
+        size: usize,
+        /// The broker's address.
+        broker: String,
+        /// What the broker did, and what is likely.
+        reason: String,
+        /// The message.
+        payload: Bytes,
     },
     /// The broker refuses the session's credentials: sends, subscriptions and what waits for acknowledgements fail with
     /// [`ErrorKind::Denied`](crate::ErrorKind::Denied) until [`Reconnected`](Self::Reconnected). Told once for each reason.

@@ -14,6 +14,7 @@ mod presence;
 mod pressure;
 mod proxy;
 mod refusals;
+mod refused;
 mod retained;
 mod session;
 

@@ -37,6 +37,7 @@ impl Pair {
             max_payload: 1 << 20,
             batch_bytes: 1 << 17,
             batch_samples: 1000,
+            brokered: false,
             lead: bytes::Bytes::new(),
             pool: FramePool::default(),
         };
@@ -57,7 +58,7 @@ impl Pair {
                     WriterAction::Repair { frame, .. } => {
                         self.reader.on_data(self.now, Timestamp::from_secs(1), &frame);
                     }
-                    WriterAction::Event(_) => {}
+                    WriterAction::Event(_) | WriterAction::GiveUp { .. } => {}
                 }
             }
             while let Some(action) = self.reader.poll_action() {

@@ -25,8 +25,10 @@ pub(super) struct Alive {
     partial: usize,
     /// The numbers of the pings that are not answered, in order.
     pings: VecDeque<u64>,
-    /// The pings that were answered within [`ANSWER_PATIENCE`], and when; the first one is older than that.
+    /// The pings that were answered within [`ANSWER_PATIENCE`], and when; the first one may be older than that.
     answered: VecDeque<(u64, Instant)>,
+    /// The newest ping that was answered.
+    read: u64,
 }
 
 impl Alive {
@@ -39,6 +41,7 @@ impl Alive {
             partial: 0,
             pings: VecDeque::new(),
             answered: VecDeque::new(),
+            read: 0,
         }
     }
 
@@ -70,7 +73,9 @@ impl Alive {
         (self.heard, self.partial) = (now(), 0);
         for _ in 0..std::mem::take(&mut self.pongs) {
             // One that answers none is ignored.
-            self.answered.extend(self.pings.pop_front().map(|ping| (ping, self.heard)));
+            let Some(ping) = self.pings.pop_front() else { break };
+            self.read = ping;
+            self.answered.push_back((ping, self.heard));
         }
     }
 
@@ -83,6 +88,11 @@ impl Alive {
     /// A ping goes out.
     pub(super) fn ping(&mut self, number: u64) {
         self.pings.push_back(number);
+    }
+
+    /// The newest ping that was answered, or 0: the broker has read what was sent before it.
+    pub(super) fn read(&self) -> u64 {
+        self.read
     }
 
     /// The newest ping whose answer came longer ago than [`ANSWER_PATIENCE`]: what was sent before it was read by then.

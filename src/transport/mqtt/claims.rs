@@ -13,7 +13,8 @@ use rumqttc::{Packet, Publish, QoS, Subscribe};
 use tokio::time::{Instant, timeout};
 
 use super::connection::{Connection, ConnectionError};
-use super::event_loop::{EventLoop, GOODBYE, send_own};
+use super::event_loop::{EventLoop, GOODBYE};
+use super::sending::send_own;
 use crate::error::ErrorKind;
 use crate::transport::Event;
 

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as CodecError;
@@ -82,6 +83,8 @@ pub(super) struct Connection {
     unanswered: bool,
     /// How many bytes were ever written to the socket.
     written: u64,
+    /// When the last ones were.
+    written_at: Instant,
     /// The messages in `out` of which it matters when they went out.
     unwritten: VecDeque<Unwritten>,
 }
@@ -152,6 +155,7 @@ impl Connection {
             out: Outgoing::default(),
             unanswered: false,
             written: 0,
+            written_at: Instant::now(),
             unwritten: VecDeque::new(),
         };
         let mut greeting = BytesMut::new();
@@ -246,6 +250,11 @@ impl Connection {
         self.unwritten.iter().filter(|message| message.unacknowledged).count()
     }
 
+    /// How long ago something was written.
+    pub(super) fn since_written(&self) -> Duration {
+        self.written_at.elapsed()
+    }
+
     /// Whether everything encoded was written.
     pub(super) fn is_flushed(&self) -> bool {
         self.out.is_empty()
@@ -257,6 +266,7 @@ impl Connection {
             match self.out.write_with(|slices| self.stream.try_write_vectored(slices)) {
                 Ok(count) => {
                     self.written += count as u64;
+                    self.written_at = Instant::now();
                     self.unanswered = false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

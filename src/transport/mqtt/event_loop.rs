@@ -26,10 +26,14 @@ use super::level::Level;
 use super::opening::Hello;
 use super::presence::Presence;
 use super::proof::Proof;
-use super::queue::{self, Message};
+use super::queue;
 use super::received::Received;
+use super::refusals::Refusals;
+use super::sending::send_own;
 use super::subscribing::Subscribing;
+use super::suspicion::Suspicion;
 use super::tx::{ChangeRequest, CloseRequest};
+use super::unproven::Unproven;
 use super::window::Window;
 use crate::error::Result;
 use crate::transport::{Event, Undelivered};
@@ -86,9 +90,9 @@ pub(super) struct Channels {
 #[derive(Debug)]
 pub(super) struct EventLoop {
     pub(super) settings: Settings,
-    messages: queue::Receiver,
+    pub(super) messages: queue::Receiver,
     /// What was taken from the queue while there was no connection.
-    backlog: Backlog,
+    pub(super) backlog: Backlog,
     changes: mpsc::Receiver<ChangeRequest>,
     halves: Halves,
     /// While the session opens.
@@ -115,6 +119,14 @@ pub(super) struct EventLoop {
     pub(super) alive: Alive,
     /// It was said that the broker takes less than QoS 2.
     pub(super) lowered: bool,
+    /// Which message the broker may close the connection over.
+    pub(super) suspicion: Suspicion,
+    pub(super) unproven: Unproven,
+    pub(super) refusals: Refusals,
+    /// Nothing goes out until then: if the connection is lost meanwhile, it was not over a message.
+    pub(super) watch_until: Option<Instant>,
+    /// How many messages were given up.
+    pub(super) given_up: usize,
 }
 
 #[derive(Debug)]
@@ -126,7 +138,7 @@ pub(super) struct Closing {
     /// The retained announcement, if there was one, was taken back.
     cleared: bool,
     /// QoS 0 messages that a connection took with it while closing.
-    lost: usize,
+    pub(super) lost: usize,
 }
 
 impl EventLoop {
@@ -137,6 +149,7 @@ impl EventLoop {
         subscribing: Subscribing,
         presence: Presence,
         denial: Denial,
+        refusals: Refusals,
     ) -> Self {
         let Channels { messages, changes, closes, events, proof } = channels;
         Self {
@@ -161,6 +174,11 @@ impl EventLoop {
             session_present: false,
             alive: Alive::new(Instant::now()),
             lowered: false,
+            suspicion: Suspicion::none(),
+            unproven: Unproven::default(),
+            refusals,
+            watch_until: None,
+            given_up: 0,
         }
     }
 
@@ -184,7 +202,10 @@ impl EventLoop {
                 Err(error) => {
                     tracing::warn!(broker = %self.settings.broker, %error, "lost the connection to the broker");
                     self.lost(&connection, &error);
-                    backoff.after(since.elapsed());
+                    // A connection that does not get past a message is none that stood.
+                    if !self.suspicion.stands() {
+                        backoff.after(since.elapsed());
+                    }
                 }
             }
             drop(connection);
@@ -198,6 +219,7 @@ impl EventLoop {
 
     /// Works with one connection until it is lost (an error) or no longer needed.
     async fn serve(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
+        self.judge();
         self.window.rewind();
         self.received.clear();
         self.answers.clear();
@@ -211,12 +233,17 @@ impl EventLoop {
             let starved = self.take_in(link)?;
             self.alive.look(Instant::now);
             self.messages.receipts().acknowledge(self.window.acknowledged());
+            self.unproven.read(self.window.proven().max(self.alive.read()));
+            self.suspicion.acknowledged(self.window.oldest(), announced && self.window.own_in_flight() == 0);
             // Those who hear of the session may write to it at once.
-            let may_announce = self.proof.is_none() && self.may_publish();
+            let may_announce = self.proof.is_none() && self.may_send(link);
             if !announced && may_announce && !self.window.has_repetitions() {
                 self.announce(link)?;
                 self.claim_name(link)?;
                 announced = true;
+            }
+            if self.watch_until.is_none() {
+                self.subscribing.try_again(link, &mut self.window)?;
             }
             self.pump(link)?;
             link.flush()?;
@@ -232,8 +259,7 @@ impl EventLoop {
                 continue;
             }
             let deadline = self.deadline();
-            let takes_messages = self.may_publish()
-                && link.has_room()
+            let takes_messages = self.may_send(link)
                 && self.window.has_room()
                 && !self.window.has_repetitions()
                 && self.backlog.is_empty()
@@ -243,7 +269,7 @@ impl EventLoop {
                     self.alive.bytes(read?);
                 }
                 message = self.messages.recv(), if takes_messages => match message {
-                    Some(message) => send(message, link, &mut self.window)?,
+                    Some(message) => self.send(message, link)?,
                     None => self.note_drained(),
                 },
                 Some(request) = self.changes.recv(), if self.subscribing.is_idle() => {
@@ -261,9 +287,10 @@ impl EventLoop {
                         self.note_grant();
                     }
                     self.give_up_unanswered(now);
-                    self.alive.ping(self.window.ping());
+                    self.alive.ping(self.window.pass_by());
                     link.send(&Packet::PingReq)?;
                 }
+                () = until(self.watch_until) => self.watch_until = None,
                 () = until(self.doubt_until) => self.give_up_doubted(),
                 () = until(self.answers.due()), if link.has_room() => self.answer(link)?,
                 () = until(self.proof.as_ref().and_then(Proof::due)) => self.prove(link)?,
@@ -292,6 +319,7 @@ impl EventLoop {
                 Err(error) => {
                     tracing::debug!(%error, "reconnecting to the broker failed");
                     self.claims.is_away();
+                    self.outage();
                     if let ConnectionError::Refused(code) = error {
                         self.note_refusal(code);
                     }
@@ -319,38 +347,6 @@ impl EventLoop {
                 return None;
             }
         }
-    }
-
-    /// Encodes what waits, as far as there is room: repetitions first.
-    fn pump(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
-        if !self.may_publish() {
-            return Ok(());
-        }
-        while link.has_room() {
-            match self.window.next_repetition() {
-                Some(publish) => link.publish(publish, None)?,
-                None => break,
-            }
-            self.window.settle_unacknowledged();
-        }
-        if self.window.has_repetitions() {
-            return Ok(());
-        }
-        while link.has_room() && self.window.has_room() {
-            if let Some(message) = self.backlog.pop() {
-                send(message, link, &mut self.window)?;
-                continue;
-            }
-            match self.messages.try_recv() {
-                Ok(message) => send(message, link, &mut self.window)?,
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) => {
-                    self.note_drained();
-                    break;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Gives events to the receiving half as far as it has room.
@@ -382,6 +378,7 @@ impl EventLoop {
             return self.begin_proof(own, link);
         }
         self.doubt_until = Some(Instant::now() + PRESENCE_GRACE);
+        self.watch();
         self.denial.end();
         self.staged.push_back(Event::Reconnected { session_present: self.session_present });
         Ok(())
@@ -432,6 +429,7 @@ impl EventLoop {
             self.staged.push_back(Event::Disconnected { reason: error.to_string() });
         }
         let lost = link.unwritten();
+        self.examine(link, error);
         metrics::counter!("ringbus_mqtt_dropped_total", "cause" => "disconnected").increment(lost as u64);
         if let Some(closing) = &mut self.closing {
             closing.lost += lost;
@@ -462,7 +460,7 @@ impl EventLoop {
         }
     }
 
-    fn note_drained(&mut self) {
+    pub(super) fn note_drained(&mut self) {
         if let Some(closing) = &mut self.closing {
             closing.drained = true;
         }
@@ -479,7 +477,7 @@ impl EventLoop {
     fn undelivered(&self, unwritten: usize) -> Undelivered {
         let lost = self.closing.as_ref().map_or(0, |closing| closing.lost);
         let waiting = self.messages.len() + self.backlog.len();
-        Undelivered { messages: waiting + self.window.undelivered() + unwritten + lost }
+        Undelivered { messages: waiting + self.window.undelivered() + unwritten + lost + self.given_up }
     }
 
     /// Leaves the broker: cleanly if everything is done, else by dropping the connection, which sets off the last will.
@@ -516,31 +514,6 @@ impl EventLoop {
             }
         }
     }
-}
-
-/// Encodes a user's message, and keeps it if it is to be acknowledged.
-fn send(message: Message, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
-    let Message { publish, counted } = message;
-    if publish.qos == QoS::AtMostOnce {
-        link.publish(&publish, counted)
-    } else if window.highest() == QoS::AtMostOnce {
-        window.pass();
-        link.publish(&Publish { qos: QoS::AtMostOnce, ..publish }, counted)
-    } else {
-        link.publish(window.push(publish, true), counted)
-    }
-}
-
-/// Encodes a message of the session itself, which is not kept beyond the connection.
-pub(super) fn send_own(
-    publish: Publish,
-    link: &mut Connection,
-    window: &mut Window,
-) -> Result<(), ConnectionError> {
-    if window.highest() == QoS::AtMostOnce {
-        return link.publish(&Publish { qos: QoS::AtMostOnce, ..publish }, None);
-    }
-    link.publish(window.push(publish, false), None)
 }
 
 fn retained(topic: &str, payload: Bytes) -> Publish {

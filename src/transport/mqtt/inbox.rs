@@ -22,6 +22,11 @@ pub(super) fn topic(level: &Level, client_id: &str) -> String {
     level.topic(&format!("inbox/{client_id}"))
 }
 
+/// Whose inbox a topic is; `None` for other topics.
+pub(super) fn addressee(level: &Level, topic: &str) -> Option<Locator> {
+    address::locator(level.below(topic)?.strip_prefix("inbox/")?).ok()
+}
+
 /// Puts the sender's name in front of a payload: version, length of the name, name, payload.
 ///
 /// `sender` is a valid client id, so its length fits into one byte.

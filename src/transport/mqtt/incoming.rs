@@ -11,7 +11,6 @@ use super::event_loop::EventLoop;
 use super::inbox;
 use super::presence::{self, Refused};
 use super::subscribing::Brought;
-use super::window::Acknowledged;
 use crate::transport::filters::Verdict;
 use crate::transport::{Event, Origin};
 
@@ -41,8 +40,11 @@ impl EventLoop {
         match packet {
             Packet::Publish(publish) => self.take_publish(publish, link)?,
             Packet::PubAck(ack) => {
-                if self.window.acknowledge(ack.pkid) == Acknowledged::Lowered {
-                    self.lower(QoS::AtLeastOnce, "it answers QoS 2 by PUBACK");
+                if let Some(publish) = self.window.acknowledge(ack.pkid) {
+                    self.unproven.taken(&publish.topic, publish.payload.len());
+                    if publish.qos == QoS::ExactlyOnce {
+                        self.lower(QoS::AtLeastOnce, "it answers QoS 2 by PUBACK");
+                    }
                 }
             }
             Packet::PubRec(PubRec { pkid }) => {

@@ -28,7 +28,9 @@
 //! - A slow reader stops the reading from the broker, not the keep-alive.
 //! - The broker counts as alive as long as whole packets come from it, or a large one at 128 KiB a second at least.
 //! - A broker may have a lower limit for messages than [`OpenOptions::max_payload`]; MQTT 3.1.1 cannot ask for it, and
-//!   a broker may answer a larger message by closing the connection. Set both alike.
+//!   a broker may answer a larger message by closing the connection.
+//! - A message over which the broker closes the connection again and again is given up, and told by
+//!   [`Event::Refused`](super::Event::Refused): everything else goes on. So is a subscription.
 //! - Two sessions with one client id throw each other out of the broker. They notice after a few times, by what each leaves
 //!   there for the other: the younger one ends ([`Event::NameTaken`](super::Event::NameTaken),
 //!   [`ErrorKind::NameTaken`]), and the older one stays and says so once.
@@ -83,10 +85,15 @@ mod quality;
 mod queue;
 mod receipts;
 mod received;
+mod refusal;
+mod refusals;
 mod rx;
+mod sending;
 mod subscribing;
 mod subscriptions;
+mod suspicion;
 mod tx;
+mod unproven;
 mod window;
 
 use std::fmt;
@@ -106,6 +113,7 @@ use self::level::Level;
 use self::opening::{Hello, connect, unreachable};
 use self::presence::Presence;
 use self::proof::Proof;
+use self::refusals::Refusals;
 pub use self::rx::MqttRx;
 use self::subscribing::Subscribing;
 pub use self::tx::MqttTx;
@@ -326,16 +334,28 @@ impl Transport for MqttTransport {
             Publish::from_bytes(&settings.inbox_topic, QoS::AtLeastOnce, inbox::fence(&settings.nonce));
         let subscribing = Subscribing::new(library, fence, level.clone());
         let denial = Denial::new();
+        let broker_name = settings.broker.to_string();
+        let refusals = Refusals::default();
         let window = Window::new(options.queue);
-        let event_loop = EventLoop::new(settings, channels, window, subscribing, presence, denial.clone());
+        let event_loop = EventLoop::new(
+            settings,
+            channels,
+            window,
+            subscribing,
+            presence,
+            denial.clone(),
+            refusals.clone(),
+        );
         let halves = (
             MqttTx::new(
                 Shared {
                     client_id: self.client_id,
                     locator,
                     capabilities: capabilities(max_payload, announces),
+                    broker: broker_name,
                     denial,
                     level,
+                    refusals,
                 },
                 messages,
                 changes,

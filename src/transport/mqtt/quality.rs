@@ -1,14 +1,20 @@
 //! Which QoS the broker takes, and what becomes of messages that it never answers.
 
-use rumqttc::{Publish, QoS};
+use rumqttc::QoS;
 use tokio::time::Instant;
 
 use super::event_loop::EventLoop;
 
+const UNANSWERED: &str =
+    "it has read the message and not acknowledged it for 15 seconds: it may have passed it on or not";
+
 impl EventLoop {
-    /// Whether messages may go out: the broker has said which QoS it takes.
+    /// Whether messages may go out: the broker has said which QoS it takes, and the connection is not watched.
     pub(super) fn may_publish(&self) -> bool {
         self.subscribing.granted().is_some()
+            && self.watch_until.is_none()
+            && !self.subscribing.has_suspect()
+            && (!self.suspicion.stands() || self.subscribing.is_restored())
     }
 
     /// The broker may have said which QoS it grants.
@@ -38,22 +44,14 @@ impl EventLoop {
     /// Gives up messages that the broker has read, as the answer to a later ping shows, and has not acknowledged for long.
     pub(super) fn give_up_unanswered(&mut self, now: Instant) {
         let Some(ping) = self.alive.read_long_ago(now) else { return };
-        while let Some((publish, number)) = self.window.give_up_before(ping) {
-            self.unanswered(&publish, number);
+        while let Some((publish, own)) = self.window.give_up_before(ping) {
+            metrics::counter!("ringbus_mqtt_dropped_total", "cause" => "unanswered").increment(1);
+            if !own {
+                self.refused(&publish, UNANSWERED, false);
+            }
             if publish.qos == QoS::ExactlyOnce {
                 self.lower(QoS::AtLeastOnce, "it does not end its handshakes");
             }
         }
-    }
-
-    fn unanswered(&mut self, publish: &Publish, _number: Option<u64>) {
-        metrics::counter!("ringbus_mqtt_dropped_total", "cause" => "unanswered").increment(1);
-        tracing::warn!(
-            broker = %self.settings.broker,
-            topic = %publish.topic,
-            size = publish.payload.len(),
-            qos = publish.qos as u8,
-            "the broker has not acknowledged a message: given up"
-        );
     }
 }

@@ -1,14 +1,17 @@
 //! The subscriptions in force, and the one change to them that is under way.
 
+mod suspect;
+
 use std::collections::HashMap;
 
 use rumqttc::{Packet, Publish, QoS, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe};
 use tokio::sync::oneshot;
 
+use self::suspect::Suspect;
 use super::connection::{Connection, ConnectionError};
-use super::event_loop::send_own;
 use super::level::Level;
 use super::overlap::Transition;
+use super::sending::send_own;
 use super::subscriptions::{Change, Subscriptions};
 use super::tx::ChangeRequest;
 use super::window::Window;
@@ -43,6 +46,8 @@ pub(super) struct Subscribing {
     granted: Option<QoS>,
     /// How often it was found waiting for that.
     ticks: u8,
+    /// A connection was lost right behind this subscription. It is tried again with nothing else under way.
+    suspect: Option<Suspect>,
 }
 
 #[derive(Debug)]
@@ -61,6 +66,10 @@ struct Current {
     abandoned: bool,
     /// How often it was found waiting for its fence alone.
     ticks: u8,
+    /// How many connections were lost right behind it.
+    strikes: u8,
+    /// The filter was not wanted before, and the broker has never held it.
+    fresh: bool,
     stage: Stage,
 }
 
@@ -110,6 +119,7 @@ impl Subscribing {
             restoring: HashMap::new(),
             granted: None,
             ticks: 0,
+            suspect: None,
         }
     }
 
@@ -142,7 +152,12 @@ impl Subscribing {
 
     /// Whether a change can be begun: none is under way, and the connection has its subscriptions.
     pub(super) fn is_idle(&self) -> bool {
-        self.current.is_none() && self.restoring.is_empty()
+        self.current.is_none() && self.suspect.is_none() && self.is_restored()
+    }
+
+    /// Whether the connection has its subscriptions.
+    pub(super) fn is_restored(&self) -> bool {
+        self.restoring.is_empty() && self.granted.is_some()
     }
 
     /// Begins a change. Only while [idle](Self::is_idle).
@@ -359,6 +374,8 @@ impl Subscribing {
             reply,
             abandoned: false,
             ticks: 0,
+            strikes: 0,
+            fresh: changes && wanted,
             stage: Stage::Restore,
         };
         let Change { subscribe: new, unsubscribe: old, overlaps } = change;

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::denial::Denial;
 use super::level::Level;
 use super::queue::{self, NoRoom};
+use super::refusals::Refusals;
 use super::{address, inbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Topic, TopicFilter};
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) capabilities: Capabilities,
     pub(super) denial: Denial,
     pub(super) level: Level,
+    pub(super) refusals: Refusals,
+    pub(super) broker: String,
 }
 
 /// A subscription to make or to take back.
@@ -101,7 +104,10 @@ impl MqttTx {
             }
         };
         publish.retain = outbound.retain;
-        Ok(publish)
+        match self.shared.refusals.of(&publish.topic, publish.payload.len()) {
+            Some(why) => Err(why.into()),
+            None => Ok(publish),
+        }
     }
 
     /// Waits for room in the queue, unless the broker refuses the session. Cancel-safe.
@@ -218,6 +224,15 @@ impl TransportTx for MqttTx {
 
     fn denied(&self) -> Option<Error> {
         self.shared.denial.why()
+    }
+
+    fn broker(&self) -> Option<&str> {
+        Some(&self.shared.broker)
+    }
+
+    fn take_refusal(&self, topic: &Topic) -> Option<Error> {
+        let name = self.shared.level.outgoing(topic.as_str()).ok()?;
+        self.shared.refusals.take(&name).map(Error::from)
     }
 
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()> {

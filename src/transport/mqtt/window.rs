@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use rumqttc::{Publish, QoS};
 
+use super::suspicion::Suspect;
+
 /// The most bytes that may be unacknowledged, in one message more or less: what a link of a gigabit a second carries in
 /// a twentieth of a second.
 const BYTES: usize = 8 * 1024 * 1024;
@@ -33,8 +35,14 @@ pub(super) struct Window {
     count: u64,
     /// The highest QoS that the present connection's broker takes, as far as it has said so.
     highest: QoS,
-    /// How many pings were sent on the present connection.
-    pings: u64,
+    /// The next message's place in the order of all that goes out, over all connections.
+    order: u64,
+    /// The newest place that was acknowledged.
+    proven: u64,
+    /// How many of the sent entries are the session's own.
+    own_sent: usize,
+    /// The next entry's serial number.
+    serial: u64,
 }
 
 #[derive(Debug)]
@@ -43,20 +51,15 @@ struct Entry {
     /// The how manieth of the users' messages it is; the session's own announcements have no number, and do not count as
     /// undelivered.
     number: Option<u64>,
+    /// Tells it from all others, those that are given up later included; in order.
+    serial: u64,
+    /// It is the session's own: it does not outlive the connection.
+    own: bool,
     /// It has QoS 2, and the present connection's broker has said that it has it: PUBREL went out, PUBCOMP is to come. It
     /// is kept until then, since the broker may forget it with the connection.
     released: bool,
-    /// How many pings had been sent when it was. Once a later one is answered, the broker has read the message.
-    pings: u64,
-}
-
-/// What a PUBACK meant.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Acknowledged {
-    /// The end of a message with QoS 1, or nothing that the window knows.
-    AsAsked,
-    /// The end of a message with QoS 2: the broker lowers it to QoS 1.
-    Lowered,
+    /// Its place in the order of all that went out. Once a ping with a greater one is answered, the broker has read it.
+    order: u64,
 }
 
 impl Window {
@@ -73,7 +76,10 @@ impl Window {
             last_id: 0,
             count: 0,
             highest: QoS::ExactlyOnce,
-            pings: 0,
+            order: 1,
+            proven: 0,
+            own_sent: 0,
+            serial: 1,
         }
     }
 
@@ -95,10 +101,55 @@ impl Window {
         self.count += 1;
     }
 
-    /// A ping is being sent behind all that went out so far; its number.
-    pub(super) fn ping(&mut self) -> u64 {
-        self.pings += 1;
-        self.pings
+    /// A message with QoS 0, or a ping, is being sent behind all that went out so far; its place in the order.
+    pub(super) fn pass_by(&mut self) -> u64 {
+        self.order += 1;
+        self.order - 1
+    }
+
+    /// The newest place in the order that was acknowledged: the broker has read what was sent before it.
+    pub(super) fn proven(&self) -> u64 {
+        self.proven
+    }
+
+    /// How many messages were sent on the present connection and are not acknowledged.
+    pub(super) fn in_flight(&self) -> usize {
+        self.sent
+    }
+
+    /// How many of them are the session's own.
+    pub(super) fn own_in_flight(&self) -> usize {
+        self.own_sent
+    }
+
+    /// The oldest message that is not acknowledged, the session's own aside.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.entries.iter().find(|entry| !entry.own).map(|entry| entry.serial)
+    }
+
+    /// The newest message that was sent on the present connection and is not acknowledged, the session's own aside; or 0.
+    pub(super) fn newest(&self) -> u64 {
+        let mut sent = self.entries.iter().take(self.sent).rev();
+        sent.find(|entry| !entry.own).map_or(0, |entry| entry.serial)
+    }
+
+    /// The message that is under way, if it is one.
+    pub(super) fn alone(&self) -> Option<Suspect> {
+        let entry = self.entries.front().filter(|_| self.sent == 1)?;
+        let topic = || entry.publish.topic.clone();
+        Some(if entry.own { Suspect::Own(topic()) } else { Suspect::Message(entry.serial) })
+    }
+
+    /// Gives up the oldest message, the session's own aside, of which that is asked for.
+    pub(super) fn give_up_if(&mut self, asked: impl Fn(&Publish) -> bool) -> Option<Publish> {
+        let at = self.entries.iter().position(|entry| !entry.own && asked(&entry.publish))?;
+        self.take(at).map(|entry| entry.publish)
+    }
+
+    /// Gives a message up, if it is still there.
+    pub(super) fn give_up(&mut self, serial: u64) -> Option<Publish> {
+        let at = self.entries.iter().position(|entry| entry.serial == serial)?;
+        self.take(at).map(|entry| entry.publish)
     }
 
     /// Whether another message may be sent.
@@ -114,7 +165,7 @@ impl Window {
     /// How many of the users' messages are unacknowledged. Those of which only the last acknowledgement is missing are
     /// among them: the broker may have passed them on, or not.
     pub(super) fn undelivered(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.number.is_some()).count()
+        self.entries.iter().filter(|entry| !entry.own).count()
     }
 
     /// How many of the users' messages, from the first on, are acknowledged without a hole.
@@ -134,9 +185,21 @@ impl Window {
         id
     }
 
+    /// As [`push`](Self::push), of a message of the session's own: it is not kept beyond the connection.
+    pub(super) fn push_own(&mut self, publish: Publish) -> &Publish {
+        let at = self.add(publish, false, true);
+        self.own_sent += 1;
+        &self.entries[at].publish
+    }
+
     /// Gives a message its id and keeps it until it is acknowledged. The caller sends it, so there must be nothing
-    /// left to [repeat](Self::next_repetition). `counted` says whether it is a user's.
-    pub(super) fn push(&mut self, mut publish: Publish, counted: bool) -> &Publish {
+    /// left to [repeat](Self::next_repetition). `counted` says whether its user asked for an acknowledgement.
+    pub(super) fn push(&mut self, publish: Publish, counted: bool) -> &Publish {
+        let at = self.add(publish, counted, false);
+        &self.entries[at].publish
+    }
+
+    fn add(&mut self, mut publish: Publish, counted: bool, own: bool) -> usize {
         if publish.qos > self.highest {
             publish.qos = self.highest;
         }
@@ -147,19 +210,17 @@ impl Window {
         self.count += u64::from(counted);
         let number = counted.then_some(self.count);
         let at = self.entries.len();
-        let pings = self.pings;
-        self.entries.push_back(Entry { publish, number, released: false, pings });
+        let (serial, order) = (self.serial, self.pass_by());
+        self.serial += 1;
+        self.entries.push_back(Entry { publish, number, serial, own, released: false, order });
         self.sent = at + 1;
-        &self.entries[at].publish
+        at
     }
 
-    /// Takes a PUBACK: lets go of the message. Unknown ids are ignored: a broker may acknowledge a repetition twice. It
+    /// Takes a PUBACK: lets go of the message, and returns it. Unknown ids are ignored: a broker may acknowledge a repetition twice. It
     /// ends a message with QoS 2, too, that was not released: a broker without QoS 2 has taken it with QoS 1.
-    pub(super) fn acknowledge(&mut self, id: u16) -> Acknowledged {
-        match self.remove(id, |entry| !entry.released) {
-            Some(Entry { publish, .. }) if publish.qos == QoS::ExactlyOnce => Acknowledged::Lowered,
-            _ => Acknowledged::AsAsked,
-        }
+    pub(super) fn acknowledge(&mut self, id: u16) -> Option<Publish> {
+        self.remove(id, |entry| !entry.released).map(|entry| entry.publish)
     }
 
     /// Takes a PUBREC: the broker has the message, and is to be answered by PUBREL, whatever this window knows of it.
@@ -180,14 +241,13 @@ impl Window {
     /// The broker has forgotten what it had of the session. What it had not been asked to release, it has not passed on
     /// (unless it does so before). What was released it may have passed on: rather twice than never.
     pub(super) fn rewind(&mut self) {
-        self.sent = 0;
-        self.pings = 0;
+        (self.sent, self.own_sent) = (0, 0);
         self.highest = QoS::ExactlyOnce;
         let Self { taken, bytes, exactly_once, .. } = self;
         self.entries.retain_mut(|entry| {
             entry.released = false;
-            let Entry { publish, number, .. } = entry;
-            let keep = number.is_some();
+            let Entry { publish, own, .. } = entry;
+            let keep = !*own;
             if !keep {
                 taken[usize::from(publish.pkid)] = false;
                 *bytes -= publish.payload.len();
@@ -211,7 +271,8 @@ impl Window {
             self.exactly_once -= usize::from(entry.publish.qos == QoS::ExactlyOnce);
             entry.publish.qos = self.highest;
         }
-        entry.pings = self.pings;
+        entry.order = self.order;
+        self.order += 1;
         entry.publish.dup = entry.publish.qos == QoS::AtLeastOnce;
         Some(&entry.publish)
     }
@@ -223,18 +284,24 @@ impl Window {
         }
     }
 
-    /// Gives up the oldest message that was sent before this ping was, and that is still not acknowledged.
-    pub(super) fn give_up_before(&mut self, ping: u64) -> Option<(Publish, Option<u64>)> {
+    /// Gives up the oldest message that was sent before this ping was, and that is still not acknowledged. Says, too,
+    /// whether it is the session's own.
+    pub(super) fn give_up_before(&mut self, ping: u64) -> Option<(Publish, bool)> {
         let mut sent = self.entries.iter().take(self.sent);
-        let at = sent.position(|entry| entry.pings < ping)?;
-        self.take(at).map(|entry| (entry.publish, entry.number))
+        let at = sent.position(|entry| entry.order < ping)?;
+        self.take(at).map(|entry| (entry.publish, entry.own))
     }
 
     /// Lets go of the message with this id, if there is one and it `may` be.
     fn remove(&mut self, id: u16, may: impl Fn(&Entry) -> bool) -> Option<Entry> {
         // Nearly always the first.
         let at = self.entries.iter().position(|entry| entry.publish.pkid == id)?;
-        if self.entries.get(at).is_some_and(may) { self.take(at) } else { None }
+        if !self.entries.get(at).is_some_and(may) {
+            return None;
+        }
+        let entry = self.take(at)?;
+        self.proven = self.proven.max(entry.order);
+        Some(entry)
     }
 
     fn take(&mut self, at: usize) -> Option<Entry> {
@@ -242,6 +309,7 @@ impl Window {
         self.bytes -= entry.publish.payload.len();
         self.exactly_once -= usize::from(entry.publish.qos == QoS::ExactlyOnce);
         self.taken[usize::from(entry.publish.pkid)] = false;
+        self.own_sent -= usize::from(entry.own && at < self.sent);
         self.sent -= usize::from(at < self.sent);
         Some(entry)
     }

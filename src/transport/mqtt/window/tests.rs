@@ -14,7 +14,7 @@ fn repeats_in_order_what_was_not_acknowledged() {
     window.acknowledge(ids[1]);
     window.acknowledge(999);
     assert!(!window.has_repetitions());
-    window.push(message("own"), false);
+    window.push_own(message("own"));
     window.rewind();
     let mut repeated = Vec::new();
     while let Some(p) = window.next_repetition() {
@@ -41,7 +41,7 @@ fn is_bounded_in_bytes_too() {
     let large = || Publish::new("t", QoS::AtLeastOnce, vec![0; BYTES / 2]);
     let first = window.push(large(), true).pkid;
     assert!(window.has_room());
-    window.push(large(), false);
+    window.push_own(large());
     assert!(!window.has_room());
     window.rewind();
     assert!(window.has_room());
@@ -55,7 +55,7 @@ fn is_bounded_in_bytes_too() {
 #[test]
 fn announcements_are_not_counted() {
     let mut window = Window::new(8);
-    window.push(message("presence"), false);
+    window.push_own(message("presence"));
     window.push(message("sample"), true);
     assert_eq!(window.undelivered(), 1);
     assert!(!window.is_empty());
@@ -115,7 +115,7 @@ fn a_message_with_qos_2_keeps_its_id_until_the_handshake_is_complete() {
     assert_eq!((window.undelivered(), window.acknowledged()), (1, 0));
     window.release(id);
     window.release(id);
-    assert_eq!(window.acknowledge(id), Acknowledged::AsAsked);
+    assert!(window.acknowledge(id).is_none());
     assert_eq!((window.undelivered(), window.acknowledged()), (1, 0));
     assert!(window.taken[usize::from(id)]);
     window.complete(id);
@@ -188,7 +188,7 @@ fn few_messages_with_qos_2_are_under_way_since_brokers_drop_what_is_beyond() {
     window.push(message("m"), true);
     assert!(window.has_room(), "those with QoS 1 are not counted");
     window.rewind();
-    window.push(exactly_once("m"), false);
+    window.push_own(exactly_once("m"));
     assert!(!window.has_room());
     window.rewind();
     assert!(window.has_room());
@@ -198,7 +198,7 @@ fn few_messages_with_qos_2_are_under_way_since_brokers_drop_what_is_beyond() {
 fn what_is_acknowledged_without_a_hole_is_counted_from_the_first_on() {
     let mut window = Window::new(8);
     assert_eq!(window.acknowledged(), 0);
-    window.push(message("own"), false);
+    window.push_own(message("own"));
     let first = window.push(exactly_once("first"), true).pkid;
     let second = window.push(message("second"), true).pkid;
     let third = window.push(message("third"), true).pkid;
@@ -219,10 +219,10 @@ fn what_is_acknowledged_without_a_hole_is_counted_from_the_first_on() {
 fn a_puback_ends_a_message_with_qos_2_that_was_not_released() {
     let mut window = Window::new(4);
     let id = window.push(exactly_once("a"), true).pkid;
-    assert_eq!(window.acknowledge(id), Acknowledged::Lowered);
+    assert_eq!(window.acknowledge(id).map(|publish| publish.qos), Some(QoS::ExactlyOnce));
     assert!(window.is_empty() && !window.taken[usize::from(id)]);
     assert_eq!((window.bytes, window.exactly_once, window.acknowledged()), (0, 0, 1));
-    assert_eq!(window.acknowledge(id), Acknowledged::AsAsked);
+    assert!(window.acknowledge(id).is_none());
 }
 
 #[test]
@@ -243,13 +243,13 @@ fn what_a_broker_does_not_grant_is_lowered_also_in_what_is_sent_again() {
 fn what_was_sent_before_a_ping_can_be_given_up_and_what_was_sent_behind_it_not() {
     let mut window = Window::new(8);
     let first = window.push(message("first"), true).pkid;
-    let ping = window.ping();
+    let ping = window.pass_by();
     window.push(message("second"), true);
     let given_up = window.give_up_before(ping).unwrap();
-    assert_eq!((given_up.0.pkid, given_up.1), (first, Some(1)));
+    assert_eq!((given_up.0.pkid, given_up.1), (first, false));
     assert!(window.give_up_before(ping).is_none());
     assert_eq!((window.undelivered(), window.acknowledged()), (1, 1));
     window.rewind();
-    let ping = window.ping();
+    let ping = window.pass_by();
     assert!(window.give_up_before(ping).is_none(), "it was not sent on this connection");
 }

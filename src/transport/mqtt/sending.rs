@@ -1,0 +1,88 @@
+//! What goes out on a connection, in which order, and how much of it at once.
+
+use rumqttc::{Publish, QoS};
+use tokio::sync::mpsc::error::TryRecvError;
+
+use super::connection::{Connection, ConnectionError};
+use super::event_loop::EventLoop;
+use super::queue::Message;
+use super::window::Window;
+
+const KNOWN: &str = "the broker has closed the connection over such a message before";
+
+impl EventLoop {
+    /// Encodes what waits, as far as there is room: repetitions first.
+    pub(super) fn pump(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
+        while self.may_send(link)
+            && let Some(publish) = self.window.next_repetition()
+        {
+            link.publish(publish, None)?;
+            self.window.settle_unacknowledged();
+        }
+        if self.window.has_repetitions() {
+            return Ok(());
+        }
+        while self.may_send(link) && self.window.has_room() {
+            if let Some(message) = self.backlog.pop() {
+                self.send(message, link)?;
+                continue;
+            }
+            match self.messages.try_recv() {
+                Ok(message) => self.send(message, link)?,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.note_drained();
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another message may go out now.
+    pub(super) fn may_send(&self, link: &Connection) -> bool {
+        self.may_publish() && link.has_room() && self.window.in_flight() < self.suspicion.cap()
+    }
+
+    /// Encodes a user's message, and keeps it if it is to be acknowledged.
+    pub(super) fn send(&mut self, message: Message, link: &mut Connection) -> Result<(), ConnectionError> {
+        let Message { mut publish, counted } = message;
+        let counts = publish.qos != QoS::AtMostOnce;
+        if self.refusals.of(&publish.topic, publish.payload.len()).is_some() {
+            // It was taken before that was known.
+            if counts {
+                self.window.pass();
+            }
+            self.refused(&publish, KNOWN, true);
+            return Ok(());
+        }
+        if self.window.highest() == QoS::AtMostOnce {
+            if counts {
+                self.window.pass();
+            }
+            publish.qos = QoS::AtMostOnce;
+        } else if !counts {
+            // Where a connection was lost behind such a message, an acknowledgement is to tell which it was.
+            let guarded = self.suspicion.stands();
+            publish.qos = if guarded { QoS::AtLeastOnce } else { self.unproven.qos(&publish) };
+        }
+        if publish.qos == QoS::AtMostOnce {
+            link.publish(&publish, counted)?;
+            self.unproven.sent(self.window.pass_by(), publish);
+            return Ok(());
+        }
+        link.publish(self.window.push(publish, counts), counted)
+    }
+}
+
+/// Encodes a message of the session itself, which is not kept beyond the connection.
+pub(super) fn send_own(
+    publish: Publish,
+    link: &mut Connection,
+    window: &mut Window,
+) -> Result<(), ConnectionError> {
+    if window.highest() == QoS::AtMostOnce {
+        return link.publish(&Publish { qos: QoS::AtMostOnce, ..publish }, None);
+    }
+    link.publish(window.push_own(publish), None)
+}
