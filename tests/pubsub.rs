@@ -384,9 +384,16 @@ async fn plain_messages_of_other_programs<H: Harness>(harness: H) {
     for _ in 0..10 {
         bare.publish(&"again".to_owned()).await.unwrap();
     }
-    while framed.stats().undecodable < 11 {
-        soon("a plain sample", plain.recv()).await.unwrap().unwrap();
+    for n in 0..10 {
+        soon(&format!("plain sample {n}"), plain.recv()).await.unwrap().unwrap();
     }
+    // It is given each message after or before the other.
+    let counted = async {
+        while framed.stats().undecodable < 11 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon("the count", counted).await;
     let (events, topic) = (framed.events(), Topic::new("plain").unwrap());
     let told: Vec<_> = std::iter::from_fn(|| events.try_next())
         .filter(|event| matches!(event, MatchEvent::Unframed { .. }))
