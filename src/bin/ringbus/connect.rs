@@ -359,3 +359,33 @@ fn kinds() -> impl TypedValueParser<Value = Kind> {
     let mqtt = PossibleValue::new("mqtt").hide(!cfg!(feature = "mqtt"));
     PossibleValuesParser::new([zmq, mqtt]).try_map(|name| Kind::built_in(&name))
 }
+
+/// An address as it may be shown where it is refused: what stands before an `@` may be a user and a password.
+#[cfg_attr(
+    not(any(feature = "zmq", feature = "mqtt")),
+    allow(dead_code, reason = "a transport's addresses are read")
+)]
+fn shown(address: &str) -> &str {
+    address.rfind('@').map_or(address, |at| &address[at..])
+}
+
+#[cfg(all(test, feature = "zmq", feature = "mqtt"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_refused_address_shows_a_password() {
+        let refused = [
+            (Kind::Zmq, "mqtt://user:s3cret@host:1883"),
+            (Kind::Zmq, "user:s3cret@host:port"),
+            (Kind::Zmq, "tcp://user:s3cret@host:0"),
+            (Kind::Mqtt, "mqtt://user:s3cret@host:1883"),
+            (Kind::Mqtt, "tcp://user:s3cret@host"),
+        ];
+        for (kind, address) in refused {
+            let error = kind.locator(address).unwrap_err();
+            let shown = format!("{error:#} {error:?}");
+            assert!(shown.contains("@host") && !shown.contains("s3cret"), "{shown}");
+        }
+    }
+}

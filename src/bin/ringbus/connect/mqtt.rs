@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ringbus::transport::{Locator, MqttTransport};
 
-use super::{Client, Endpoint, Options, Url};
+use super::{Client, Endpoint, Options, Url, shown};
 use crate::failure::Usage;
 
 const BROKER: &str = "mqtt://127.0.0.1:1883";
@@ -77,7 +77,7 @@ pub(super) fn locator(text: &str) -> Result<Locator> {
     // An address is what a user of the other transport would write here.
     if name.is_empty() || name.contains("://") || name.contains(['/', '+', '#']) {
         let message = "over mqtt write the name with which the node was started, as in node-1 or mqtt:node-1";
-        return Err(Usage::new(format!("invalid node {text:?}: {message}")).into());
+        return Err(Usage::new(format!("invalid node {:?}: {message}", shown(text))).into());
     }
     Ok(Locator::new(format!("mqtt:{name}"))?)
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ringbus::transport::{Locator, ZmqTransport};
 
-use super::{Client, Endpoint, Kind, Options};
+use super::{Client, Endpoint, Kind, Options, shown};
 use crate::failure::Usage;
 
 /// The ports of a node that was told nothing else: into it, and out of it.
@@ -37,7 +37,7 @@ pub(super) fn locator(text: &str) -> Result<Locator> {
     let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     match port {
         Some(Ok(port)) if port > 0 => Ok(Locator::new(format!("zmq+tcp://{address}"))?),
-        _ => Err(Usage::new(format!("invalid address {text:?}: {EXPECTED}")).into()),
+        _ => Err(Usage::new(format!("invalid address {:?}: {EXPECTED}", shown(text))).into()),
     }
 }
 
@@ -65,7 +65,9 @@ fn without_scheme(text: &str) -> Result<&str, Usage> {
     match text.split_once("://") {
         None => Ok(text),
         Some(("tcp" | "zmq+tcp", address)) => Ok(address),
-        Some((scheme, _)) => Err(Usage::new(format!("unknown scheme {scheme:?} in {text:?}: {EXPECTED}"))),
+        Some((scheme, _)) => {
+            Err(Usage::new(format!("unknown scheme {scheme:?} in {:?}: {EXPECTED}", shown(text))))
+        }
     }
 }
 
