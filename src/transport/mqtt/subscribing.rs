@@ -39,6 +39,9 @@ pub(super) struct Subscribing {
     retained_fence: Publish,
     /// Whether a subscription was ever marked: before that, nobody asks which one brought a retained message.
     marks: bool,
+    /// The last marked subscription of this connection: a broker that looks for what it keeps meanwhile may bring it behind
+    /// the fence.
+    last_marked: Option<(TopicFilter, u64)>,
     level: Level,
     /// The SUBSCRIBEs of a new connection that have not been answered.
     restoring: HashMap<u16, Vec<TopicFilter>>,
@@ -115,6 +118,7 @@ impl Subscribing {
             },
             fence,
             marks: false,
+            last_marked: None,
             level,
             restoring: HashMap::new(),
             granted: None,
@@ -141,7 +145,10 @@ impl Subscribing {
                 Some(mark) if current.filter.matches(topic) => Brought::By(mark),
                 _ => Brought::Again,
             },
-            _ => Brought::Unknown,
+            _ => match &self.last_marked {
+                Some((filter, mark)) if filter.matches(topic) => Brought::By(*mark),
+                _ => Brought::Unknown,
+            },
         }
     }
 
@@ -184,6 +191,7 @@ impl Subscribing {
     ) -> Result<(), ConnectionError> {
         self.transition.end();
         self.restoring.clear();
+        self.last_marked = None;
         (self.granted, self.ticks) = (None, 0);
         if let Some(current) = &mut self.current {
             current.stage = Stage::Restore;
@@ -220,6 +228,10 @@ impl Subscribing {
                 return Ok(None);
             }
         };
+        if current.brings {
+            // Not with the SUBSCRIBE: a broker may look for what it keeps while it takes what follows (aedes does).
+            send_own(self.retained_fence.clone(), link, window)?;
+        }
         if current.wanted {
             if refusals(ack).next().is_some() {
                 self.refuse(current);
@@ -382,10 +394,7 @@ impl Subscribing {
         current.stage = if !new.is_empty() {
             self.transition.begin(overlaps, new.clone());
             let id = self.subscribe(&new, link, window)?;
-            if self.marks {
-                send_own(self.retained_fence.clone(), link, window)?;
-                current.brings = true;
-            }
+            current.brings = self.marks;
             Stage::Subscribe(id, old)
         } else if !old.is_empty() {
             self.leave(&old, link, window)?
@@ -415,6 +424,9 @@ impl Subscribing {
     /// The fence behind the retained messages has come back.
     fn retained_end(&mut self, link: &mut Connection, window: &mut Window) -> Result<(), ConnectionError> {
         let Some(mut current) = self.current.take() else { return Ok(()) };
+        if current.brings {
+            self.last_marked = current.mark.map(|mark| (current.filter.clone(), mark));
+        }
         current.brings = false;
         if matches!(current.stage, Stage::Retained) {
             return self.complete(current, link, window);
