@@ -117,8 +117,10 @@ pub(super) struct EventLoop {
     pub(super) session_present: bool,
     /// When the broker was last heard.
     pub(super) alive: Alive,
-    /// It was said that the broker takes less than QoS 2.
+    /// It was said that the broker takes less than a message asked for.
     pub(super) lowered: bool,
+    /// What shows that it does.
+    pub(super) lower_why: &'static str,
     /// Which message the broker may close the connection over.
     pub(super) suspicion: Suspicion,
     pub(super) unproven: Unproven,
@@ -174,6 +176,7 @@ impl EventLoop {
             session_present: false,
             alive: Alive::new(Instant::now()),
             lowered: false,
+            lower_why: "",
             suspicion: Suspicion::none(),
             unproven: Unproven::default(),
             refusals,

@@ -30,11 +30,16 @@ impl EventLoop {
             return;
         }
         metrics::counter!("ringbus_mqtt_qos_lowered_total").increment(1);
+        self.lower_why = why;
+    }
+
+    /// A message is sent with a lower QoS than it asks for: said once, since nobody else need know.
+    pub(super) fn note_lowered(&mut self) {
         if !std::mem::replace(&mut self.lowered, true) {
             tracing::warn!(
                 broker = %self.settings.broker,
-                highest = highest as u8,
-                why,
+                highest = self.window.highest() as u8,
+                why = self.lower_why,
                 "the broker takes a lower QoS than was asked for: plain reliable messages are sent with \
                  that, and may come twice after a lost connection"
             );

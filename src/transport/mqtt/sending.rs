@@ -56,6 +56,9 @@ impl EventLoop {
             self.refused(&publish, KNOWN, true);
             return Ok(());
         }
+        if publish.qos > self.window.highest() {
+            self.note_lowered();
+        }
         if self.window.highest() == QoS::AtMostOnce {
             if counts {
                 self.window.pass();
