@@ -176,7 +176,10 @@ impl SuccessorCore {
         // So long a node that was given up is barred, and then takes to be heard.
         let patience = self.config.quiet + self.config.announce * 2;
         if self.warmth.doubt(now, patience, pause) {
-            self.pairs.values_mut().for_each(|pair| pair.sure = false);
+            for pair in self.pairs.values_mut() {
+                // What was put here when this node was a newcomer may have been overwritten, too: now versions decide.
+                (pair.sure, pair.fresh) = (false, false);
+            }
         }
     }
 
