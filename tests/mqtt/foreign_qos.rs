@@ -31,6 +31,9 @@ enum Two {
     Half,
 }
 
+/// A filter, and the QoS that it was asked for with; `None` at its end.
+type Subscribed = (String, Option<QoS>);
+
 /// A broker that delivers nothing but what a session sends to an inbox: its own.
 #[derive(Clone)]
 struct Foreign {
@@ -38,13 +41,15 @@ struct Foreign {
     two: Two,
     /// Topic, QoS and payload of what it was sent.
     published: Arc<Mutex<Vec<(String, QoS, String)>>>,
+    /// What it was asked to subscribe to, with which QoS, or to unsubscribe from.
+    subscribed: Arc<Mutex<Vec<(String, Option<QoS>)>>>,
 }
 
 impl Foreign {
     async fn start(grants: QoS, two: Two) -> (String, Self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("mqtt://{}", listener.local_addr().unwrap());
-        let broker = Self { grants, two, published: Arc::default() };
+        let broker = Self { grants, two, published: Arc::default(), subscribed: Arc::default() };
         let serving = broker.clone();
         tokio::spawn(async move {
             loop {
@@ -79,10 +84,16 @@ impl Foreign {
         Ok(Some(match packet {
             Packet::Connect(_) => Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)),
             Packet::Subscribe(subscribe) => {
+                let asked = subscribe.filters.iter().map(|filter| (filter.path.clone(), Some(filter.qos)));
+                self.subscribed.lock().unwrap().extend(asked);
                 let codes = subscribe.filters.iter().map(|f| SubscribeReasonCode::Success(lower(f.qos)));
                 Packet::SubAck(SubAck::new(subscribe.pkid, codes.collect()))
             }
-            Packet::Unsubscribe(unsubscribe) => Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)),
+            Packet::Unsubscribe(unsubscribe) => {
+                let topics = unsubscribe.topics.into_iter().map(|topic| (topic, None));
+                self.subscribed.lock().unwrap().extend(topics);
+                Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid))
+            }
             Packet::PingReq => Packet::PingResp,
             Packet::PubRel(release) if self.two != Two::Half => Packet::PubComp(PubComp::new(release.pkid)),
             Packet::Publish(publish) => {
@@ -144,6 +155,22 @@ async fn what_a_broker_grants_is_what_is_published_with() {
         assert_eq!(undelivered.messages, 0, "{grants:?} {two:?}");
         let expected: Vec<_> = (0..COUNT).map(|n| (used, n.to_string())).collect();
         assert_eq!(broker.of("t"), expected, "{grants:?} {two:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_inbox_does_not_wait_behind_samples_where_qos_1_has_one_queue() {
+    for (grants, asked) in [
+        (QoS::ExactlyOnce, vec![Some(QoS::ExactlyOnce)]),
+        (QoS::AtLeastOnce, vec![Some(QoS::ExactlyOnce), None, Some(QoS::AtMostOnce)]),
+    ] {
+        let (url, broker) = Foreign::start(grants, Two::PubAck).await;
+        let (session, publisher) = plain(&url).await;
+        publish_all(&publisher).await;
+        session.close(PATIENCE).await.unwrap();
+        let subscribed = broker.subscribed.lock().unwrap();
+        let inbox = subscribed.iter().filter(|(filter, _)| filter.contains("/inbox/"));
+        assert_eq!(inbox.map(|(_, qos)| *qos).collect::<Vec<_>>(), asked);
     }
 }
 

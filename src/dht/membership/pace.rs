@@ -67,6 +67,8 @@ struct Known {
     /// When it was heard last, and when it last answered a probe.
     heard: Option<Mono>,
     answered: Option<Mono>,
+    /// When an answer of it took longer than it was waited for, and how long.
+    late: Option<(Mono, Duration)>,
     /// While it is suspected and still heard: when it would have been given up.
     overdue: Option<Mono>,
 }
@@ -120,10 +122,14 @@ impl Pace {
         let next = self.next_turn(number, name);
         let at = self.asked.iter().rposition(|asked| asked.number == number && asked.name == *name)?;
         let sample = now.saturating_since(self.asked.remove(at)?.at).min(SLOWEST);
+        let is_late = sample > self.timeout(name);
         RoundTrip::take(&mut self.usual, sample);
         let known = self.members.entry(name.clone()).or_default();
         RoundTrip::take(&mut known.round_trip, sample);
         known.answered = Some(now);
+        if is_late {
+            known.late = Some((now, sample));
+        }
         next
     }
 
@@ -156,22 +162,27 @@ impl Pace {
     /// Until when a suspected member that is due to be given up is better waited for; `None` if it is to be given up.
     ///
     /// One that is heard meanwhile is alive, and only its objection, or the suspicion on its way to it, is late. And
-    /// where none of the others has answered meanwhile, it is this node, or its link, that is to be doubted. Neither goes
-    /// on for ever: a member that speaks and does not hear, and a ring of which this node is cut off, have this time
-    /// twice.
+    /// where none of the others has answered meanwhile, it is this node, or its link, that is to be doubted. Where another
+    /// one's answer was late meanwhile, the transport slows down. None of it goes on for ever: a member that speaks and
+    /// does not hear, and a ring of which this node is cut off, have this time twice, a late answer its round trip.
     pub(super) fn respite(&mut self, now: Mono, name: &NodeName) -> Option<Mono> {
         let suspicion = self.suspicion(name);
         let lately = |at: &Mono| *at + suspicion > now;
         let mut others = self.members.iter().filter(|(other, _)| *other != name).peekable();
         let doubts_itself =
             others.peek().is_some() && !others.any(|(_, known)| known.answered.as_ref().is_some_and(lately));
+        let others = self.members.iter().filter(|(other, _)| *other != name);
+        let late = others.filter_map(|(_, known)| known.late).filter(|(at, _)| lately(at));
+        let late = late.map(|(_, round_trip)| round_trip).max();
         let known = self.members.get_mut(name)?;
-        let limit = *known.overdue.get_or_insert(now) + 2 * suspicion;
+        let overdue = *known.overdue.get_or_insert(now);
+        let limit = overdue + 2 * suspicion;
         let until = match known.heard.filter(lately) {
             Some(heard) => Some(heard + suspicion),
             None => doubts_itself.then_some(now + self.period),
         };
-        let until = until.map(|until| until.min(limit)).filter(|until| *until > now);
+        let until = until.map(|until| until.min(limit)).max(late.map(|late| overdue + late));
+        let until = until.filter(|until| *until > now);
         if until.is_none() {
             known.overdue = None;
         }

@@ -51,6 +51,8 @@ pub(super) struct Subscribing {
     ticks: u8,
     /// A connection was lost right behind this subscription. It is tried again with nothing else under way.
     suspect: Option<Suspect>,
+    /// The inbox is subscribed to with QoS 0, since the broker grants less than QoS 2; see [`Self::lower_inbox`].
+    lowered: bool,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,7 @@ impl Subscribing {
             granted: None,
             ticks: 0,
             suspect: None,
+            lowered: false,
         }
     }
 
@@ -192,7 +195,7 @@ impl Subscribing {
         self.transition.end();
         self.restoring.clear();
         self.last_marked = None;
-        (self.granted, self.ticks) = (None, 0);
+        (self.granted, self.ticks, self.lowered) = (None, 0, false);
         if let Some(current) = &mut self.current {
             current.stage = Stage::Restore;
             current.brings = false;
@@ -218,6 +221,7 @@ impl Subscribing {
     ) -> Result<Option<Result<()>>, ConnectionError> {
         if let Some(filters) = self.restoring.remove(&ack.pkid) {
             self.note_grants(&filters, ack);
+            self.lower_inbox(&filters, link, window)?;
             return self.restored(&filters, ack, link, window);
         }
         let Some(mut current) = self.current.take() else { return Ok(None) };
@@ -464,6 +468,30 @@ impl Subscribing {
         self.granted = Some(lowest.filter(|lowest| *lowest < known).unwrap_or(known));
     }
 
+    /// Subscribes to the inbox with QoS 0 at a broker that grants less than QoS 2, RabbitMQ and NATS for instance.
+    ///
+    /// Such a broker puts what it delivers with QoS 1 into one queue for the session, out of which a few messages are under
+    /// way at a time (ten at RabbitMQ). Behind samples that wait there, what nodes and peers say to each other would
+    /// be late by seconds. Sessions are clean, so QoS 1 keeps nothing for an inbox that QoS 0 loses.
+    fn lower_inbox(
+        &mut self,
+        filters: &[TopicFilter],
+        link: &mut Connection,
+        window: &mut Window,
+    ) -> Result<(), ConnectionError> {
+        let inbox = filters.iter().find(|filter| filter.as_str() == self.fence.topic);
+        let Some(inbox) = inbox.filter(|_| !self.lowered && self.granted < Some(QoS::ExactlyOnce)) else {
+            return Ok(());
+        };
+        self.lowered = true;
+        // RabbitMQ would deliver by both subscriptions.
+        let (pkid, topics) = (window.next_id(), vec![inbox.to_string()]);
+        link.send(&Packet::Unsubscribe(Unsubscribe { pkid, topics }))?;
+        let id = self.subscribe(std::slice::from_ref(inbox), link, window)?;
+        self.restoring.insert(id, vec![inbox.clone()]);
+        Ok(())
+    }
+
     fn restored(
         &mut self,
         filters: &[TopicFilter],
@@ -520,11 +548,15 @@ impl Subscribing {
 
     /// The most that the broker may deliver with: it lowers what was published with more. On its own topics the library
     /// publishes nothing with QoS 2, and what others may publish there is not worth a handshake. The session's inbox is asked
-    /// for with QoS 2 all the same: the grant tells what the broker takes.
+    /// for with QoS 2 all the same: the grant tells what the broker takes. Then it may be [lowered](Self::lower_inbox).
     fn qos(&self, filter: &TopicFilter) -> QoS {
         let is_inbox = filter.as_str() == self.fence.topic;
         let is_own = filter.is_reserved() || self.level.holds(filter.as_str());
-        if is_own && !is_inbox { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
+        match is_inbox {
+            true if self.lowered => QoS::AtMostOnce,
+            false if is_own => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
     }
 
     fn unplan(&mut self, filter: &TopicFilter) -> Change {

@@ -15,6 +15,8 @@ use super::cast::Member;
 use super::readings::City;
 
 const NODES: usize = 4;
+/// A broker that lags may still hold all readings of those who were killed: how long the news of it may take then.
+const NEWS: Duration = Duration::from_secs(10);
 /// Nothing new for so long means that something is stuck.
 const STANDSTILL: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(10);
@@ -208,7 +210,7 @@ impl Show<'_> {
             self.bar.set_position(received as u64);
             if received > self.moved.0 {
                 self.moved = (received, Instant::now());
-            } else if received >= self.total || self.moved.1.elapsed() > STANDSTILL {
+            } else if self.moved.1.elapsed() > if received >= self.total { NEWS } else { STANDSTILL } {
                 // The tables will say what is missing.
                 self.bar.println(format!("stopped waiting: {note}, {received} of {} readings", self.total));
                 return Ok(());
