@@ -42,7 +42,7 @@ struct Foreign {
     /// Topic, QoS and payload of what it was sent.
     published: Arc<Mutex<Vec<(String, QoS, String)>>>,
     /// What it was asked to subscribe to, with which QoS, or to unsubscribe from.
-    subscribed: Arc<Mutex<Vec<(String, Option<QoS>)>>>,
+    subscribed: Arc<Mutex<Vec<Subscribed>>>,
 }
 
 impl Foreign {
