@@ -184,7 +184,7 @@ impl Registry {
         }
         for topic in self.relays.topics() {
             if !new.is_owner(&self.me.name, topic.as_str()) {
-                self.outputs.extend(self.relays.stop(&topic).map(Output::Relay));
+                self.outputs.extend(self.relays.hand_over(&topic).map(Output::Relay));
             }
         }
         self.work(now, new);

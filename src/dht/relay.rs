@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::message::{Encoding, EntityId};
-use crate::qos::{Offered, Ownership};
+use crate::qos::{Offered, Ownership, Reliability};
 use crate::topic::{RESERVED_LEVEL, Topic};
 use crate::transport::Locator;
 
@@ -16,8 +16,10 @@ use super::record::{Interest, Record, Route};
 pub enum RelayCommand {
     /// Run one subscriber and one publisher for the topic; if they run already, the plan has changed.
     Run(RelayPlan),
-    /// Stop them.
+    /// Stop them: no subscriber wants the topic by way of a node any more.
     Stop(Topic),
+    /// Stop them without a goodbye: another node goes on where this one ends.
+    HandOver(Topic),
 }
 
 /// How the samples of a topic are to be passed on.
@@ -27,6 +29,8 @@ pub struct RelayPlan {
     pub topic: Topic,
     /// Its publishers, sorted by identity.
     pub offers: Vec<RelaySource>,
+    /// The subscribers that want its samples by way of this node, reliably: sorted by identity.
+    pub subscribers: Vec<EntityId>,
     /// What the relay offers in turn: the strongest publisher's offer.
     pub offered: Offered,
     /// How the strongest publisher's samples are encoded.
@@ -71,19 +75,23 @@ impl Relays {
         offers: impl Iterator<Item = &'a Record>,
         requests: impl Iterator<Item = &'a Record>,
     ) -> Option<RelayCommand> {
-        match plan(topic, offers, requests) {
+        let Some(subscribers) = reliable_subscribers(requests) else {
+            return self.0.remove(topic).map(|plan| RelayCommand::Stop(plan.topic));
+        };
+        match plan(topic, offers, subscribers) {
             Some(plan) if self.0.get(topic) == Some(&plan) => None,
             Some(plan) => {
                 self.0.insert(topic.clone(), plan.clone());
                 Some(RelayCommand::Run(plan))
             }
-            None => self.stop(topic),
+            // A publisher that is alive registers again, here or elsewhere.
+            None => self.hand_over(topic),
         }
     }
 
     /// The topic is no longer this node's.
-    pub(super) fn stop(&mut self, topic: &Topic) -> Option<RelayCommand> {
-        self.0.remove(topic).map(|plan| RelayCommand::Stop(plan.topic))
+    pub(super) fn hand_over(&mut self, topic: &Topic) -> Option<RelayCommand> {
+        self.0.remove(topic).map(|plan| RelayCommand::HandOver(plan.topic))
     }
 
     /// The topics that are passed on.
@@ -92,17 +100,27 @@ impl Relays {
     }
 }
 
+/// The subscribers that samples are kept for; `None` if there is none at all by way of a node.
+fn reliable_subscribers<'a>(requests: impl Iterator<Item = &'a Record>) -> Option<Vec<EntityId>> {
+    let (mut wanted, mut subscribers) = (false, Vec::new());
+    for record in requests {
+        let Interest::Request { route: Route::ViaNode, qos, .. } = &record.registration.interest else {
+            continue;
+        };
+        wanted = true;
+        if qos.reliability == Reliability::Reliable {
+            subscribers.push(record.id());
+        }
+    }
+    subscribers.sort_unstable();
+    wanted.then_some(subscribers)
+}
+
 fn plan<'a>(
     topic: &Topic,
     offers: impl Iterator<Item = &'a Record>,
-    requests: impl Iterator<Item = &'a Record>,
+    subscribers: Vec<EntityId>,
 ) -> Option<RelayPlan> {
-    let wanted = |record: &Record| {
-        matches!(record.registration.interest, Interest::Request { route: Route::ViaNode, .. })
-    };
-    if !requests.into_iter().any(wanted) {
-        return None;
-    }
     let mut strongest: Option<((i32, EntityId), &Record, &Offered)> = None;
     let mut sources = Vec::new();
     for record in offers {
@@ -116,5 +134,5 @@ fn plan<'a>(
     }
     let (_, record, offered) = strongest?;
     let encoding = record.registration.encoding;
-    Some(RelayPlan { topic: topic.clone(), offers: sources, offered: offered.clone(), encoding })
+    Some(RelayPlan { topic: topic.clone(), offers: sources, subscribers, offered: offered.clone(), encoding })
 }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::message::{Encoding, EntityId};
-use crate::qos::{Offered, Requested};
+use crate::qos::{Offered, Overflow, Requested};
 use crate::time::Timestamp;
 use crate::topic::TopicFilter;
 use crate::transport::Locator;
@@ -36,6 +36,14 @@ pub(crate) enum Message {
 }
 
 impl Message {
+    /// The message with everything in its place, as the state machines expect it.
+    pub(crate) fn completed(mut self) -> Self {
+        if let Self::Heartbeat(heartbeat) = &mut self {
+            heartbeat.offered.overflow = heartbeat.overflow.0.unwrap_or_default();
+        }
+        self
+    }
+
     /// Whether the numbers make sense: the state machines count on it. What a stranger may send, this refuses.
     pub(crate) fn is_sound(&self) -> bool {
         let counts = |last: u64| last < MAX_SEQUENCE;
@@ -67,8 +75,9 @@ pub(crate) struct Heartbeat {
     pub(crate) first: u64,
     /// The newest sample's sequence number; 0 if nothing was published yet.
     pub(crate) last: u64,
-    /// Last, so that it can grow.
     pub(crate) offered: Offered,
+    /// What gives way where there is no room, if anything does: a node that stands in for the writer does the same.
+    pub(crate) overflow: Later<Overflow>,
 }
 
 /// What a reader says of itself to one writer.
@@ -156,7 +165,9 @@ mod tests {
             encoding: Encoding::Json,
             first: 3,
             last: 300,
+            overflow: Later(None),
         };
+        let lets_go = Heartbeat { overflow: Later(Some(Overflow::Disconnect)), ..heartbeat.clone() };
         let acknack = AckNack {
             reader: entity(2),
             writer: entity(1),
@@ -179,6 +190,7 @@ mod tests {
             ("reader-bye", Message::ReaderBye { reader: entity(2), writer: entity(1), via_node: false }),
             ("replay", Message::Replay(replay)),
             ("query", Message::Query { filter: TopicFilter::new("weather/+").unwrap() }),
+            ("heartbeat-overflow", Message::Heartbeat(lets_go)),
             ("acknack-encoding", Message::AckNack(of_today)),
         ]
     }
@@ -274,7 +286,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_message_never_panics(which in 0usize..7, at in 0usize..200, value: u8) {
+        fn a_damaged_message_never_panics(which in 0usize..8, at in 0usize..200, value: u8) {
             let mut bytes = encode_control(Room::PubSub, &golden()[which].1).unwrap().to_vec();
             let index = at % bytes.len();
             bytes[index] = value;

@@ -460,7 +460,7 @@ fn write<V>(lock: &RwLock<V>) -> std::sync::RwLockWriteGuard<'_, V> {
 /// The message, if it is one and makes sense.
 fn decode(origin: &str, body: &[u8]) -> Option<Message> {
     match wire::decode_body::<Message>(body) {
-        Ok(message) if message.is_sound() => Some(message),
+        Ok(message) if message.is_sound() => Some(message.completed()),
         Ok(message) => {
             tracing::debug!(origin, ?message, "dropped a message whose numbers make no sense");
             dropped("malformed");

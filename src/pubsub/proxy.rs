@@ -9,7 +9,7 @@ use super::FRAME_OVERHEAD;
 use super::connection::Connection;
 use super::control::{Heartbeat, MAX_RANGES};
 use super::peers::Peer;
-use super::reader::{HeardBefore, SourceClock};
+use super::reader::{Behind, HeardBefore, SourceClock};
 use crate::message::Encoding;
 use crate::qos::{Durability, History, Offered};
 use crate::time::{Mono, Timestamp};
@@ -81,8 +81,8 @@ pub(super) struct WriterProxy {
     pub(super) unacknowledged: u64,
     /// And their bytes.
     pub(super) unacknowledged_bytes: usize,
-    /// For a relay's reader: how many subscribers get this writer's samples through the node.
-    pub(super) stands_for: Option<u32>,
+    /// For a relay's reader: the subscribers that get this writer's samples through the node.
+    pub(super) behind: Option<Behind>,
     /// The end of the newest frame that came from it; 0 for none.
     pub(super) seen_end: u64,
     /// What was given up last.
@@ -181,7 +181,7 @@ impl WriterProxy {
             blocked: false,
             unacknowledged: 0,
             unacknowledged_bytes: 0,
-            stands_for: None,
+            behind: None,
             seen_end: 0,
             given_up: None,
             doubt: None,

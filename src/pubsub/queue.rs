@@ -150,6 +150,11 @@ impl ReaderQueue {
         Self { history, limits, drops_oldest, chunks, samples: 0, bytes: 0, instances }
     }
 
+    /// Whether nothing is unread.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
     /// Whether another frame of the instance is welcome: there is room, or something gives way. The bound may be passed by
     /// that one frame.
     pub(super) fn has_room_for(&self, topic: &Topic) -> bool {

@@ -252,7 +252,7 @@ impl ReaderEndpoint {
     /// Says goodbye; what is queued can still be read.
     pub(super) fn close<Tx: TransportTx>(&self, hub: &Hub<Tx>) {
         let mut core = lock(&self.core);
-        core.leave();
+        core.end(hub.core.clock.now());
         self.closed.store(true, Ordering::Release);
         self.run_actions(hub, core);
         // Also wakes whoever waits for more.
@@ -260,16 +260,29 @@ impl ReaderEndpoint {
         self.events.close();
     }
 
-    /// A relay passes a writer's samples on to so many subscribers.
-    pub(super) fn set_stands_for<Tx: TransportTx>(
+    /// What the subscribers behind a relay have of a writer's samples, and how many they are.
+    pub(super) fn set_behind<Tx: TransportTx>(
         &self,
         hub: &Hub<Tx>,
         writer: EntityId,
         subscribers: usize,
+        confirmed: u64,
     ) {
         let mut core = lock(&self.core);
-        core.set_stands_for(hub.core.clock.now(), writer, subscribers);
+        core.set_behind(hub.core.clock.now(), writer, subscribers, confirmed);
         self.run_actions(hub, core);
+    }
+
+    /// A relay passes a writer's samples on no more.
+    pub(super) fn forget<Tx: TransportTx>(&self, hub: &Hub<Tx>, writer: EntityId) {
+        let mut core = lock(&self.core);
+        core.forget(hub.core.clock.now(), writer);
+        self.run_actions(hub, core);
+    }
+
+    /// No subscriber wants a relay any more: when it is closed it says goodbye.
+    pub(super) fn dismiss(&self) {
+        lock(&self.core).dismiss();
     }
 
     /// Looks at the state machine.

@@ -2,11 +2,12 @@
 //! their frames on under the topic's relay name, with the writers' own identities and numbers. So a subscriber that is
 //! moved from one node to another sees the same writers go on, and its gaps and duplicates are found as always.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::events::{Departure, MatchEvent};
@@ -30,17 +31,24 @@ const QUEUE: ResourceLimits = ResourceLimits { max_samples: 16_384, max_bytes: 6
 /// How long the samples of a publisher that is gone can still be repaired.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Relays one topic until it is dropped.
+/// Relays one topic until it is dropped. Dropped without [`dismiss`](Self::dismiss) it falls silent: another
+/// node's relay goes on where the subscribers are.
 pub(crate) struct Relay {
     task: JoinHandle<()>,
+    subscribers: watch::Sender<Vec<EntityId>>,
+    reader: Arc<ReaderEndpoint>,
 }
 
 impl Relay {
-    /// Begins to relay a topic.
+    /// Begins to relay a topic to these reliable subscribers, and to others.
     ///
     /// # Errors
     /// As for building a subscriber; nothing is left behind.
-    pub(crate) async fn start<T: Transport>(session: &Session<T>, topic: &Topic) -> Result<Self> {
+    pub(crate) async fn start<T: Transport>(
+        session: &Session<T>,
+        topic: &Topic,
+        subscribers: Vec<EntityId>,
+    ) -> Result<Self> {
         let core = session.core();
         let hub = Hub::of(core)?;
         let id = core.new_entity();
@@ -48,11 +56,34 @@ impl Relay {
         let reader = Arc::new(reader);
         let relayed = via::via_topic(topic)?;
         // Made first: if this is cancelled half way, it takes the reader back.
-        let writers = HashMap::new();
-        let worker =
-            Worker { session: session.clone(), hub: hub.clone(), reader: reader.clone(), relayed, writers };
-        hub.add_reader(reader).await?;
-        Ok(Self { task: tokio::spawn(worker.run()) })
+        let (subscribers, awaited) = watch::channel(subscribers);
+        let worker = Worker {
+            session: session.clone(),
+            hub: hub.clone(),
+            reader: reader.clone(),
+            relayed,
+            awaited,
+            writers: HashMap::new(),
+            lost: HashSet::new(),
+        };
+        hub.add_reader(reader.clone()).await?;
+        Ok(Self { task: tokio::spawn(worker.run()), subscribers, reader })
+    }
+
+    /// The reliable subscribers that are registered behind this node have changed.
+    pub(crate) fn set_subscribers(&self, subscribers: &[EntityId]) {
+        self.subscribers.send_if_modified(|known| {
+            let changed = known[..] != *subscribers;
+            if changed {
+                *known = subscribers.to_vec();
+            }
+            changed
+        });
+    }
+
+    /// Ends with a goodbye: no subscriber wants the topic by way of a node any more.
+    pub(crate) fn dismiss(self) {
+        self.reader.dismiss();
     }
 }
 
@@ -68,7 +99,11 @@ struct Worker<T: Transport> {
     reader: Arc<ReaderEndpoint>,
     /// The name of the topic on this node's side.
     relayed: Topic,
+    /// The reliable subscribers that are registered behind this node.
+    awaited: watch::Receiver<Vec<EntityId>>,
     writers: HashMap<EntityId, StandIn<T::Tx>>,
+    /// Writers of which samples were lost before they came here, and were not passed over yet.
+    lost: HashSet<EntityId>,
 }
 
 /// One publisher, as this node passes it on.
@@ -79,7 +114,7 @@ struct StandIn<Tx> {
     has_published: bool,
     /// Set while its publisher is gone; what it holds is true once it is decided whether it ends or goes on.
     retiring: Option<Arc<AtomicBool>>,
-    /// Tells the publisher how many subscribers there are behind this node.
+    /// Tells the publisher how many subscribers there are behind this node, and how far they are.
     counter: JoinHandle<()>,
 }
 
@@ -112,6 +147,12 @@ impl<T: Transport> Worker<T> {
                     Some(event) => self.on_event(event).await,
                     None => return,
                 },
+                Ok(()) = self.awaited.changed() => {
+                    let subscribers = self.awaited.borrow_and_update().clone();
+                    for stand_in in self.writers.values() {
+                        stand_in.endpoint.set_awaited(&self.hub, &subscribers);
+                    }
+                }
             }
         }
     }
@@ -124,6 +165,10 @@ impl<T: Transport> Worker<T> {
                 }
             }
             MatchEvent::Departed { peer, cause, .. } => self.retire(peer, cause),
+            MatchEvent::Lost { peer, .. } => {
+                self.lost.insert(peer);
+                self.pass_over_lost();
+            }
             _ => {}
         }
     }
@@ -145,6 +190,34 @@ impl<T: Transport> Worker<T> {
         if let Err(error) = stand_in.endpoint.relay(&self.hub, &frame, heard).await {
             tracing::debug!(topic = %self.relayed, %writer, %error, "did not relay a frame");
         }
+        self.tell_standing(writer);
+        self.pass_over_lost();
+    }
+
+    /// Where no subscriber is waited for, what was passed on is confirmed.
+    fn tell_standing(&self, writer: EntityId) {
+        if let Some(stand_in) = self.writers.get(&writer) {
+            let (subscribers, confirmed) = stand_in.endpoint.standing();
+            self.reader.set_behind(&self.hub, writer, subscribers, confirmed);
+        }
+    }
+
+    /// Lets the subscribers know what was lost before it came here, once all that came is passed on.
+    fn pass_over_lost(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
+        let next = |reader: &ReaderCore, writer: &EntityId| {
+            reader.queue.is_empty().then(|| reader.writer(*writer).map_or(0, |proxy| proxy.next))
+        };
+        let (hub, reader, writers) = (&self.hub, &self.reader, &self.writers);
+        self.lost.retain(|writer| {
+            let Some(next) = reader.inspect(|reader| next(reader, writer)) else { return true };
+            if let Some(stand_in) = writers.get(writer) {
+                stand_in.endpoint.skip_to(hub, next);
+            }
+            false
+        });
     }
 
     /// Who is heard, if the publishers are exclusive.
@@ -158,9 +231,10 @@ impl<T: Transport> Worker<T> {
     async fn stand_in(&mut self, writer: EntityId) -> Result<()> {
         let known = self.reader.inspect(|reader| {
             let proxy = reader.writer(writer)?;
-            Some((proxy.offered.clone(), proxy.encoding, proxy.epoch, proxy.began, proxy.last > 0))
+            Some((proxy.offered.clone(), proxy.encoding, proxy.epoch, proxy.began, proxy.last))
         });
-        let Some((mut offered, encoding, epoch, began, has_published)) = known else { return Ok(()) };
+        let Some((mut offered, encoding, epoch, began, last)) = known else { return Ok(()) };
+        let has_published = last > 0;
         // What a stranger states must not fill this node's memory.
         let (limits, most) = (&mut offered.resource_limits, ResourceLimits::default());
         limits.max_samples = limits.max_samples.min(most.max_samples);
@@ -177,8 +251,8 @@ impl<T: Transport> Worker<T> {
             if stand_in.retiring.take().is_some() {
                 // It has come back in time.
                 stand_in.has_published = has_published;
-                let subscribers = *stand_in.endpoint.matched().borrow();
-                self.reader.set_stands_for(&self.hub, writer, subscribers);
+                let (subscribers, confirmed) = stand_in.endpoint.standing();
+                self.reader.set_behind(&self.hub, writer, subscribers, confirmed);
             }
             stand_in.endpoint.set_offered(&self.hub, &offered);
             return Ok(());
@@ -199,15 +273,11 @@ impl<T: Transport> Worker<T> {
             pool: self.hub.pool.clone(),
         };
         let mut writer_core = WriterCore::new(core.clock.now(), config);
-        writer_core.begin_at(began);
+        writer_core.begin_at(began, last);
+        writer_core.set_awaited(core.clock.now(), &self.awaited.borrow());
         let endpoint = Arc::new(WriterEndpoint::new(core.tx.clone(), writer_core));
-        let (hub, reader, mut matched) = (self.hub.clone(), self.reader.clone(), endpoint.matched());
-        let counter = tokio::spawn(async move {
-            while matched.changed().await.is_ok() {
-                let subscribers = *matched.borrow_and_update();
-                reader.set_stands_for(&hub, writer, subscribers);
-            }
-        });
+        let counter =
+            tokio::spawn(tell_progress(self.hub.clone(), self.reader.clone(), endpoint.clone(), began));
         let stand_in = StandIn {
             counter,
             endpoint: endpoint.clone(),
@@ -229,7 +299,7 @@ impl<T: Transport> Worker<T> {
         let decided = Arc::new(AtomicBool::new(false));
         (stand_in.has_published, stand_in.retiring) = (false, Some(decided.clone()));
         tracing::debug!(topic = %self.relayed, %writer, ?cause, "publisher gone");
-        let (hub, endpoint) = (self.hub.clone(), stand_in.endpoint.clone());
+        let (hub, endpoint, reader) = (self.hub.clone(), stand_in.endpoint.clone(), self.reader.clone());
         tokio::spawn(async move {
             let flushed = async {
                 loop {
@@ -240,14 +310,21 @@ impl<T: Transport> Worker<T> {
                     progress.await;
                 }
             };
-            if tokio::time::timeout(LINGER, flushed).await.is_err() {
+            let is_flushed = tokio::time::timeout(LINGER, flushed).await.is_ok();
+            if !is_flushed {
                 tracing::debug!(writer = %endpoint.id(), "a departed publisher's samples were not all acknowledged");
             }
             if decided.swap(true, Ordering::AcqRel) {
                 return;
             }
-            endpoint.close(&hub);
+            if is_flushed || cause != Departure::ConnectionLost {
+                endpoint.close(&hub);
+            } else {
+                // It may come back, with what the subscribers miss.
+                endpoint.abandon();
+            }
             hub.remove_writer(&endpoint);
+            reader.forget(&hub, writer);
         });
     }
 }
@@ -260,5 +337,25 @@ impl<T: Transport> Drop for Worker<T> {
             stand_in.endpoint.abandon();
             self.hub.remove_writer(&stand_in.endpoint);
         }
+    }
+}
+
+/// Tells a publisher how far the subscribers behind this node are, whenever they get on.
+async fn tell_progress<Tx: TransportTx>(
+    hub: Arc<Hub<Tx>>,
+    reader: Arc<ReaderEndpoint>,
+    endpoint: Arc<WriterEndpoint<Tx>>,
+    began: u64,
+) {
+    let mut told = (0, began);
+    while !endpoint.is_closed() {
+        // Registered before looking, so that no progress in between is missed.
+        let progress = endpoint.progress();
+        let standing = endpoint.standing();
+        if standing != told {
+            told = standing;
+            reader.set_behind(&hub, endpoint.id(), standing.0, standing.1);
+        }
+        progress.await;
     }
 }

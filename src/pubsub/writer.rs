@@ -4,6 +4,7 @@ mod connections;
 mod open;
 mod overflow;
 mod refused;
+mod stand_in;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::connection::Connection;
-use super::control::{AckNack, Heartbeat, Message, Replay};
+use super::control::{AckNack, Heartbeat, Later, Message, Replay};
 use super::events::{Departure, MatchEvent};
 use super::history::HistoryCache;
 use super::peers::{MAX_PEERS, Peer, Peers};
 use super::publisher_stats::PublisherStats;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::message::{Encoding, EntityId};
 use crate::qos::{self, Durability, History, Offered, Overflow, Reliability};
 use crate::time::{Mono, Timestamp, earliest};
@@ -29,6 +30,7 @@ pub(super) use open::{Appended, OpenBatch};
 use overflow::{HoldUp, Pace};
 pub(super) use overflow::{Lack, Room};
 use refused::{GivenUp, Plea};
+use stand_in::Awaited;
 
 /// A writer announces itself at least this often.
 pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -100,6 +102,10 @@ pub(super) struct WriterCore {
     heartbeat_wait: Duration,
     /// When readers whose connection was lost are given up.
     give_up_at: Option<Mono>,
+    /// For a stand-in: who is to be waited for though it has not been heard.
+    awaited: Awaited,
+    /// For a stand-in: what the writer had published when this one began.
+    relayed_last: u64,
     hold_up: HoldUp,
     given_up: GivenUp,
     stats: PublisherStats,
@@ -154,6 +160,8 @@ impl WriterCore {
             heartbeat_at: now,
             heartbeat_wait,
             give_up_at: None,
+            awaited: Awaited::default(),
+            relayed_last: 0,
             hold_up: HoldUp::default(),
             given_up: GivenUp::default(),
             stats: PublisherStats::default(),
@@ -273,31 +281,6 @@ impl WriterCore {
         self.open.size() == (0, 0)
     }
 
-    /// Takes in a frame of the writer that this one stands in for (a relay); the caller sends it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Malformed`] if the frame holds nothing new.
-    pub(super) fn ingest(&mut self, now: Mono, frame: &DataFrame) -> Result<()> {
-        if frame.header().end() <= self.sealed_next {
-            return Err(
-                ErrorKind::Malformed { what: "relayed frame", reason: "it was relayed before" }.into()
-            );
-        }
-        self.passed = frame.header().end();
-        self.remember(now, frame.clone(), frame.newest());
-        Ok(())
-    }
-
-    /// A relay begins where it began to follow the writer: nobody is to miss what came before.
-    pub(super) fn begin_at(&mut self, first: u64) {
-        (self.sealed_next, self.passed) = (first, first);
-    }
-
-    /// A relay learns what the writer that it stands in for offers now.
-    pub(super) fn set_offered(&mut self, offered: Offered) {
-        self.config.offered = offered;
-    }
-
     /// Announces itself at once.
     pub(super) fn announce(&mut self, now: Mono) {
         self.actions.push_back(WriterAction::Announce(Message::Heartbeat(self.heartbeat())));
@@ -354,10 +337,12 @@ impl WriterCore {
 
     pub(super) fn on_timeout(&mut self, now: Mono) {
         self.give_up_lost(now);
+        self.expire_awaited(now);
         let silent = |proxy: &ReaderProxy| now - proxy.last_heard > PEER_TIMEOUT;
         let gone: Vec<_> =
             self.readers.iter().filter(|(_, proxy)| silent(proxy)).map(|(id, _)| *id).collect();
         gone.into_iter().for_each(|reader| self.drop_reader(reader, Departure::LeaseExpired));
+        self.drop_superseded(now);
         self.look_for_slow_readers(now);
         if now >= self.heartbeat_at {
             // While something is unacknowledged the waits double from FIRST_HEARTBEAT up to the period.
@@ -411,7 +396,8 @@ impl WriterCore {
     /// The number below which every matched reliable reader has everything.
     fn acknowledged(&self) -> u64 {
         let reliable = self.readers.values().filter(|reader| reader.is_waited_for());
-        reliable.map(|reader| reader.next).min().unwrap_or(self.sealed_next)
+        let heard = reliable.map(|reader| reader.next).min().unwrap_or(self.sealed_next);
+        self.awaited.floor().map_or(heard, |floor| heard.min(floor))
     }
 
     /// Whether evicting would make room: the oldest frame is acknowledged by all.
@@ -453,8 +439,9 @@ impl WriterCore {
             offered: config.offered.clone(),
             encoding: config.encoding,
             first,
+            overflow: Later(Some(config.offered.overflow).filter(|overflow| *overflow != Overflow::Wait)),
             // What waits to be sent is not missing yet.
-            last: self.passed.max(first) - 1,
+            last: (self.passed.max(first) - 1).max(self.relayed_last),
         }
     }
 
@@ -486,6 +473,7 @@ impl WriterCore {
             plea: Plea::default(),
         };
         self.readers.insert(acknack.reader, proxy);
+        self.awaited.heard(acknack.reader);
         // Of subscribers behind a relay the registry tells.
         if acknack.stands_for.is_none() {
             self.actions.push_back(WriterAction::Event(match (verdict, other_encoding) {

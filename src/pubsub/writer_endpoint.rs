@@ -304,8 +304,9 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 if state.closed {
                     return Err(closed());
                 }
-                if state.line != Line::Full && state.core.history_has_room() {
-                    state.core.ingest(hub.core.clock.now(), frame)?;
+                let now = hub.core.clock.now();
+                if state.line != Line::Full && state.core.makes_room_to_relay(now) {
+                    state.core.ingest(now, frame)?;
                     let outbound = self.outbound(frame, None);
                     let sent = if forward { self.send(hub, &mut state, outbound) } else { Ok(()) };
                     drop(self.run_actions(hub, state));
@@ -314,6 +315,25 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             }
             progress.await;
         }
+    }
+
+    /// How many subscribers there are behind a node, and how far those are that samples are kept for.
+    pub(super) fn standing(&self) -> (usize, u64) {
+        lock(&self.state).core.standing()
+    }
+
+    /// The reliable subscribers that are registered behind a node.
+    pub(super) fn set_awaited(&self, hub: &Hub<Tx>, subscribers: &[EntityId]) {
+        lock(&self.state).core.set_awaited(hub.core.clock.now(), subscribers);
+        self.progress.notify_waiters();
+    }
+
+    /// The relay has lost what comes before `next` and was not passed on.
+    pub(super) fn skip_to(&self, hub: &Hub<Tx>, next: u64) {
+        let mut state = lock(&self.state);
+        state.core.skip_to(hub.core.clock.now(), next);
+        drop(self.run_actions(hub, state));
+        self.progress.notify_waiters();
     }
 
     /// What the relayed writer offers now.

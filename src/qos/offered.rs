@@ -40,7 +40,7 @@ pub struct Offered {
     pub resource_limits: ResourceLimits,
     /// A hint for transports with priorities.
     pub transport_priority: i32,
-    /// What gives way when there is no room. Not told to subscribers.
+    /// What gives way when there is no room. A node that passes the samples on is told; subscribers need not know.
     #[serde(skip)]
     pub overflow: Overflow,
 }

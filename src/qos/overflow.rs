@@ -1,5 +1,7 @@
 //! What gives way where more is published than can be sent, acknowledged or read.
 
+use serde::{Deserialize, Serialize};
+
 /// What gives way when there is no room: for a sample in a publisher's history or open batch, or in a subscriber's queue.
 ///
 /// A policy of each side alone: it takes no part in matching and is not told to peers. Everything that gives way is
@@ -10,7 +12,7 @@
 /// history is full of samples that a subscriber has not acknowledged. A **subscriber** lacks room when its queue is at
 /// the [resource limits](super::ResourceLimits); that newer samples replace unread ones by a keep-last depth is not
 /// overflow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Overflow {
     /// Nothing gives way.
     ///

@@ -19,22 +19,36 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The relays that are wanted now: a state rather than a stream of commands, so that it is bounded by the topics.
 #[derive(Debug, Default)]
 pub(super) struct Plans {
-    wanted: Mutex<BTreeMap<Topic, RelayPlan>>,
+    wanted: Mutex<Wanted>,
     changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    plans: BTreeMap<Topic, RelayPlan>,
+    /// Topics that no subscriber wants any more, since the relays were last looked after.
+    unwanted: HashSet<Topic>,
 }
 
 impl Plans {
     pub(super) fn apply(&self, command: RelayCommand) {
         let mut wanted = lock(&self.wanted);
         match command {
-            RelayCommand::Run(plan) => drop(wanted.insert(plan.topic.clone(), plan)),
-            RelayCommand::Stop(topic) => drop(wanted.remove(&topic)),
+            RelayCommand::Run(plan) => {
+                wanted.unwanted.remove(&plan.topic);
+                wanted.plans.insert(plan.topic.clone(), plan);
+            }
+            RelayCommand::Stop(topic) => {
+                wanted.plans.remove(&topic);
+                wanted.unwanted.insert(topic);
+            }
+            RelayCommand::HandOver(topic) => drop(wanted.plans.remove(&topic)),
         }
         self.changed.notify_one();
     }
 
     pub(super) fn clear(&self) {
-        lock(&self.wanted).clear();
+        lock(&self.wanted).plans.clear();
         self.changed.notify_one();
     }
 }
@@ -45,13 +59,21 @@ pub(super) async fn run_relays<T: Transport>(session: Session<T>, plans: Arc<Pla
     let mut running: HashMap<Topic, Relay> = HashMap::new();
     let mut attached: HashSet<Locator> = HashSet::new();
     loop {
-        let wanted = lock(&plans.wanted).clone();
-        running.retain(|topic, _| wanted.contains_key(topic));
-        for topic in wanted.keys() {
-            if running.contains_key(topic) {
+        let (wanted, unwanted) = {
+            let mut state = lock(&plans.wanted);
+            (state.plans.clone(), std::mem::take(&mut state.unwanted))
+        };
+        for (topic, relay) in running.extract_if(|topic, _| !wanted.contains_key(topic)) {
+            if unwanted.contains(&topic) {
+                relay.dismiss();
+            }
+        }
+        for (topic, plan) in &wanted {
+            if let Some(relay) = running.get(topic) {
+                relay.set_subscribers(&plan.subscribers);
                 continue;
             }
-            match Relay::start(&session, topic).await {
+            match Relay::start(&session, topic, plan.subscribers.clone()).await {
                 Ok(relay) => drop(running.insert(topic.clone(), relay)),
                 Err(_) if session.core().check_open().is_err() => return,
                 Err(error) => tracing::warn!(%topic, %error, "cannot relay"),

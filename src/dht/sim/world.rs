@@ -259,7 +259,7 @@ impl World {
                 Action::Relay(RelayCommand::Run(plan)) => {
                     node.relays.insert(plan.topic.clone(), plan);
                 }
-                Action::Relay(RelayCommand::Stop(topic)) => {
+                Action::Relay(RelayCommand::Stop(topic) | RelayCommand::HandOver(topic)) => {
                     assert!(node.relays.remove(&topic).is_some(), "{at} stops what does not run");
                 }
                 Action::Member(event) => {

@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
     use crate::message::{Encoding, SessionId};
-    use crate::pubsub::control::Heartbeat;
+    use crate::pubsub::control::{Heartbeat, Later};
     use crate::qos::{Offered, Requested};
     use crate::time::Timestamp;
     use crate::topic::Topic;
@@ -112,6 +112,7 @@ mod tests {
                 encoding: Encoding::Raw,
                 first: 1,
                 last,
+                overflow: Later(None),
             };
             self.reader.on_heartbeat(now, WALL, Some(&Topic::new("t").unwrap()), &heartbeat);
         }

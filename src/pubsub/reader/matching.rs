@@ -23,12 +23,13 @@ impl ReaderCore {
         let verdict = qos::check(&heartbeat.offered, &requested);
         let other_encoding = verdict.is_ok() && !self.encoding.accepts(heartbeat.encoding);
         let wants_history = requested.durability >= Durability::TransientLocal;
-        let next = start(heartbeat, wants_history && !other_encoding, requested.history);
+        let next = self
+            .relay_start(heartbeat)
+            .unwrap_or_else(|| start(heartbeat, wants_history && !other_encoding, requested.history));
         let compatible = verdict.is_ok() && !other_encoding;
         let mut proxy =
             WriterProxy::new(now, topic.clone(), heartbeat, compatible, next, self.held_bytes.clone());
         proxy.other_encoding = other_encoding;
-        proxy.stands_for = self.relay.then_some(0);
         match self.departed.remove(&heartbeat.writer) {
             Some(left) if left.epoch == heartbeat.epoch => {
                 // It was only silent: go on where it was left, and take back what was given up for lost.
@@ -38,6 +39,7 @@ impl ReaderCore {
             }
             left => proxy.former = left,
         }
+        proxy.behind = self.behind(proxy.next);
         proxy.know_since(self.beat(topic));
         self.matched += usize::from(proxy.compatible);
         self.writers.insert(heartbeat.writer, proxy);
@@ -76,7 +78,11 @@ impl ReaderCore {
             self.departed.remove(&oldest);
         }
         // Also one that said goodbye may come back: a node that lost sight of a publisher says it for it.
-        let (next, given_up) = proxy.resume();
+        let (mut next, given_up) = proxy.resume();
+        if proxy.behind.is_some() {
+            // A relay gets again what the subscribers behind it do not have.
+            next = next.min(proxy.acknowledged());
+        }
         let left = Departed {
             epoch: proxy.epoch,
             next,

@@ -7,6 +7,7 @@ mod doubt;
 mod heard;
 mod matching;
 mod overflow;
+mod relay;
 mod source_clock;
 #[cfg(test)]
 mod tests_of_crowds;
@@ -27,13 +28,14 @@ use super::proxy::{Departed, WriterProxy};
 use super::queue::{Chunk, Content, ReaderQueue};
 use super::writer::PEER_TIMEOUT;
 use crate::message::{Encoding, EntityId};
-use crate::qos::{History, Offered, Ownership, Requested, ResourceLimits};
+use crate::qos::{History, Offered, Ownership, Requested};
 use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
 use crate::transport::Locator;
 use crate::wire::DataFrame;
 use arbitration::Instance;
 pub(super) use heard::HeardBefore;
+pub(super) use relay::Behind;
 pub(super) use source_clock::SourceClock;
 
 /// The most topics of which is known who is heard. Those without a live writer are forgotten first.
@@ -133,19 +135,6 @@ impl ReaderCore {
     pub(super) fn expecting(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
-    }
-
-    /// A reader that matches every writer and follows each as its own offer allows, for passing the samples on.
-    pub(super) fn relay(id: EntityId, queue: ResourceLimits) -> Self {
-        let requested = Requested::default().keep_all().resource_limits(queue);
-        Self { relay: true, ..Self::new(id, false, requested) }
-    }
-
-    /// A relay passes a writer's samples on to so many subscribers: the writer counts them.
-    pub(super) fn set_stands_for(&mut self, now: Mono, writer: EntityId, subscribers: usize) {
-        let Some(proxy) = self.writers.get_mut(&writer) else { return };
-        proxy.stands_for = Some(u32::try_from(subscribers).unwrap_or(u32::MAX));
-        self.acknowledge(now, writer, true);
     }
 
     /// What is known of a writer.
@@ -351,7 +340,9 @@ impl ReaderCore {
         let samples = (limits.max_samples / 4).clamp(1, ACKNOWLEDGED_SAMPLES) as u64;
         let bytes = (limits.max_bytes / 4).clamp(1, ACKNOWLEDGED_BYTES);
         // A writer keeps nothing for a reader that asks for nothing again.
-        let much = repairs && (proxy.unacknowledged >= samples || proxy.unacknowledged_bytes >= bytes);
+        let much = repairs
+            && !self.relay
+            && (proxy.unacknowledged >= samples || proxy.unacknowledged_bytes >= bytes);
         if much || proxy.nack_at().is_some_and(|at| at <= now) {
             self.acknowledge(now, writer, false);
         } else {
@@ -367,15 +358,16 @@ impl ReaderCore {
         let due = proxy.nack_at().is_some_and(|at| at <= now);
         let missing =
             if due && proxy.replaying.is_none() && !proxy.blocked { proxy.missing() } else { Vec::new() };
-        let reliable = asked || due || proxy.replaying.is_some() || proxy.stands_for.is_some();
+        let reliable = asked || due || proxy.replaying.is_some() || proxy.behind.is_some();
+        proxy.note_told(asked);
         let message = Message::AckNack(AckNack {
             reader: self.id,
             writer,
             epoch: proxy.epoch,
             via_node: self.via_node,
             requested,
-            stands_for: proxy.stands_for,
-            next: proxy.next,
+            stands_for: proxy.behind.map(|behind| behind.subscribers),
+            next: proxy.acknowledged(),
             missing,
             replay_after: proxy.replaying.map(|takeover| takeover.after),
             encoding: Later(Some(self.encoding)),
@@ -397,15 +389,7 @@ impl ReaderCore {
 }
 
 fn requested_of(relay: bool, requested: &Requested, offered: &Offered) -> Requested {
-    if !relay {
-        return requested.clone();
-    }
-    Requested {
-        reliability: offered.reliability,
-        durability: offered.durability,
-        ownership: offered.ownership,
-        ..requested.clone()
-    }
+    if relay { relay::as_offered(requested, offered) } else { requested.clone() }
 }
 
 /// When something is to be done about a writer.
@@ -435,6 +419,7 @@ mod tests {
             encoding: Encoding::Raw,
             first: 1,
             last,
+            overflow: Later(None),
         }
     }
 

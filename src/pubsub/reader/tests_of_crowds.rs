@@ -16,6 +16,7 @@ fn heartbeat(writer: u64, last: u64) -> Heartbeat {
         encoding: Encoding::Raw,
         first: last + 1,
         last,
+        overflow: crate::pubsub::control::Later(None),
     }
 }
 

@@ -128,6 +128,7 @@ impl Pair {
             encoding: Encoding::Raw,
             first: 1,
             last: self.published,
+            overflow: crate::pubsub::control::Later(None),
         };
         change(&mut heartbeat);
         let message = Message::Heartbeat(heartbeat);

@@ -14,6 +14,9 @@ use crate::wire::DataFrame;
 
 /// A reader that holds the writer up is looked at once it has done so for this long.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A relay is let go after so many looks: it lets the slow one among its subscribers go by itself, at the
+/// first.
+const LOOKS_AT_RELAY: u32 = 3;
 
 /// Where there is no room for a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,8 @@ pub(super) struct HoldUp {
 pub(super) struct Pace {
     /// What it had acknowledged when it was looked at last.
     mark: u64,
+    /// At so many looks in a row it had not got on.
+    stuck: u32,
     /// The user was told that it holds the writer up.
     told: bool,
     /// It is not waited for until it has acknowledged everything below.
@@ -86,6 +91,27 @@ impl WriterCore {
             self.give_up_oldest();
         }
         if self.batch_has_room() { Room::Made } else { self.put_off_batch(now) }
+    }
+
+    /// Whether a relayed frame is to be taken now. A stand-in keeps three quarters of what the writer keeps that it
+    /// stands in for, so that of the two it is the one that is held up by a slow subscriber, and deals with it.
+    pub(in crate::pubsub) fn makes_room_to_relay(&mut self, now: Mono) -> bool {
+        let limits = &self.config.offered.resource_limits;
+        let (samples, bytes) =
+            (limits.max_samples - limits.max_samples / 4, limits.max_bytes - limits.max_bytes / 4);
+        let held_up = self.keeps_all()
+            && !self.is_transient_local()
+            && (self.history.samples() >= samples || self.history.bytes() >= bytes)
+            && !self.evictable();
+        if !held_up && self.history_has_room() {
+            return true;
+        }
+        if self.config.offered.overflow == Overflow::DropOldest {
+            self.give_up_oldest();
+            return true;
+        }
+        self.note_refused(now);
+        false
     }
 
     /// The open batch must not grow although the link is busy. Drop-oldest lets it wait in the history, whose bounds
@@ -196,12 +222,17 @@ impl WriterCore {
         for (id, proxy) in self.readers.iter_mut() {
             let stuck = proxy.next < front && proxy.next.saturating_sub(proxy.pace.mark) < quarter;
             proxy.pace.mark = proxy.next;
-            if stuck && proxy.is_waited_for() {
+            proxy.pace.stuck = if stuck { proxy.pace.stuck + 1 } else { 0 };
+            let looks = if proxy.relay { LOOKS_AT_RELAY } else { 1 };
+            if proxy.pace.stuck >= looks && proxy.is_waited_for() {
                 slow.push(*id);
             }
         }
         for reader in slow {
             self.on_slow(reader);
+        }
+        if self.config.offered.overflow == Overflow::Disconnect {
+            self.awaited.give_up_before(front);
         }
         self.evict();
         self.settle_hold_up(now);
@@ -242,7 +273,7 @@ impl WriterCore {
         }
         (self.hold_up.since, self.hold_up.looked) = (Some(now), now);
         for (_, proxy) in self.readers.iter_mut() {
-            (proxy.pace.mark, proxy.pace.told) = (proxy.next, false);
+            (proxy.pace.mark, proxy.pace.stuck, proxy.pace.told) = (proxy.next, 0, false);
         }
     }
 
