@@ -253,6 +253,16 @@ pub enum ErrorKind {
         /// How long it was waited for.
         after: Duration,
     },
+    /// A value was published while the same publisher was at work on this thread: by the
+    /// `Serialize` of another value, or by what listens to the log or to the metrics. It is not
+    /// published.
+    #[error(
+        "a value for {topic} was published from within its own publisher: publish it after the other, or by another publisher"
+    )]
+    Reentrant {
+        /// The publisher's topic.
+        topic: String,
+    },
     /// The session or the peer object was closed.
     #[error("{what} is closed")]
     Closed {

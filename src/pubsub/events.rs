@@ -260,45 +260,22 @@ impl Events {
 
     /// Adds an event. What both the data path and a registry tell is told once.
     pub(crate) fn push(&self, event: MatchEvent) {
-        let mut queue = self.lock();
-        if !queue.is_news(&event) {
+        if !self.lock().is_news(&event) {
             return;
         }
-        match &event {
-            // Nothing flows between the two, and whoever waits for a match would not know why.
-            MatchEvent::Mismatched { topic, peer, mismatch } => {
-                tracing::warn!(%topic, %peer, %mismatch, "no match");
-            }
-            MatchEvent::EncodingMismatch { topic, peer, offered, requested } => {
-                tracing::warn!(%topic, %peer, %offered, %requested, "no match: another encoding");
-            }
-            MatchEvent::OtherVersion { topic, theirs, ours } => {
-                tracing::warn!(%topic, theirs, ours, "a peer speaks another version: bring both to the same release");
-            }
-            MatchEvent::Unreachable { peer, reason } => {
-                tracing::warn!(%peer, reason, "a peer cannot be reached; it is tried again");
-            }
-            MatchEvent::Unframed { topic } => {
-                tracing::warn!(
-                    %topic,
-                    "dropped a message without a frame: build the subscriber with .plain() to take those of other programs"
-                );
-            }
-            MatchEvent::Crowded { topic, limit } => {
-                tracing::warn!(%topic, limit, "the table of peers is full: others give way to newcomers");
-            }
-            MatchEvent::Refused { topic, size, broker, reason } => {
-                tracing::warn!(%topic, size, %broker, %reason, "the broker does not take what was published");
-            }
-            event => tracing::debug!(?event, "told"),
-        }
-        if queue.events.len() == EVENT_QUEUE {
+        // The log is the user's code: it may publish, and be told of it.
+        log(&event);
+        let mut queue = self.lock();
+        let overflowed = queue.events.len() == EVENT_QUEUE;
+        if overflowed {
             queue.events.pop_front();
             queue.overflowed += 1;
-            metrics::counter!("ringbus_events_overflowed_total").increment(1);
         }
         queue.events.push_back(event);
         drop(queue);
+        if overflowed {
+            metrics::counter!("ringbus_events_overflowed_total").increment(1);
+        }
         self.shared.ready.notify_one();
     }
 
@@ -309,5 +286,36 @@ impl Events {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log(event: &MatchEvent) {
+    match event {
+        // Nothing flows between the two, and whoever waits for a match would not know why.
+        MatchEvent::Mismatched { topic, peer, mismatch } => {
+            tracing::warn!(%topic, %peer, %mismatch, "no match");
+        }
+        MatchEvent::EncodingMismatch { topic, peer, offered, requested } => {
+            tracing::warn!(%topic, %peer, %offered, %requested, "no match: another encoding");
+        }
+        MatchEvent::OtherVersion { topic, theirs, ours } => {
+            tracing::warn!(%topic, theirs, ours, "a peer speaks another version: bring both to the same release");
+        }
+        MatchEvent::Unreachable { peer, reason } => {
+            tracing::warn!(%peer, reason, "a peer cannot be reached; it is tried again");
+        }
+        MatchEvent::Unframed { topic } => {
+            tracing::warn!(
+                %topic,
+                "dropped a message without a frame: build the subscriber with .plain() to take those of other programs"
+            );
+        }
+        MatchEvent::Crowded { topic, limit } => {
+            tracing::warn!(%topic, limit, "the table of peers is full: others give way to newcomers");
+        }
+        MatchEvent::Refused { topic, size, broker, reason } => {
+            tracing::warn!(%topic, size, %broker, %reason, "the broker does not take what was published");
+        }
+        event => tracing::debug!(?event, "told"),
     }
 }

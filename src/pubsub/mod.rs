@@ -12,6 +12,7 @@ mod discovery;
 mod events;
 mod history;
 mod hub;
+mod inside;
 mod peers;
 mod proxy;
 mod publisher;

@@ -1,6 +1,7 @@
 //! A writer in its session: the state machine behind a lock, and the way of its frames into the transport.
 
 mod flusher;
+mod stand_in;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,12 +12,13 @@ use tokio::sync::{Notify, watch};
 use super::control::{AckNack, Message};
 use super::events::Events;
 use super::hub::{Hub, Key};
+use super::inside::Inside;
 use super::publisher_stats::PublisherStats;
 use super::via;
 use super::writer::{Appended, GROWN, Lack, OpenBatch, Room, WriterAction, WriterConfig, WriterCore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
-use crate::qos::{Offered, Overflow, Reliability};
+use crate::qos::{Overflow, Reliability};
 use crate::session::lock;
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
@@ -152,12 +154,18 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         source: Option<Timestamp>,
         write: impl Fn(&mut Vec<u8>) -> Result<()>,
     ) -> Result<(), Refused> {
+        let Some(_inside) = Inside::enter(&**self) else { return Err(Refused::Failed(self.reentrant())) };
         match self.open.append(source, self.max_payload, GROWN, &write) {
             Appended::Left => Ok(()),
             Appended::Grown if self.tx.backlog() > 0 => Ok(()),
             Appended::Grown | Appended::Full => self.send_grown(hub, lock(&self.state)),
             Appended::No => self.push(hub, source, write),
         }
+    }
+
+    #[cold]
+    fn reentrant(&self) -> Error {
+        ErrorKind::Reentrant { topic: self.topic.to_string() }.into()
     }
 
     /// Has the state machine take a sample.
@@ -278,6 +286,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// Sends what has gathered as soon as the transport takes it, rather than when the link is idle.
     pub(super) fn hurry(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) -> Result<()> {
+        let _inside = Inside::enter(self.as_ref());
         let state = lock(&self.state);
         if state.closed {
             return Err(closed());
@@ -314,35 +323,6 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
                 }
             }
             progress.await;
-        }
-    }
-
-    /// How many subscribers there are behind a node, and how far those are that samples are kept for.
-    pub(super) fn standing(&self) -> (usize, u64) {
-        lock(&self.state).core.standing()
-    }
-
-    /// The reliable subscribers that are registered behind a node.
-    pub(super) fn set_awaited(&self, hub: &Hub<Tx>, subscribers: &[EntityId]) {
-        lock(&self.state).core.set_awaited(hub.core.clock.now(), subscribers);
-        self.progress.notify_waiters();
-    }
-
-    /// The relay has lost what comes before `next` and was not passed on.
-    pub(super) fn skip_to(&self, hub: &Hub<Tx>, next: u64) {
-        let mut state = lock(&self.state);
-        state.core.skip_to(hub.core.clock.now(), next);
-        drop(self.run_actions(hub, state));
-        self.progress.notify_waiters();
-    }
-
-    /// What the relayed writer offers now.
-    pub(super) fn set_offered(&self, hub: &Hub<Tx>, offered: &Offered) {
-        let mut state = lock(&self.state);
-        if state.core.config().offered != *offered {
-            state.core.set_offered(offered.clone());
-            state.core.announce(hub.core.clock.now());
-            drop(self.run_actions(hub, state));
         }
     }
 
@@ -413,12 +393,14 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     }
 
     pub(super) fn announce(&self, hub: &Hub<Tx>, now: Mono) {
+        let _inside = Inside::enter(self);
         let mut state = lock(&self.state);
         state.core.announce(now);
         drop(self.run_actions(hub, state));
     }
 
     pub(super) fn on_acknack(&self, hub: &Hub<Tx>, now: Mono, from: &Locator, acknack: &AckNack) {
+        let _inside = Inside::enter(self);
         let mut state = lock(&self.state);
         state.core.on_acknack(now, from, acknack.clone());
         drop(self.run_actions(hub, state));
@@ -426,6 +408,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     }
 
     pub(super) fn on_reader_bye(&self, hub: &Hub<Tx>, _now: Mono, reader: EntityId) {
+        let _inside = Inside::enter(self);
         let mut state = lock(&self.state);
         state.core.on_reader_bye(reader);
         drop(self.run_actions(hub, state));
@@ -434,6 +417,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// The transport has lost a session, or reaches it again.
     pub(super) fn on_peer(&self, hub: &Hub<Tx>, now: Mono, peer: &Locator, is_there: bool) {
+        let _inside = Inside::enter(self);
         let mut state = lock(&self.state);
         match is_there {
             true => state.core.on_peer_up(peer),
@@ -443,6 +427,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     }
 
     pub(super) fn on_timeout(&self, hub: &Hub<Tx>, now: Mono) {
+        let _inside = Inside::enter(self);
         let mut state = lock(&self.state);
         state.core.on_timeout(now);
         drop(self.run_actions(hub, state));
@@ -451,6 +436,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// Says goodbye, behind whatever still waits for the link.
     pub(super) fn close(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let _inside = Inside::enter(self.as_ref());
         let state = lock(&self.state);
         if state.closed {
             return;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Line, State, WriterEndpoint};
 use crate::error::Result;
 use crate::pubsub::hub::Hub;
+use crate::pubsub::inside::Inside;
 use crate::session::lock;
 use crate::transport::{Outbound, TransportTx};
 
@@ -93,6 +94,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// All that was sent has left: the open batch is next.
     fn gathered(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let _inside = Inside::enter(self.as_ref());
         let mut state = lock(&self.state);
         state.core.forget_time();
         if state.line != Line::Busy {
@@ -109,6 +111,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
 
     /// The transport has taken what it had refused.
     fn has_room(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) {
+        let _inside = Inside::enter(self.as_ref());
         let mut state = lock(&self.state);
         if let Some(message) = state.behind.take() {
             hub.announce(&self.topic, &message, self.reliable);

@@ -1,0 +1,214 @@
+//! The user's code runs inside of publishing, as `Serialize`, as what listens to the log or to the
+//! metrics: it may publish itself. On the same publisher that is a typed error, on another it
+//! works; it never waits.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use ringbus::qos::{Offered, Overflow, Requested, ResourceLimits};
+use ringbus::transport::MemoryTransport;
+use ringbus::transport::memory::Network;
+use ringbus::{ErrorKind, Publisher, Result, Session};
+use serde::{Serialize, Serializer};
+use support::soon;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+type Within = dyn Fn() -> Option<Result<()>>;
+type Texts = Publisher<String, MemoryTransport>;
+
+thread_local! {
+    /// What a value does while it is serialised.
+    static WITHIN: RefCell<Option<Box<Within>>> = const { RefCell::new(None) };
+    static OUTCOMES: RefCell<Vec<Result<()>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A number whose `Serialize` does something else first.
+struct Busy(u64);
+
+impl Serialize for Busy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let within = WITHIN.take();
+        if let Some(within) = within {
+            if let Some(outcome) = within() {
+                OUTCOMES.with_borrow_mut(|outcomes| outcomes.push(outcome));
+            }
+            WITHIN.set(Some(within));
+        }
+        serializer.serialize_u64(self.0)
+    }
+}
+
+async fn two() -> (Session<MemoryTransport>, Session<MemoryTransport>) {
+    let network = Network::new();
+    let open = |name: &'static str| Session::open(MemoryTransport::new(&network, name));
+    (open("a").await.unwrap(), open("b").await.unwrap())
+}
+
+#[tokio::test]
+async fn publishing_on_the_same_publisher_from_within_is_a_typed_error() {
+    let (a, b) = two().await;
+    let mut subscriber = b.subscriber::<u64>("t").qos(Requested::reliable()).build().await.unwrap();
+    let publisher = a.publisher::<Busy>("t").qos(Offered::reliable()).build().await.unwrap();
+    let publisher = Arc::new(publisher);
+    soon("a match", publisher.matched(1)).await.unwrap();
+    let inner = publisher.clone();
+    WITHIN.set(Some(Box::new(move || Some(inner.try_publish(&Busy(1_000_000))))));
+    // In a row, so that those behind the first go into a batch that is open.
+    for value in 0..500 {
+        publisher.publish(&Busy(value)).await.unwrap();
+    }
+    WITHIN.set(None);
+    let outcomes = OUTCOMES.take();
+    assert!(outcomes.len() >= 500, "{}", outcomes.len());
+    for outcome in outcomes {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Reentrant { topic } if topic == "t"), "{error}");
+    }
+    for expected in 0..500 {
+        let sample = soon("a sample", subscriber.recv()).await.unwrap().unwrap();
+        assert_eq!(sample.value().unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn publishing_on_another_publisher_from_within_works() {
+    let (a, b) = two().await;
+    let mut outer = b.subscriber::<u64>("outer").qos(Requested::reliable()).build().await.unwrap();
+    let mut inner = b.subscriber::<String>("inner").qos(Requested::reliable()).build().await.unwrap();
+    let publisher = a.publisher::<Busy>("outer").qos(Offered::reliable()).build().await.unwrap();
+    let texts: Texts = a.publisher("inner").qos(Offered::reliable()).build().await.unwrap();
+    soon("a match", publisher.matched(1)).await.unwrap();
+    soon("a match", texts.matched(1)).await.unwrap();
+    WITHIN.set(Some(Box::new(move || Some(texts.try_publish(&"within".to_owned())))));
+    for value in 0..100 {
+        publisher.publish(&Busy(value)).await.unwrap();
+    }
+    let outcomes = OUTCOMES.take();
+    assert!(outcomes.len() >= 100 && outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    for expected in 0..100 {
+        let sample = soon("an outer sample", outer.recv()).await.unwrap().unwrap();
+        assert_eq!(sample.value().unwrap(), expected);
+        let sample = soon("an inner sample", inner.recv()).await.unwrap().unwrap();
+        assert_eq!(sample.value().unwrap(), "within");
+    }
+    WITHIN.set(None);
+}
+
+#[tokio::test]
+async fn a_panic_within_leaves_the_publisher_usable() {
+    let (a, b) = two().await;
+    let mut subscriber = b.subscriber::<u64>("t").qos(Requested::reliable()).build().await.unwrap();
+    let publisher = a.publisher::<Busy>("t").qos(Offered::reliable()).build().await.unwrap();
+    soon("a match", publisher.matched(1)).await.unwrap();
+    for value in 0..10 {
+        publisher.publish(&Busy(value)).await.unwrap();
+        WITHIN.set(Some(Box::new(|| panic!("a value that cannot be serialised"))));
+        let publishing = std::panic::AssertUnwindSafe(|| publisher.try_publish(&Busy(77)));
+        assert!(std::panic::catch_unwind(publishing).is_err());
+        WITHIN.set(None);
+    }
+    for expected in 0..10 {
+        let sample = soon("a sample", subscriber.recv()).await.unwrap().unwrap();
+        assert_eq!(sample.value().unwrap(), expected);
+    }
+}
+
+/// Publishes whatever it hears of, by a publisher that may itself be what it hears of.
+#[derive(Default)]
+struct Loud {
+    publisher: OnceLock<Arc<Texts>>,
+    heard: AtomicU64,
+    refused: AtomicU64,
+}
+
+thread_local! {
+    static PUBLISHING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Loud {
+    fn hear(&self, text: &str) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        // What its own publishing logs is nobody's news.
+        if PUBLISHING.replace(true) {
+            return;
+        }
+        if let Some(publisher) = self.publisher.get()
+            && publisher.try_publish(&text.to_owned()).is_err()
+        {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        PUBLISHING.set(false);
+    }
+}
+
+struct Listening(Arc<Loud>);
+
+impl<S: tracing::Subscriber> Layer<S> for Listening {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        self.0.hear(event.metadata().target());
+    }
+}
+
+struct Counting(Arc<Loud>);
+
+impl CounterFn for Loud {
+    fn increment(&self, _: u64) {
+        self.hear("counter");
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+impl Recorder for Counting {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        self.0.hear("a counter is registered");
+        Counter::from_arc(self.0.clone())
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// The log at its most talkative and the metrics go out by the publisher that a subscriber holds
+/// up, so that the library speaks of it while it is at work on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_listens_to_the_log_and_the_metrics_may_publish() {
+    let loud = Arc::new(Loud::default());
+    metrics::set_global_recorder(Counting(loud.clone())).unwrap_or_else(|_| panic!("a recorder is set"));
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Listening(loud.clone())))
+        .unwrap();
+    let (a, b) = two().await;
+    let few = ResourceLimits { max_samples: 16, max_bytes: 1 << 20 };
+    let requested = Requested::reliable().keep_all().resource_limits(few);
+    let silent = b.subscriber::<String>("log").qos(requested).build().await.unwrap();
+    let offered = Offered::reliable().keep_all().resource_limits(few).overflow(Overflow::Disconnect);
+    let publisher: Arc<Texts> = Arc::new(a.publisher("log").qos(offered).build().await.unwrap());
+    soon("a match", publisher.matched(1)).await.unwrap();
+    assert!(loud.publisher.set(publisher.clone()).is_ok());
+    for number in 0..200 {
+        soon("room", publisher.publish(&format!("line {number}"))).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(publisher.stats().disconnected > 0, "{:?}", publisher.stats());
+    let (heard, refused) = (loud.heard.load(Ordering::Relaxed), loud.refused.load(Ordering::Relaxed));
+    assert!(heard > 10 && refused > 0, "heard {heard}, refused {refused}");
+    drop(silent);
+    soon("the end", a.close(Duration::from_secs(1))).await.unwrap();
+}
