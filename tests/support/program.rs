@@ -124,6 +124,11 @@ impl Program {
         }
     }
 
+    /// The lines of its standard error that have come since.
+    pub fn error_lines(&mut self) -> Vec<String> {
+        self.errors.try_iter().collect()
+    }
+
     /// Sends a signal, `TERM` for instance.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

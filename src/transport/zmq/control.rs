@@ -68,6 +68,14 @@ impl Control {
         }
     }
 
+    /// Of a control frame in another version: that version, and the one that is spoken here.
+    pub(super) fn other_version(frame: &[u8]) -> Option<(u8, u8)> {
+        match frame {
+            [CONTROL, theirs, ..] if *theirs != VERSION => Some((*theirs, VERSION)),
+            _ => None,
+        }
+    }
+
     /// Whether a frame claims to be a control frame.
     pub(super) fn is_control(frame: &[u8]) -> bool {
         frame.first() == Some(&CONTROL)
@@ -108,6 +116,8 @@ mod tests {
         longer.push(0);
         assert_eq!(Control::decode(&longer), None);
         assert_eq!(Control::decode(&[b'c', 2, 2]), None);
+        assert_eq!(Control::other_version(&[b'c', 2, 2]), Some((2, 1)));
+        assert_eq!(Control::other_version(&Control::Bye.encode()), None);
         let mut bad = hello().encode();
         bad[4] = b' ';
         assert_eq!(Control::decode(&bad), None);

@@ -128,6 +128,11 @@ impl Dealer {
         !self.is_connected() && self.state().lost.elapsed() >= time
     }
 
+    /// Whether it has been there for so long.
+    pub(super) fn is_as_old_as(&self, time: Duration) -> bool {
+        self.state().made.elapsed() >= time
+    }
+
     /// Whether nobody has ever answered, for so long.
     pub(super) fn is_in_vain(&self, time: Duration) -> bool {
         let State { made, ever_connected, .. } = *self.state();

@@ -160,7 +160,20 @@ pub(super) fn parse_directed(socket: &::zmq::Socket, head: ::zmq::Message, max_p
         },
         (Some(_), false) if Control::is_control(&head) => match Control::decode(&head) {
             Some(control) => Directed::Control(control),
-            None => Directed::Garbage("malformed control frame"),
+            None => match Control::other_version(&head) {
+                Some((theirs, ours)) => {
+                    static TOLD: AtomicBool = AtomicBool::new(false);
+                    if !TOLD.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(
+                            theirs,
+                            ours,
+                            "zmq: a peer greets in another version: use the same release"
+                        );
+                    }
+                    Directed::Garbage("control frame of another version")
+                }
+                None => Directed::Garbage("malformed control frame"),
+            },
         },
         _ => {
             skip_rest(socket, &head);

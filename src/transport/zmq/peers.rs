@@ -146,8 +146,15 @@ impl Peer {
             return self.place.unknown.clone();
         }
         if !linked {
-            let in_vain = self.dealer.as_ref().is_some_and(|dealer| dealer.is_in_vain(WORTH_TELLING));
-            return (in_vain && !self.was_up).then(|| "nobody answers there yet".to_owned());
+            let dealer = self.dealer.as_ref().filter(|dealer| dealer.is_as_old_as(WORTH_TELLING))?;
+            if self.was_up {
+                return None;
+            }
+            let reason = match dealer.is_connected() {
+                false => "nobody answers there yet",
+                true => "what answers there does not greet: is it a session of ringbus, of this version?",
+            };
+            return Some(reason.to_owned());
         }
         let feed = self.feed.as_ref()?;
         let in_vain = !feed.ever_connected && feed.since.elapsed() >= WORTH_TELLING;
