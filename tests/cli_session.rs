@@ -10,80 +10,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use support::mosquitto::Mosquitto;
-use support::program::{Ended, Program, each_is_wrong_usage};
+use support::net::Net;
+use support::program::{Program, each_is_wrong_usage};
 
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
 /// What could still come after what was expected.
 const MORE: Duration = Duration::from_millis(500);
-
-/// The transport, as options.
-enum Net {
-    Zmq,
-    Mqtt(Mosquitto),
-}
-
-impl Net {
-    fn mqtt() -> Self {
-        Self::Mqtt(Mosquitto::start())
-    }
-
-    /// A command line over this transport.
-    fn command(&self, arguments: &[&str]) -> Vec<String> {
-        let mut command: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let options = match self {
-            Self::Zmq => vec!["--transport=zmq".to_owned()],
-            Self::Mqtt(broker) => vec!["--transport=mqtt".to_owned(), format!("--broker={}", broker.url())],
-        };
-        command.splice(1..1, options);
-        command
-    }
-
-    fn start(&self, arguments: &[&str]) -> Program {
-        Program::start(&self.command(arguments))
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        Program::run(&self.command(arguments))
-    }
-
-    /// Starts a ring of nodes `n1` to `n3`, and waits until each has met the others.
-    fn ring(&self) -> Vec<Node> {
-        let mut ring: Vec<Node> = Vec::new();
-        for name in ["n1", "n2", "n3"] {
-            let mut arguments = vec!["node", "--name", name];
-            if matches!(self, Self::Zmq) {
-                arguments.extend(["--listen", "127.0.0.1:0"]);
-            }
-            let join = ring.first().map(|first| first.address.clone());
-            arguments.extend(join.iter().flat_map(|address| ["--join", address]));
-            ring.push(Node::new(name, self.start(&arguments)));
-        }
-        for node in &mut ring {
-            let mut others = node.program.lines(2);
-            others.sort();
-            assert!(others.iter().all(|line| line.starts_with("joined\tn")), "{others:?}");
-            assert_ne!(others[0], others[1]);
-        }
-        ring
-    }
-}
-
-struct Node {
-    name: &'static str,
-    /// As it calls itself, and as a user may call it.
-    locator: String,
-    address: String,
-    program: Program,
-}
-
-impl Node {
-    fn new(name: &'static str, mut program: Program) -> Self {
-        let line = program.line();
-        let [what, who, locator] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line:?}") };
-        assert_eq!((what, who), ("started", name));
-        let address = locator.strip_prefix("zmq+tcp://").unwrap_or(name).to_owned();
-        Self { name, locator: locator.to_owned(), address, program }
-    }
-}
 
 fn numbered(topic: &str, count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("{topic}\tvalue {number}")).collect()
@@ -98,7 +30,7 @@ fn expect_exactly(mut subscriber: Program, expected: &[String]) {
 }
 
 fn values_travel_through_the_ring(net: &Net) {
-    let ring = net.ring();
+    let ring = net.ring(&NODES);
     let everybody: Vec<String> = ring.iter().map(|node| format!("{}\t{}", node.name, node.locator)).collect();
     for node in &ring {
         assert_eq!(net.run(&["members", "--node", &node.address]).ok(), everybody);
@@ -133,7 +65,7 @@ fn values_travel_through_a_ring_over_mqtt() {
 #[test]
 fn a_subscriber_behind_a_node_that_expects_another_encoding_is_not_waited_for_in_vain() {
     let net = Net::Zmq;
-    let ring = net.ring();
+    let ring = net.ring(&NODES);
     let node = ["--node", &ring[0].address];
     let mut subscriber = net.start(&[&["sub", "--encoding=raw", "--route=node"], &node[..], &["t"]].concat());
     let publisher =
@@ -150,7 +82,7 @@ fn a_subscriber_behind_a_node_that_expects_another_encoding_is_not_waited_for_in
 #[test]
 fn a_subscriber_says_which_node_is_responsible() {
     let net = Net::Zmq;
-    let ring = net.ring();
+    let ring = net.ring(&NODES);
     let placed = Program::run(&["place", "--nodes", "n1,n2,n3", "--replicas", "1", "weather/98101"]).ok();
     let owner = placed[0].rsplit('\t').next().unwrap().to_owned();
     let mut subscriber = net.start(&["sub", "--events", "--node", &ring[0].address, "weather/98101"]);
@@ -159,7 +91,7 @@ fn a_subscriber_says_which_node_is_responsible() {
 }
 
 fn a_node_that_is_terminated_leaves(net: &Net) {
-    let mut ring = net.ring();
+    let mut ring = net.ring(&NODES);
     let leaver = ring.remove(1);
     let expected = format!("left\tn2\t{}", leaver.locator);
     assert_eq!(leaver.program.terminate().ok(), std::slice::from_ref(&expected));
@@ -183,7 +115,7 @@ fn a_node_that_is_terminated_leaves_over_mqtt() {
 #[test]
 fn a_node_that_is_killed_is_told_apart_from_one_that_leaves() {
     let net = Net::Zmq;
-    let mut ring = net.ring();
+    let mut ring = net.ring(&NODES);
     let victim = ring.remove(0);
     victim.program.signal("KILL");
     for node in &mut ring {
@@ -194,7 +126,7 @@ fn a_node_that_is_killed_is_told_apart_from_one_that_leaves() {
 #[test]
 fn a_typing_error_takes_no_node_down() {
     let net = Net::Zmq;
-    let mut ring = net.ring();
+    let mut ring = net.ring(&NODES);
     // What begins within a quarter of a second counts as begun together.
     sleep(Duration::from_millis(400));
     let first = ring.swap_remove(0);
@@ -211,7 +143,7 @@ fn a_typing_error_takes_no_node_down() {
 #[test]
 fn a_publisher_whose_responsible_node_was_killed_ends_soon_when_it_is_told_to() {
     let net = Net::Zmq;
-    let mut ring = net.ring();
+    let mut ring = net.ring(&NODES);
     let nodes = ring.iter().map(|node| node.address.as_str()).collect::<Vec<_>>().join(",");
     let mut subscriber =
         net.start(&["sub", "--events", "--route", "node", "--node", &nodes, "weather/98101"]);

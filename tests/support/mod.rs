@@ -6,6 +6,8 @@
 pub mod machine;
 #[cfg(feature = "mqtt")]
 pub mod mosquitto;
+#[cfg(all(feature = "cli", feature = "mqtt"))]
+pub mod net;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod successor;
