@@ -9,7 +9,7 @@ use super::FRAME_OVERHEAD;
 use super::connection::Connection;
 use super::control::{Heartbeat, MAX_RANGES};
 use super::peers::Peer;
-use super::reader::{Behind, HeardBefore, SourceClock};
+use super::reader::{Behind, HeardBefore, SourceClock, Times};
 use crate::message::Encoding;
 use crate::qos::{Durability, History, Offered};
 use crate::time::{Mono, Timestamp};
@@ -99,7 +99,7 @@ pub(super) struct WriterProxy {
 }
 
 /// A takeover under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Replaying {
     /// Samples up to this source time were heard from another writer.
     pub(super) after: Timestamp,
@@ -111,6 +111,10 @@ pub(super) struct Replaying {
     pub(super) covered: u64,
     /// Its clock and its predecessor's disagree.
     pub(super) clocks_disagree: bool,
+    /// Its times can be compared with its predecessor's as they are.
+    pub(super) comparable: bool,
+    /// Source times that were heard, unless they are a clock's.
+    pub(super) times: Times,
 }
 
 /// Samples that were given up on the writer's word that it does not have them.

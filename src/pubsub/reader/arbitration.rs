@@ -1,6 +1,6 @@
 //! Exclusive ownership: who is heard on each topic, and what a takeover replays.
 
-use super::heard::{HeardBefore, Lately};
+use super::heard::{HeardBefore, Lately, Times};
 use super::source_clock::Offset;
 use super::{MAX_INSTANCES, ReaderAction, ReaderCore};
 use crate::message::EntityId;
@@ -27,6 +27,8 @@ pub(super) struct Instance {
     /// What was said lately, and by which owner.
     lately: Lately,
     lately_of: Option<EntityId>,
+    /// The times themselves, unless they are a clock's.
+    times: Times,
     /// How often something was delivered.
     beat: u64,
     /// What is known of the clock of the owner that has gone.
@@ -34,7 +36,7 @@ pub(super) struct Instance {
 }
 
 /// What was heard before a takeover.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Heard {
     /// Up to which source time.
     after: Option<Timestamp>,
@@ -42,6 +44,8 @@ struct Heard {
     lately: Option<Timestamp>,
     /// What is known of the clock that these times are of.
     clock: Option<Offset>,
+    /// The times themselves, unless they are a clock's.
+    times: Times,
 }
 
 impl Instance {
@@ -94,6 +98,14 @@ impl ReaderCore {
             }
             if let Some(from) = samples.peek_source() {
                 instance.lately.note(now, from);
+            }
+            let is_a_clocks = || {
+                let owner = instance.owner.and_then(|owner| self.writers.get(&owner));
+                owner.is_some_and(|proxy| proxy.clock.offset().is_some())
+            };
+            match is_a_clocks() {
+                true => instance.times = Times::default(),
+                false => samples.borrowed().for_each(|sample| instance.times.note(sample.source)),
             }
             instance.heard = samples.newest().or(instance.heard);
             instance.beat += 1;
@@ -163,6 +175,7 @@ impl ReaderCore {
         let (former, after) = (instance.owner.replace(to), instance.heard);
         let from = instance.last_owner.replace(to).filter(|from| *from != to);
         let (mut clock, lately) = (instance.clock.take(), instance.lately.from());
+        let times = instance.times.clone();
         if let Some(from) = from {
             let event = MatchEvent::Takeover { topic: topic.clone(), from, to, after };
             self.actions.push_back(ReaderAction::Event(event));
@@ -172,7 +185,7 @@ impl ReaderCore {
             former.pass_over(former.last + 1);
             clock = former.clock.offset();
         }
-        self.begin(now, to, Heard { after, lately, clock });
+        self.begin(now, to, Heard { after, lately, clock, times });
     }
 
     /// Begins to hear a writer. What the writer has kept since another one was heard last is replayed, so that the takeover
@@ -186,7 +199,10 @@ impl ReaderCore {
         if !repairs || !proxy.keeps_history() {
             return;
         }
-        let apart = heard.clock.and_then(|clock| proxy.clock.offset()?.apart_from(clock));
+        let own = proxy.clock.offset();
+        let apart = heard.clock.and_then(|clock| own?.apart_from(clock));
+        // Times of no clock are the publishers' word, and those of clocks that agree are as good.
+        let comparable = heard.clock.is_none() || own.is_some() && apart.is_none();
         let by_its_clock =
             |at: Timestamp| Timestamp::from_nanos(at.as_nanos().saturating_add(apart.unwrap_or(0)));
         // A writer of which nothing was passed over, and before which nothing was heard, is already followed from the
@@ -199,6 +215,8 @@ impl ReaderCore {
             border: proxy.known_last(),
             covered: proxy.covered_at(beat),
             clocks_disagree: apart.is_some(),
+            comparable,
+            times: heard.times,
         });
         proxy.nack_now(now);
         self.acknowledge(now, writer, true);
@@ -210,14 +228,16 @@ impl ReaderCore {
             return;
         };
         let Some(proxy) = self.writers.get_mut(&replay.writer) else { return };
-        let Some(takeover) = proxy.replaying.filter(|takeover| takeover.after == replay.after) else {
-            return;
-        };
         if proxy.epoch != replay.epoch || replay.first == 0 {
             return;
         }
-        // Time alone tells apart what was known of when the writer was chosen, and no more.
-        let mut first = replay.first.min(takeover.border + 1);
+        let Some(takeover) = proxy.replaying.take_if(|takeover| takeover.after == replay.after) else {
+            return;
+        };
+        // Time alone tells apart what the writer had published when it learnt that it was chosen; of a
+        // clock that cannot be compared only what was known of here.
+        let border = if takeover.comparable { replay.last.max(takeover.border) } else { takeover.border };
+        let mut first = replay.first.min(border + 1);
         if !proxy.passed_over {
             first = first.max(proxy.next);
         }
@@ -225,9 +245,8 @@ impl ReaderCore {
         let unheard = if proxy.passed_over { takeover.covered + 1 } else { proxy.next };
         let skipped = first.saturating_sub(unheard);
         let twice = if takeover.clocks_disagree { unheard.saturating_sub(first) } else { 0 };
-        let Replaying { after: to, lately, border, .. } = takeover;
-        proxy.heard_before = Some(HeardBefore { border, last: replay.last, lately, to });
-        proxy.replaying = None;
+        let Replaying { after: to, lately, times, .. } = takeover;
+        proxy.heard_before = Some(HeardBefore { border, last: replay.last, lately, to, times });
         proxy.passed_over = false;
         proxy.next = first;
         proxy.advance(replay.last, beat);

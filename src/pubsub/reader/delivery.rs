@@ -132,7 +132,7 @@ impl ReaderCore {
         }
         proxy.next = header.end();
         let before = samples.remaining();
-        if let Some(heard) = proxy.heard_before {
+        if let Some(heard) = proxy.heard_before.take() {
             proxy.heard_before = heard.skip(&mut samples);
         }
         let taken = samples.remaining();

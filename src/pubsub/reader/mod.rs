@@ -34,7 +34,7 @@ use crate::topic::Topic;
 use crate::transport::Locator;
 use crate::wire::DataFrame;
 use arbitration::Instance;
-pub(super) use heard::HeardBefore;
+pub(super) use heard::{HeardBefore, Times};
 pub(super) use relay::Behind;
 pub(super) use source_clock::SourceClock;
 
@@ -369,7 +369,7 @@ impl ReaderCore {
             stands_for: proxy.behind.map(|behind| behind.subscribers),
             next: proxy.acknowledged(),
             missing,
-            replay_after: proxy.replaying.map(|takeover| takeover.after),
+            replay_after: proxy.replaying.as_ref().map(|takeover| takeover.after),
             encoding: Later(Some(self.encoding)),
         });
         (proxy.unacknowledged, proxy.unacknowledged_bytes) = (0, 0);
