@@ -17,6 +17,8 @@
 mod builder;
 mod bundle;
 mod cursor;
+#[cfg(feature = "mqtt")]
+mod fragment;
 mod pool;
 
 use bytes::{BufMut, Bytes};
@@ -29,6 +31,8 @@ use crate::time::Timestamp;
 
 pub use builder::{FrameBuilder, Sealed};
 pub use bundle::{Bundle, BundleBuilder, MAX_BUNDLE_LEN, MAX_BUNDLED};
+#[cfg(feature = "mqtt")]
+pub(crate) use fragment::{FRAGMENT_HEADER_LEN, Fragment, MAX_FRAGMENTS};
 pub use pool::FramePool;
 
 use cursor::{Cursor, Reason, check_flags};

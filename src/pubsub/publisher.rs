@@ -11,7 +11,7 @@ use super::discovery::{Announcement, Discovery, Offer};
 use super::events::Events;
 use super::hub::Hub;
 use super::publisher_stats::PublisherStats;
-use super::writer::{Lack, WriterConfig, WriterCore};
+use super::writer::{Lack, WriterConfig, WriterCore, one_piece};
 use super::writer_endpoint::{Refused, Until, WriterEndpoint, closed};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
@@ -444,7 +444,7 @@ impl<M: Serialize, T: Transport> PublisherBuilder<M, T> {
             encoding: self.encoding,
             locator: core.tx.local().clone(),
             max_payload,
-            batch_bytes: self.batch_bytes.min(max_payload),
+            batch_bytes: self.batch_bytes.min(max_payload).min(one_piece::within(core.tx.one_piece(&topic))),
             batch_samples: self.batch_samples,
             brokered: core.tx.broker().is_some(),
             lead: core.tx.lead(&topic),

@@ -1,6 +1,7 @@
 //! One writer as a state machine: numbering, history, matched readers, heartbeats, repairs.
 
 mod connections;
+pub(super) mod one_piece;
 mod open;
 mod overflow;
 mod refused;

@@ -280,6 +280,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             let outbound = self.outbound(&frame, framed);
             self.send(hub, &mut state, outbound)
         });
+        state.core.bound_batch(self.tx.one_piece(&self.topic));
         let state = self.run_actions(hub, state);
         sent.map(|()| state)
     }

@@ -94,6 +94,10 @@ impl TransportTx for BoxTx {
         self.0.broker()
     }
 
+    fn one_piece(&self, topic: &Topic) -> usize {
+        self.0.one_piece(topic)
+    }
+
     fn take_refusal(&self, topic: &Topic) -> Option<Error> {
         self.0.take_refusal(topic)
     }
@@ -179,6 +183,7 @@ trait ErasedTx: Send + Sync {
     async fn acknowledged(&self) -> Result<()>;
     fn denied(&self) -> Option<Error>;
     fn broker(&self) -> Option<&str>;
+    fn one_piece(&self, topic: &Topic) -> usize;
     fn take_refusal(&self, topic: &Topic) -> Option<Error>;
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn subscribe_retained(&self, filter: &TopicFilter, mark: u64) -> Result<()>;
@@ -228,6 +233,10 @@ impl<T: TransportTx> ErasedTx for T {
 
     fn broker(&self) -> Option<&str> {
         TransportTx::broker(self)
+    }
+
+    fn one_piece(&self, topic: &Topic) -> usize {
+        TransportTx::one_piece(self, topic)
     }
 
     fn take_refusal(&self, topic: &Topic) -> Option<Error> {

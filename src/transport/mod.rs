@@ -135,6 +135,12 @@ pub trait TransportTx: Clone + Send + Sync + 'static {
         None
     }
 
+    /// The largest payload to a topic, in bytes, that travels in one piece as far as is known now: larger frames are
+    /// taken all the same, and cost more, so batches are kept below it. `usize::MAX`, the default, if there is none.
+    fn one_piece(&self, _topic: &Topic) -> usize {
+        usize::MAX
+    }
+
     /// Why a message to this topic was given up, if one was since this was last asked: [`Refused`](crate::ErrorKind::Refused),
     /// told by [`Event::Refused`], too. A transport that gives up none, which is the default, says `None`.
     fn take_refusal(&self, _topic: &Topic) -> Option<Error> {

@@ -7,6 +7,7 @@ mod exactly_once;
 mod filters;
 mod foreign_handshake;
 mod foreign_qos;
+mod fragments;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
 mod names;

@@ -65,6 +65,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL")]
     broker: Option<Url>,
 
+    /// mqtt: the largest packet that the broker takes, 2048 to 268435460 bytes: larger frames go in fragments [default: no
+    /// limit, or what the broker is found to refuse]
+    #[arg(long, value_name = "BYTES")]
+    max_packet: Option<usize>,
+
     /// mqtt: the user at the broker [default: that of mqtt://USER:PASSWORD@HOST, percent-encoded, or RINGBUS_USER of the
     /// environment]
     #[arg(long, value_name = "NAME")]

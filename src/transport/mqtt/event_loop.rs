@@ -24,9 +24,11 @@ use super::denial::Denial;
 use super::halves::{Halves, Signal};
 use super::level::Level;
 use super::opening::Hello;
+use super::packets::Packets;
 use super::presence::Presence;
 use super::proof::Proof;
 use super::queue;
+use super::reassembly::Reassembly;
 use super::received::Received;
 use super::refusals::Refusals;
 use super::sending::send_own;
@@ -125,6 +127,12 @@ pub(super) struct EventLoop {
     pub(super) suspicion: Suspicion,
     pub(super) unproven: Unproven,
     pub(super) refusals: Refusals,
+    /// How large a packet may be.
+    pub(super) packets: Packets,
+    /// What the fragments of this session say that they are of, and how many messages went in fragments.
+    pub(super) fragment_sender: u64,
+    pub(super) fragmented: u32,
+    pub(super) reassembly: Reassembly,
     /// Nothing goes out until then: if the connection is lost meanwhile, it was not over a message.
     pub(super) watch_until: Option<Instant>,
     /// How many messages were given up.
@@ -151,11 +159,12 @@ impl EventLoop {
         subscribing: Subscribing,
         presence: Presence,
         denial: Denial,
-        refusals: Refusals,
+        (refusals, packets): (Refusals, Packets),
     ) -> Self {
         let Channels { messages, changes, closes, events, proof } = channels;
         Self {
             backlog: Backlog::new(settings.queue),
+            reassembly: Reassembly::new(settings.max_payload),
             settings,
             messages,
             changes,
@@ -180,6 +189,9 @@ impl EventLoop {
             suspicion: Suspicion::none(),
             unproven: Unproven::default(),
             refusals,
+            packets,
+            fragment_sender: rand::random(),
+            fragmented: 0,
             watch_until: None,
             given_up: 0,
         }
@@ -222,8 +234,8 @@ impl EventLoop {
 
     /// Works with one connection until it is lost (an error) or no longer needed.
     async fn serve(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
-        self.judge();
         self.window.rewind();
+        self.judge();
         self.received.clear();
         self.answers.clear();
         self.subscribing.restore(link, &mut self.window)?;
@@ -290,6 +302,7 @@ impl EventLoop {
                         self.note_grant();
                     }
                     self.give_up_unanswered(now);
+                    self.reassembly.expire(now);
                     self.alive.ping(self.window.pass_by());
                     link.send(&Packet::PingReq)?;
                 }

@@ -10,9 +10,11 @@ use super::decode::Decoded;
 use super::event_loop::EventLoop;
 use super::inbox;
 use super::presence::{self, Refused};
+use super::reassembly::Taken;
 use super::subscribing::Brought;
 use crate::transport::filters::Verdict;
 use crate::transport::{Event, Origin};
+use crate::wire::Fragment;
 
 impl EventLoop {
     /// Handles the packets that were read, as long as there is room for their events. `true` if more must be read
@@ -41,6 +43,9 @@ impl EventLoop {
             Packet::Publish(publish) => self.take_publish(publish, link)?,
             Packet::PubAck(ack) => {
                 if let Some(publish) = self.window.acknowledge(ack.pkid) {
+                    if self.packets.is_trial() {
+                        self.learn(&publish);
+                    }
                     self.unproven.taken(&publish.topic, publish.payload.len());
                     if publish.qos == QoS::ExactlyOnce {
                         self.lower(QoS::AtLeastOnce, "it answers QoS 2 by PUBACK");
@@ -121,8 +126,10 @@ impl EventLoop {
                 self.stage_message(Event::Retained { topic, payload: publish.payload, mark });
             }
             Verdict::Wanted(topic) => {
-                let from = Origin::Topic(topic);
-                self.stage_message(Event::Message { from, payload: publish.payload });
+                if let Some(payload) = self.whole(&publish.topic, publish.payload) {
+                    let from = Origin::Topic(topic);
+                    self.stage_message(Event::Message { from, payload });
+                }
             }
             Verdict::Unwanted => {}
             Verdict::Malformed => {
@@ -142,7 +149,9 @@ impl EventLoop {
         let decoded = if publish.retain { None } else { inbox::decode(&publish.payload) };
         match decoded {
             Some((from, payload)) => {
-                self.stage_message(Event::Message { from: Origin::Peer(from), payload });
+                if let Some(payload) = self.whole(&publish.topic, payload) {
+                    self.stage_message(Event::Message { from: Origin::Peer(from), payload });
+                }
             }
             None => {
                 dropped("inbox_garbage");
@@ -150,6 +159,36 @@ impl EventLoop {
                     size = publish.payload.len(),
                     "dropped what is no directed message from the inbox"
                 );
+            }
+        }
+    }
+
+    /// A message that came in one piece, or whose last fragment this is.
+    fn whole(&mut self, topic: &str, payload: Bytes) -> Option<Bytes> {
+        if !Fragment::is_fragment(&payload) {
+            return Some(payload);
+        }
+        let taken = match Fragment::parse(&payload) {
+            Ok((fragment, part)) => {
+                let taken = self.reassembly.take(Instant::now(), topic, fragment, part);
+                if taken == Taken::Oversize {
+                    self.drop_oversize(fragment.total as usize);
+                }
+                taken
+            }
+            Err(error) => {
+                dropped("fragment_garbage");
+                tracing::debug!(%error, size = payload.len(), "dropped a fragment");
+                return None;
+            }
+        };
+        match taken {
+            Taken::Whole(payload) => Some(payload),
+            Taken::Part | Taken::Oversize => None,
+            Taken::Lost => {
+                dropped("fragment_lost");
+                tracing::debug!(topic, "gave up a message of which a fragment is missing");
+                None
             }
         }
     }

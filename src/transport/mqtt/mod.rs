@@ -27,8 +27,9 @@
 //!   was published with, whichever is less. (rumqttd does not: there every message comes with the subscription's.)
 //! - A slow reader stops the reading from the broker, not the keep-alive.
 //! - The broker counts as alive as long as whole packets come from it, or a large one at 128 KiB a second at least.
-//! - A broker may have a lower limit for messages than [`OpenOptions::max_payload`]; MQTT 3.1.1 cannot ask for it, and
-//!   a broker may answer a larger message by closing the connection.
+//! - A broker may have a lower limit for messages than [`OpenOptions::max_payload`], which MQTT 3.1.1 cannot ask for.
+//!   Frames over it go in fragments, if it is [set](MqttTransport::max_packet), or was found out because the broker closes
+//!   the connection over them.
 //! - A message over which the broker closes the connection again and again is given up, and told by
 //!   [`Event::Refused`](super::Event::Refused): everything else goes on. So is a subscription.
 //! - Two sessions with one client id throw each other out of the broker. They notice after a few times, by what each leaves
@@ -79,10 +80,12 @@ mod level;
 mod opening;
 mod outgoing;
 mod overlap;
+mod packets;
 mod presence;
 mod proof;
 mod quality;
 mod queue;
+mod reassembly;
 mod receipts;
 mod received;
 mod refusal;
@@ -111,6 +114,7 @@ use self::denial::Denial;
 use self::event_loop::{Channels, EventLoop, Settings};
 use self::level::Level;
 use self::opening::{Hello, connect, unreachable};
+use self::packets::Packets;
 use self::presence::Presence;
 use self::proof::Proof;
 use self::refusals::Refusals;
@@ -150,6 +154,7 @@ pub struct MqttTransport {
     credentials: Option<Login>,
     will: Option<Will>,
     reserved_level: Option<String>,
+    max_packet: Option<usize>,
 }
 
 /// What the broker publishes if the session dies.
@@ -171,6 +176,7 @@ impl MqttTransport {
             credentials: None,
             will: None,
             reserved_level: None,
+            max_packet: None,
         }
     }
 
@@ -216,6 +222,34 @@ impl MqttTransport {
     pub fn reserved_level(mut self, level: impl Into<String>) -> Self {
         self.reserved_level = Some(level.into());
         self
+    }
+
+    /// The largest packet that the broker takes, in bytes, topic and header included: 2,048 to 268,435,460; no limit if
+    /// not called. Set what the broker has, less a few bytes for each
+    /// header (Mosquitto's `max_packet_size` is the packet, its `message_size_limit` the payload). Frames over it go in
+    /// fragments, which other sessions put together again. Plain messages cannot be split: those over it are refused with
+    /// [`ErrorKind::PayloadTooLarge`].
+    ///
+    /// Without it a limit is found out where the broker closes the connection over a large frame; not where it
+    /// acknowledges the frame and drops it.
+    ///
+    /// [`open`](Transport::open) reports a number out of range.
+    pub fn max_packet(mut self, bytes: usize) -> Self {
+        self.max_packet = Some(bytes);
+        self
+    }
+
+    fn check_max_packet(&self) -> Result<()> {
+        let allowed = packets::SMALLEST..=packets::LARGEST;
+        match self.max_packet {
+            Some(bytes) if !allowed.contains(&bytes) => Err(ErrorKind::InvalidArgument {
+                what: "max_packet",
+                value: bytes.to_string(),
+                reason: format!("use {} to {} bytes", packets::SMALLEST, packets::LARGEST),
+            }
+            .into()),
+            _ => Ok(()),
+        }
     }
 
     fn keep_alive_secs(&self) -> Result<u16> {
@@ -283,7 +317,7 @@ impl Transport for MqttTransport {
     /// # Errors
     /// Those of the trait, [`ErrorKind::Denied`] if the broker refuses the credentials, [`ErrorKind::Transport`] if it
     /// refuses the connection for another reason or the session's own subscriptions, or if its inbox
-    /// does not work under this name, [`ErrorKind::InvalidArgument`] for the client id or the keep-alive, [`ErrorKind::InvalidTopic`] or
+    /// does not work under this name, [`ErrorKind::InvalidArgument`] for the client id, the keep-alive or the packet limit, [`ErrorKind::InvalidTopic`] or
     /// [`ErrorKind::PayloadTooLarge`] for the last will.
     async fn open(self, options: OpenOptions) -> Result<(MqttTx, MqttRx)> {
         let deadline = Instant::now() + options.connect_timeout;
@@ -292,6 +326,7 @@ impl Transport for MqttTransport {
         let keep_alive = self.keep_alive_secs()?;
         let level = self.reserved_level.as_deref().map_or(Ok(Level::default()), Level::new)?;
         self.check_will()?;
+        self.check_max_packet()?;
         let announces = self.will.is_none();
         let max_payload = options.max_payload.min(MAX_REMAINING_LEN - PACKET_OVERHEAD);
         let nonce = Bytes::from(format!("{:016x}", rand::random::<u64>()));
@@ -336,6 +371,7 @@ impl Transport for MqttTransport {
         let denial = Denial::new();
         let broker_name = settings.broker.to_string();
         let refusals = Refusals::default();
+        let packets = Packets::new(level.clone(), self.max_packet);
         let window = Window::new(options.queue);
         let event_loop = EventLoop::new(
             settings,
@@ -344,7 +380,7 @@ impl Transport for MqttTransport {
             subscribing,
             presence,
             denial.clone(),
-            refusals.clone(),
+            (refusals.clone(), packets.clone()),
         );
         let halves = (
             MqttTx::new(
@@ -356,6 +392,7 @@ impl Transport for MqttTransport {
                     denial,
                     level,
                     refusals,
+                    packets,
                 },
                 messages,
                 changes,

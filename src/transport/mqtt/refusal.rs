@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, ConnectionError};
 use super::event_loop::EventLoop;
 use super::inbox;
-use super::suspicion::{Loss, Suspect};
+use super::suspicion::{Loss, Suspect, Suspicion};
 use crate::error::ErrorKind;
 use crate::topic::Topic;
 use crate::transport::{Destination, Event};
@@ -57,7 +57,9 @@ impl EventLoop {
         self.watch_until = None;
         match self.suspicion.verdict() {
             None => {}
+            Some(Suspect::Message(serial)) if self.try_fragments(serial) => {}
             Some(Suspect::Message(serial)) => {
+                self.packets.restore();
                 if let Some(publish) = self.window.give_up(serial) {
                     self.refused(&publish, CLOSES, true);
                 }
@@ -79,6 +81,35 @@ impl EventLoop {
                 }
             }
         }
+    }
+
+    /// A frame that was found is tried in fragments, of half the size if it was in fragments before. `false` if it cannot
+    /// be, or they are as small as they get.
+    fn try_fragments(&mut self, serial: u64) -> bool {
+        let Some((refused, whole)) = self.window.find(serial) else { return false };
+        if !self.packets.try_less(refused, whole) {
+            return false;
+        }
+        self.split_again();
+        if !self.packets.is_smallest() {
+            // That it is the size is likely: one more connection for each half of it, until the last one.
+            self.suspicion.expect(serial);
+        }
+        true
+    }
+
+    /// The broker has taken a message while a limit was tried.
+    pub(super) fn learn(&mut self, taken: &Publish) {
+        let Some(limit) = self.packets.confirm(taken) else { return };
+        self.suspicion = Suspicion::none();
+        // It was asked with QoS 1 which message it is: that is known.
+        self.unproven.refused(&taken.topic);
+        tracing::warn!(
+            broker = %self.settings.broker,
+            limit,
+            "the broker closes the connection over large messages: frames go in fragments of this many bytes, \
+             plain messages over its limit are refused. Set the limit that it has (max_packet) to spare the search"
+        );
     }
 
     /// The connection has its subscriptions: it is watched before a suspect goes out.

@@ -6,23 +6,23 @@ use tokio::sync::mpsc::error::TryRecvError;
 use super::connection::{Connection, ConnectionError};
 use super::event_loop::EventLoop;
 use super::queue::Message;
-use super::window::Window;
+use super::window::{Whole, Window};
 
 const KNOWN: &str = "the broker has closed the connection over such a message before";
 
 impl EventLoop {
-    /// Encodes what waits, as far as there is room: repetitions first.
+    /// Encodes what waits, as far as there is room: repetitions, and fragments, first.
     pub(super) fn pump(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
-        while self.may_send(link)
-            && let Some(publish) = self.window.next_repetition()
-        {
-            link.publish(publish, None)?;
-            self.window.settle_unacknowledged();
-        }
-        if self.window.has_repetitions() {
-            return Ok(());
-        }
-        while self.may_send(link) && self.window.has_room() {
+        loop {
+            while self.may_send(link)
+                && let Some(publish) = self.window.next_repetition()
+            {
+                link.publish(publish, None)?;
+                self.window.settle_unacknowledged();
+            }
+            if self.window.has_repetitions() || !self.may_send(link) || !self.window.has_room() {
+                return Ok(());
+            }
             if let Some(message) = self.backlog.pop() {
                 self.send(message, link)?;
                 continue;
@@ -69,12 +69,57 @@ impl EventLoop {
             let guarded = self.suspicion.stands();
             publish.qos = if guarded { QoS::AtLeastOnce } else { self.unproven.qos(&publish) };
         }
+        if !self.packets.takes(&publish)
+            && let Some(pieces) = self.split(&publish)
+        {
+            return self.send_pieces(pieces, Whole { publish, _counted: counted }, counts, link);
+        }
         if publish.qos == QoS::AtMostOnce {
             link.publish(&publish, counted)?;
             self.unproven.sent(self.window.pass_by(), publish);
             return Ok(());
         }
         link.publish(self.window.push(publish, counts), counted)
+    }
+
+    /// Encodes the fragments of a message with QoS 0. Others wait for their turn in the window.
+    fn send_pieces(
+        &mut self,
+        pieces: Vec<Publish>,
+        whole: Whole,
+        counts: bool,
+        link: &mut Connection,
+    ) -> Result<(), ConnectionError> {
+        if whole.publish.qos != QoS::AtMostOnce {
+            self.window.push_pieces(pieces, whole, counts);
+            return Ok(());
+        }
+        for piece in pieces {
+            link.publish(&piece, None)?;
+            self.unproven.sent(self.window.pass_by(), piece);
+        }
+        Ok(())
+    }
+
+    /// A message in fragments, if it can be.
+    fn split(&mut self, publish: &Publish) -> Option<Vec<Publish>> {
+        let pieces = self.packets.split(publish, self.fragment_sender, self.fragmented)?;
+        self.fragmented = self.fragmented.wrapping_add(1);
+        metrics::counter!("ringbus_mqtt_fragmented_total").increment(1);
+        Some(pieces)
+    }
+
+    /// The limit is another one: what is in the window is split anew where it is over it.
+    pub(super) fn split_again(&mut self) {
+        let Self { window, packets, fragmented, fragment_sender, .. } = self;
+        window.split_again(|publish, whole| {
+            if packets.takes(publish) {
+                return None;
+            }
+            let pieces = packets.split(whole, *fragment_sender, *fragmented)?;
+            *fragmented = fragmented.wrapping_add(1);
+            Some(pieces)
+        });
     }
 }
 

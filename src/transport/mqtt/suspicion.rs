@@ -120,6 +120,11 @@ impl Suspicion {
         self.suspect.take()
     }
 
+    /// The message that was found is tried in another form: one more loss right behind it is a verdict.
+    pub(super) fn expect(&mut self, serial: u64) {
+        (self.suspect, self.strikes) = (Some(Suspect::Message(serial)), STRIKES - 1);
+    }
+
     /// For how long a new connection is to stand with nothing under way before the suspect is sent: if it is lost
     /// meanwhile, the suspect is none.
     pub(super) fn watch(&self) -> Option<Duration> {
@@ -155,6 +160,19 @@ mod tests {
         assert_eq!(suspicion.verdict(), None);
         suspicion.acknowledged(Some(8), true);
         assert!(!suspicion.stands());
+    }
+
+    #[test]
+    fn one_more_loss_behind_what_is_expected_is_a_verdict_and_one_behind_another_is_none() {
+        let mut suspicion = Suspicion::none();
+        suspicion.lost(behind(&[7]));
+        suspicion.expect(7);
+        assert_eq!(suspicion.verdict(), None);
+        suspicion.lost(behind(&[7]));
+        assert_eq!(suspicion.verdict(), Some(Suspect::Message(7)));
+        suspicion.expect(7);
+        suspicion.lost(behind(&[8]));
+        assert_eq!(suspicion.verdict(), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::denial::Denial;
 use super::level::Level;
+use super::packets::Packets;
 use super::queue::{self, NoRoom};
 use super::refusals::Refusals;
 use super::{address, inbox};
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) denial: Denial,
     pub(super) level: Level,
     pub(super) refusals: Refusals,
+    pub(super) packets: Packets,
     pub(super) broker: String,
 }
 
@@ -104,6 +106,9 @@ impl MqttTx {
             }
         };
         publish.retain = outbound.retain;
+        if let Some(limit) = self.shared.packets.refuses(&publish) {
+            return Err(ErrorKind::PayloadTooLarge { size, limit }.into());
+        }
         match self.shared.refusals.of(&publish.topic, publish.payload.len()) {
             Some(why) => Err(why.into()),
             None => Ok(publish),
@@ -228,6 +233,10 @@ impl TransportTx for MqttTx {
 
     fn broker(&self) -> Option<&str> {
         Some(&self.shared.broker)
+    }
+
+    fn one_piece(&self, topic: &Topic) -> usize {
+        self.shared.packets.one_piece(topic.as_str())
     }
 
     fn take_refusal(&self, topic: &Topic) -> Option<Error> {

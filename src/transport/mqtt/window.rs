@@ -1,10 +1,12 @@
 //! The messages that the broker has not acknowledged yet, in the order in which they were sent.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rumqttc::{Publish, QoS};
 
 use super::suspicion::Suspect;
+use crate::transport::under_way::Counted;
 
 /// The most bytes that may be unacknowledged, in one message more or less: what a link of a gigabit a second carries in
 /// a twentieth of a second.
@@ -58,8 +60,30 @@ struct Entry {
     /// It has QoS 2, and the present connection's broker has said that it has it: PUBREL went out, PUBCOMP is to come. It
     /// is kept until then, since the broker may forget it with the connection.
     released: bool,
-    /// Its place in the order of all that went out. Once a ping with a greater one is answered, the broker has read it.
+    /// Its place in the order of all that went out, or 0 as long as it did not. Once a ping with a greater one is
+    /// answered, the broker has read it.
     order: u64,
+    /// The message that it is a fragment of.
+    whole: Option<Arc<Whole>>,
+}
+
+/// A message that goes in fragments.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) publish: Publish,
+    /// It counts as under way until its last fragment is acknowledged.
+    pub(super) _counted: Option<Counted>,
+}
+
+impl Entry {
+    /// The message, of which this may be a fragment.
+    fn message(&self) -> &Publish {
+        self.whole.as_ref().map_or(&self.publish, |whole| &whole.publish)
+    }
+
+    fn is_of(&self, other: &Arc<Whole>) -> bool {
+        self.whole.as_ref().is_some_and(|whole| Arc::ptr_eq(whole, other))
+    }
 }
 
 impl Window {
@@ -142,14 +166,59 @@ impl Window {
 
     /// Gives up the oldest message, the session's own aside, of which that is asked for.
     pub(super) fn give_up_if(&mut self, asked: impl Fn(&Publish) -> bool) -> Option<Publish> {
-        let at = self.entries.iter().position(|entry| !entry.own && asked(&entry.publish))?;
-        self.take(at).map(|entry| entry.publish)
+        let at = self.entries.iter().position(|entry| !entry.own && asked(entry.message()))?;
+        self.take_whole(at).map(|(publish, _)| publish)
     }
 
-    /// Gives a message up, if it is still there.
+    /// Gives a message up, if it is still there, with all of its fragments.
     pub(super) fn give_up(&mut self, serial: u64) -> Option<Publish> {
         let at = self.entries.iter().position(|entry| entry.serial == serial)?;
-        self.take(at).map(|entry| entry.publish)
+        self.take_whole(at).map(|(publish, _)| publish)
+    }
+
+    /// What is under way, or to be sent next, of the message with this serial number; and the message.
+    pub(super) fn find(&self, serial: u64) -> Option<(&Publish, &Publish)> {
+        let entry = self.entries.iter().find(|entry| entry.serial == serial)?;
+        Some((&entry.publish, entry.message()))
+    }
+
+    /// Puts `split`'s fragments of a message in the place of that, or of larger fragments of it, wherever it makes
+    /// some. There is a new connection, on which nothing was sent yet.
+    pub(super) fn split_again(&mut self, mut split: impl FnMut(&Publish, &Publish) -> Option<Vec<Publish>>) {
+        let mut done: Option<Arc<Whole>> = None;
+        for entry in std::mem::take(&mut self.entries) {
+            let again = done.as_ref().is_some_and(|done| entry.is_of(done));
+            let pieces = if again { None } else { split(&entry.publish, entry.message()) };
+            if !again && pieces.is_none() {
+                self.entries.push_back(entry);
+                continue;
+            }
+            self.let_go(&entry.publish);
+            let Some(pieces) = pieces else { continue };
+            let Entry { publish, number, serial, whole, .. } = entry;
+            done.clone_from(&whole);
+            let whole = whole.unwrap_or_else(|| Arc::new(Whole { publish, _counted: None }));
+            self.add_pieces(pieces, &whole, number, serial);
+        }
+    }
+
+    /// Keeps the fragments of a message until they are acknowledged. They are sent as what is to be
+    /// [repeated](Self::next_repetition) is. `counted` as in [`push`](Self::push).
+    pub(super) fn push_pieces(&mut self, pieces: Vec<Publish>, whole: Whole, counted: bool) {
+        self.count += u64::from(counted);
+        let number = counted.then_some(self.count);
+        self.serial += 1;
+        self.add_pieces(pieces, &Arc::new(whole), number, self.serial - 1);
+    }
+
+    /// All fragments have the number and the serial number of their message.
+    fn add_pieces(&mut self, pieces: Vec<Publish>, whole: &Arc<Whole>, number: Option<u64>, serial: u64) {
+        for mut publish in pieces {
+            self.register(&mut publish);
+            let whole = Some(whole.clone());
+            let entry = Entry { publish, number, serial, own: false, released: false, order: 0, whole };
+            self.entries.push_back(entry);
+        }
     }
 
     /// Whether another message may be sent.
@@ -165,7 +234,12 @@ impl Window {
     /// How many of the users' messages are unacknowledged. Those of which only the last acknowledgement is missing are
     /// among them: the broker may have passed them on, or not.
     pub(super) fn undelivered(&self) -> usize {
-        self.entries.iter().filter(|entry| !entry.own).count()
+        // The fragments of a message have its serial number, and stand together.
+        let mut last = 0;
+        self.entries
+            .iter()
+            .filter(|entry| !entry.own && std::mem::replace(&mut last, entry.serial) != entry.serial)
+            .count()
     }
 
     /// How many of the users' messages, from the first on, are acknowledged without a hole.
@@ -177,7 +251,8 @@ impl Window {
     /// A packet id that no message in the window has.
     pub(super) fn next_id(&mut self) -> u16 {
         let mut id = successor(self.last_id);
-        // Ends, because the window is smaller than the id space.
+        // Ends, because the window is smaller than the id space: its fragments have 1 KiB each, and what is in it 8 MiB,
+        // or one message more, which has 2^14 of them at most.
         while self.taken[usize::from(id)] {
             id = successor(id);
         }
@@ -200,6 +275,25 @@ impl Window {
     }
 
     fn add(&mut self, mut publish: Publish, counted: bool, own: bool) -> usize {
+        self.register(&mut publish);
+        self.count += u64::from(counted);
+        let number = counted.then_some(self.count);
+        let (serial, order) = (self.serial, self.pass_by());
+        self.serial += 1;
+        let entry = Entry { publish, number, serial, own, released: false, order, whole: None };
+        // One of the session's own goes before what waits to be sent again, or for the first time.
+        let at = self.sent;
+        if at == self.entries.len() {
+            self.entries.push_back(entry);
+        } else {
+            self.entries.insert(at, entry);
+        }
+        self.sent = at + 1;
+        at
+    }
+
+    /// Gives a message its id, and accounts for it.
+    fn register(&mut self, publish: &mut Publish) {
         if publish.qos > self.highest {
             publish.qos = self.highest;
         }
@@ -207,14 +301,13 @@ impl Window {
         self.taken[usize::from(publish.pkid)] = true;
         self.bytes += publish.payload.len();
         self.exactly_once += usize::from(publish.qos == QoS::ExactlyOnce);
-        self.count += u64::from(counted);
-        let number = counted.then_some(self.count);
-        let at = self.entries.len();
-        let (serial, order) = (self.serial, self.pass_by());
-        self.serial += 1;
-        self.entries.push_back(Entry { publish, number, serial, own, released: false, order });
-        self.sent = at + 1;
-        at
+    }
+
+    /// Ends what [`register`](Self::register) began.
+    fn let_go(&mut self, publish: &Publish) {
+        self.bytes -= publish.payload.len();
+        self.exactly_once -= usize::from(publish.qos == QoS::ExactlyOnce);
+        self.taken[usize::from(publish.pkid)] = false;
     }
 
     /// Takes a PUBACK: lets go of the message, and returns it. Unknown ids are ignored: a broker may acknowledge a repetition twice. It
@@ -271,9 +364,11 @@ impl Window {
             self.exactly_once -= usize::from(entry.publish.qos == QoS::ExactlyOnce);
             entry.publish.qos = self.highest;
         }
+        // A fragment may go out for the first time.
+        let again = entry.order != 0;
         entry.order = self.order;
         self.order += 1;
-        entry.publish.dup = entry.publish.qos == QoS::AtLeastOnce;
+        entry.publish.dup = again && entry.publish.qos == QoS::AtLeastOnce;
         Some(&entry.publish)
     }
 
@@ -289,7 +384,17 @@ impl Window {
     pub(super) fn give_up_before(&mut self, ping: u64) -> Option<(Publish, bool)> {
         let mut sent = self.entries.iter().take(self.sent);
         let at = sent.position(|entry| entry.order < ping)?;
-        self.take(at).map(|entry| (entry.publish, entry.own))
+        self.take_whole(at)
+    }
+
+    /// Takes a message out, with all of its fragments; and whether it is the session's own.
+    fn take_whole(&mut self, at: usize) -> Option<(Publish, bool)> {
+        let entry = self.take(at)?;
+        let Some(whole) = entry.whole else { return Some((entry.publish, entry.own)) };
+        while let Some(at) = self.entries.iter().position(|entry| entry.is_of(&whole)) {
+            self.take(at);
+        }
+        Some((whole.publish.clone(), entry.own))
     }
 
     /// Lets go of the message with this id, if there is one and it `may` be.
@@ -306,9 +411,7 @@ impl Window {
 
     fn take(&mut self, at: usize) -> Option<Entry> {
         let entry = self.entries.remove(at)?;
-        self.bytes -= entry.publish.payload.len();
-        self.exactly_once -= usize::from(entry.publish.qos == QoS::ExactlyOnce);
-        self.taken[usize::from(entry.publish.pkid)] = false;
+        self.let_go(&entry.publish);
         self.own_sent -= usize::from(entry.own && at < self.sent);
         self.sent -= usize::from(at < self.sent);
         Some(entry)

@@ -16,6 +16,9 @@ pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<Mqt
     if let Some((user, password)) = credentials(options, &broker)? {
         transport = transport.credentials(user, password);
     }
+    if let Some(bytes) = options.max_packet {
+        transport = transport.max_packet(bytes);
+    }
     if let Some(name) = endpoint.name {
         transport = transport.client_id(name);
     }

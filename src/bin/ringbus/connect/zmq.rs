@@ -58,6 +58,7 @@ pub(super) fn foreign(options: &Options) -> Vec<(&'static str, bool)> {
         ("--broker", options.broker.is_some()),
         ("--user", options.user.is_some()),
         ("--password-file", options.password_file.is_some()),
+        ("--max-packet", options.max_packet.is_some()),
     ]
 }
 
