@@ -423,6 +423,14 @@ fn wrong_usage_ends_with_2_in_one_line_that_names_it() {
             "--broker does not go with --transport zmq",
         ),
         (
+            &["sub", "--peer", "127.0.0.1:1", "--max-packet=10000", "t"],
+            "--max-packet does not go with --transport zmq",
+        ),
+        (
+            &["sub", "--transport=mqtt", "--max-packet=2047", "t"],
+            "invalid max_packet \"2047\": use 2048 to 268435460 bytes",
+        ),
+        (
             &["sub", "--transport=mqtt", "--listen=127.0.0.1:1", "t"],
             "--listen does not go with --transport mqtt",
         ),

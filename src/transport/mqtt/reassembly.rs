@@ -138,6 +138,8 @@ impl Reassembly {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn fragment(message: u32, index: u16, count: u16, total: u32) -> Fragment {
@@ -184,7 +186,7 @@ mod tests {
     fn is_bounded_in_memory_in_number_and_in_time() {
         let mut all = Reassembly::new(10_000);
         let now = Instant::now();
-        for message in 0..100_000u32 {
+        for message in 0..10_000u32 {
             let sender = u64::from(message / 20);
             let begin = Fragment { sender, ..fragment(message, 0, 100, 10_000) };
             assert_eq!(all.take(now, "t", begin, &[0; 150]), Taken::Part);
@@ -201,5 +203,35 @@ mod tests {
         assert!(all.partial.len() > 100);
         all.expire(now + PATIENCE + Duration::from_millis(1));
         assert!(all.partial.is_empty() && all.bytes == 0);
+    }
+
+    fn hostile() -> impl Strategy<Value = (Fragment, Vec<u8>)> {
+        let numbers = (0..3u64, 0..3u32, 0..4u16, 1..4u16, 1..9u32);
+        let fragment = numbers.prop_map(|(sender, message, index, count, total)| Fragment {
+            sender,
+            message,
+            index,
+            count,
+            total,
+        });
+        (fragment, prop::collection::vec(any::<u8>(), 1..6))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_bounded_and_a_whole_message_has_the_stated_length(
+            all_that_comes in prop::collection::vec(hostile(), 0..200)
+        ) {
+            let (mut all, now) = (Reassembly::new(7), Instant::now());
+            for (fragment, part) in all_that_comes {
+                match all.take(now, "t", fragment, &part) {
+                    Taken::Whole(whole) => prop_assert_eq!(whole.len(), fragment.total as usize),
+                    Taken::Oversize => prop_assert!(fragment.total > 7),
+                    Taken::Part | Taken::Lost => {}
+                }
+                let bytes: usize = all.partial.values().map(|partial| partial.content.len()).sum();
+                prop_assert!(bytes == all.bytes && bytes <= all.most);
+            }
+        }
     }
 }

@@ -425,4 +425,6 @@ fn successor(id: u16) -> u16 {
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
+mod pieces;
+#[cfg(test)]
 mod tests;
