@@ -196,7 +196,7 @@ async fn a_connection_that_breaks_amid_fragments_costs_no_value() {
 async fn the_smallest_limit_works_and_one_byte_less_is_refused() {
     let broker = Mosquitto::start_with("max_packet_size 2048");
     let refused = MqttTransport::new(broker.url()).max_packet(2047).open(OpenOptions::default()).await;
-    let error = refused.err().expect("it is refused");
+    let error = refused.expect_err("it is refused");
     let of_limit =
         |kind: &ErrorKind| matches!(kind, ErrorKind::InvalidArgument { value, .. } if value == "2047");
     assert!(of_limit(error.kind()), "{error}");
