@@ -67,6 +67,7 @@ mod ffi;
 pub mod message;
 pub mod pubsub;
 pub mod qos;
+mod quiet;
 mod session;
 mod text;
 pub mod time;

@@ -18,7 +18,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -28,6 +28,7 @@ use serde::Serialize;
 
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId, SessionId};
+use crate::quiet::{afterwards, lock, read, write};
 use crate::time::{Clock, Mono};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{
@@ -326,7 +327,7 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// [`ErrorKind::InvalidArgument`] if the room is taken, [`ErrorKind::Closed`].
     pub(crate) fn register(&self, room: Room, service: Arc<dyn Service>) -> Result<()> {
         self.check_open()?;
-        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        let mut services = write(&self.services);
         let place = &mut services[room.index()];
         if place.is_some() {
             return Err(ErrorKind::InvalidArgument {
@@ -344,7 +345,7 @@ impl<Tx: TransportTx> SessionCore<Tx> {
 
     /// Ends [`register`](Self::register).
     pub(crate) fn unregister(&self, room: Room) {
-        let service = self.services.write().unwrap_or_else(PoisonError::into_inner)[room.index()].take();
+        let service = write(&self.services)[room.index()].take();
         // Not under the lock: its end may come back to it.
         drop(service);
     }
@@ -444,7 +445,10 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     /// A node and a client may share a session.
     fn post_to_self(&self, payload: Bytes) {
         if self.loopback.try_send(payload).is_err() {
-            metrics::counter!("ringbus_control_dropped_total", "cause" => "loopback full").increment(1);
+            let cause = "loopback full";
+            afterwards(move || {
+                metrics::counter!("ringbus_control_dropped_total", "cause" => cause).increment(1);
+            });
         }
     }
 
@@ -498,12 +502,12 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     }
 
     fn service(&self, room: Room) -> Option<Arc<dyn Service>> {
-        self.services.read().unwrap_or_else(PoisonError::into_inner)[room.index()].clone()
+        read(&self.services)[room.index()].clone()
     }
 
     /// Those of the rooms and the listeners, as they are now.
     fn services(&self) -> impl Iterator<Item = Arc<dyn Service>> {
-        let rooms = self.services.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let rooms = read(&self.services).clone();
         let listeners = self.listeners.all();
         let listeners = (0..listeners.len()).map(move |at| listeners[at].1.clone());
         rooms.into_iter().flatten().chain(listeners)
@@ -513,14 +517,8 @@ impl<Tx: TransportTx> SessionCore<Tx> {
     fn forget_services(&self) {
         self.closed.store(true, Ordering::Release);
         self.connections.end();
-        drop(std::mem::take(&mut *self.services.write().unwrap_or_else(PoisonError::into_inner)));
+        drop(std::mem::take(&mut *write(&self.services)));
         self.listeners.clear();
         lock(&self.shared).clear();
     }
-}
-
-/// A poisoned lock means that a panic happened elsewhere while holding it; the state machines are left consistent
-/// between calls, so going on is right.
-pub(crate) fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

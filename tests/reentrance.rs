@@ -1,6 +1,6 @@
 //! The user's code runs inside of publishing, as `Serialize`, as what listens to the log or to the
 //! metrics: it may publish itself. On the same publisher that is a typed error, on another it
-//! works; it never waits.
+//! works; it never waits. Nor does the library hold a lock while it logs or counts.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
 
@@ -8,14 +8,15 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use ringbus::qos::{Offered, Overflow, Requested, ResourceLimits};
 use ringbus::transport::MemoryTransport;
+use ringbus::transport::conformance::Harness;
 use ringbus::transport::memory::Network;
-use ringbus::{ErrorKind, Publisher, Result, Session};
+use ringbus::{DhtNode, ErrorKind, Publisher, Result, Session};
 use serde::{Serialize, Serializer};
 use support::soon;
 use tracing_subscriber::Layer;
@@ -23,6 +24,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 type Within = dyn Fn() -> Option<Result<()>>;
 type Texts = Publisher<String, MemoryTransport>;
+type Voice = dyn Fn(&str) -> Result<()> + Send + Sync;
 
 thread_local! {
     /// What a value does while it is serialised.
@@ -124,8 +126,9 @@ async fn a_panic_within_leaves_the_publisher_usable() {
 /// Publishes whatever it hears of, by a publisher that may itself be what it hears of.
 #[derive(Default)]
 struct Loud {
-    publisher: OnceLock<Arc<Texts>>,
+    voice: RwLock<Option<Arc<Voice>>>,
     heard: AtomicU64,
+    said: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -140,12 +143,41 @@ impl Loud {
         if PUBLISHING.replace(true) {
             return;
         }
-        if let Some(publisher) = self.publisher.get()
-            && publisher.try_publish(&text.to_owned()).is_err()
-        {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+        let voice = self.voice.read().unwrap().clone();
+        if let Some(voice) = voice {
+            let outcome = if voice(text).is_ok() { &self.said } else { &self.refused };
+            outcome.fetch_add(1, Ordering::Relaxed);
         }
         PUBLISHING.set(false);
+    }
+}
+
+/// Of the tests that listen, one at a time: the log and the metrics are the process's.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// What listens to the log and to the metrics of this process.
+fn loud() -> Arc<Loud> {
+    static LOUD: OnceLock<Arc<Loud>> = OnceLock::new();
+    let install = || {
+        let loud = Arc::new(Loud::default());
+        let counting = Counting(loud.clone());
+        metrics::set_global_recorder(counting).unwrap_or_else(|_| panic!("a recorder is set"));
+        let log = tracing_subscriber::registry().with(Listening(loud.clone()));
+        tracing::subscriber::set_global_default(log).unwrap();
+        loud
+    };
+    LOUD.get_or_init(install).clone()
+}
+
+impl Loud {
+    /// Publishes from now on. Says how much was heard before.
+    fn speak(&self, voice: impl Fn(&str) -> Result<()> + Send + Sync + 'static) -> u64 {
+        *self.voice.write().unwrap() = Some(Arc::new(voice));
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    fn fall_silent(&self) {
+        *self.voice.write().unwrap() = None;
     }
 }
 
@@ -190,10 +222,8 @@ impl Recorder for Counting {
 /// up, so that the library speaks of it while it is at work on it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_listens_to_the_log_and_the_metrics_may_publish() {
-    let loud = Arc::new(Loud::default());
-    metrics::set_global_recorder(Counting(loud.clone())).unwrap_or_else(|_| panic!("a recorder is set"));
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Listening(loud.clone())))
-        .unwrap();
+    let _turn = TURN.lock().await;
+    let loud = loud();
     let (a, b) = two().await;
     let few = ResourceLimits { max_samples: 16, max_bytes: 1 << 20 };
     let requested = Requested::reliable().keep_all().resource_limits(few);
@@ -201,14 +231,66 @@ async fn what_listens_to_the_log_and_the_metrics_may_publish() {
     let offered = Offered::reliable().keep_all().resource_limits(few).overflow(Overflow::Disconnect);
     let publisher: Arc<Texts> = Arc::new(a.publisher("log").qos(offered).build().await.unwrap());
     soon("a match", publisher.matched(1)).await.unwrap();
-    assert!(loud.publisher.set(publisher.clone()).is_ok());
+    let voice = publisher.clone();
+    let heard_before = loud.speak(move |text| voice.try_publish(&text.to_owned()));
     for number in 0..200 {
         soon("room", publisher.publish(&format!("line {number}"))).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(publisher.stats().disconnected > 0, "{:?}", publisher.stats());
     let (heard, refused) = (loud.heard.load(Ordering::Relaxed), loud.refused.load(Ordering::Relaxed));
-    assert!(heard > 10 && refused > 0, "heard {heard}, refused {refused}");
-    drop(silent);
+    assert!(heard > heard_before + 10 && refused > 0, "heard {heard}, refused {refused}");
+    loud.fall_silent();
+    drop((silent, publisher));
     soon("the end", a.close(Duration::from_secs(1))).await.unwrap();
+}
+
+/// What is logged and counted goes out by a publisher of a session that does everything else as
+/// well: it waits for none of it.
+async fn what_a_busy_session_says_may_be_published_by_it<H: Harness>(harness: H) {
+    let _turn = TURN.lock().await;
+    let loud = loud();
+    let (a, b) = support::pair(&harness).await;
+    let few = ResourceLimits { max_samples: 16, max_bytes: 1 << 20 };
+    let wanted = Requested::reliable().keep_all().resource_limits(few);
+    let offered = Offered::reliable().keep_all().resource_limits(few).overflow(Overflow::Disconnect);
+    let mut log = b.subscriber::<String>("log").build().await.unwrap();
+    let texts = a.publisher::<String>("log").build().await.unwrap();
+    soon("a match", texts.matched(1)).await.unwrap();
+    loud.speak(move |text| texts.try_publish(&text.to_owned()));
+    let said_before = loud.said.load(Ordering::Relaxed);
+
+    let ring = DhtNode::builder(a.clone()).name("10.0.0.1").start().await.unwrap();
+    let (near, far) = (a.dht([ring.me().locator]), b.dht([ring.me().locator]));
+    for number in 0..4 {
+        let topic = format!("held/{number}");
+        let slow = b.subscriber::<u64>(topic.as_str()).qos(wanted.clone()).dht(&far).build();
+        let slow = soon("a registration", slow).await.unwrap();
+        let publisher = a.publisher::<u64>(&topic).qos(offered.clone()).dht(&near).build();
+        let publisher = soon("a registration", publisher).await.unwrap();
+        soon("a match", publisher.matched(1)).await.unwrap();
+        for value in 0..100 {
+            soon("room", publisher.publish(&value)).await.unwrap();
+        }
+        assert!(publisher.stats().disconnected > 0, "{:?}", publisher.stats());
+        drop((slow, publisher));
+    }
+    soon("a log line", log.recv()).await.unwrap().unwrap();
+    soon("the end of the node", ring.leave()).await.unwrap();
+    assert!(loud.said.load(Ordering::Relaxed) > said_before + 100);
+    loud.fall_silent();
+    soon("the end", a.close(Duration::from_secs(1))).await.unwrap();
+    soon("the end", b.close(Duration::from_secs(1))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_busy_session_says_may_be_published_by_it_over_a_lossy_memory() {
+    let network = Network::new().with_loss(0.02);
+    what_a_busy_session_says_may_be_published_by_it(support::Memory(network)).await;
+}
+
+#[cfg(feature = "zmq")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_busy_session_says_may_be_published_by_it_over_zmq() {
+    what_a_busy_session_says_may_be_published_by_it(support::Zmq).await;
 }

@@ -4,10 +4,11 @@ mod discovery;
 mod one_hop;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing::Level;
 
 use self::discovery::Introductions;
 pub(super) use self::one_hop::OneHopClient;
@@ -20,7 +21,8 @@ use crate::error::{ErrorKind, Result};
 use crate::message::EntityId;
 use crate::pubsub::Discovery;
 use crate::qos::Requested;
-use crate::session::{Service, Session, SessionCore, lock};
+use crate::quiet::{MutexGuard, afterwards, lock, try_lock};
+use crate::session::{Service, Session, SessionCore};
 use crate::time::{Mono, earliest};
 use crate::topic::TopicFilter;
 use crate::transport::{Event, Locator, Transport, TransportTx};
@@ -207,7 +209,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     fn submit(&self, query: RequestBody, sender: Asker) -> Result<()> {
         let mut queries = lock(&self.queries);
         if queries.expected == 0
-            && let Ok(state) = self.state.try_lock()
+            && let Some(state) = try_lock(&self.state)
             && state.waiting.is_empty()
         {
             drop(queries);
@@ -272,7 +274,7 @@ impl<Tx: TransportTx> ClientShell<Tx> {
             match action {
                 ClientAction::Send { to, message } => {
                     if let Err(error) = self.session.post_control(&to, Room::DhtNode, &message) {
-                        tracing::warn!(%to, %error, "could not encode a message");
+                        afterwards(move || tracing::warn!(%to, %error, "could not encode a message"));
                     }
                 }
                 ClientAction::Complete { request, result } => {
@@ -285,7 +287,10 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     }
 
     fn introduce(&self, state: &mut State, registration: EntityId, event: MatchEvent) {
-        tracing::debug!(%registration, ?event, "registry");
+        if tracing::level_enabled!(Level::DEBUG) {
+            let event = event.clone();
+            afterwards(move || tracing::debug!(%registration, ?event, "registry"));
+        }
         let now = self.session.clock.now();
         state.introductions.on_event(now, registration, event);
         self.connect(state);
@@ -340,6 +345,7 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
                 self.run_actions(&mut state);
             }
             Err(error) => {
+                drop(state);
                 tracing::debug!(%from, %error, "dropped a message");
                 metrics::counter!("ringbus_frames_dropped_total", "cause" => "malformed").increment(1);
             }
@@ -349,7 +355,7 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
     /// The answer to the only question that is under way. Where there are several the driver lets those who are answered ask
     /// on together.
     fn on_control_at_once(&self, now: Mono, from: &Locator, body: &[u8]) -> bool {
-        let Ok(mut state) = self.state.try_lock() else { return false };
+        let Some(mut state) = try_lock(&self.state) else { return false };
         if state.waiting.len() != 1 {
             return false;
         }
@@ -423,7 +429,8 @@ fn ask_one<Tx: TransportTx>(
     core.ask_with(now, query, |to, id, body| {
         let write = |out: &mut Vec<u8>| append_request(id, body, out);
         if let Err(error) = session.post_control_with(to, Room::DhtNode, write) {
-            tracing::warn!(%to, %error, "could not encode a message");
+            let to = to.clone();
+            afterwards(move || tracing::warn!(%to, %error, "could not encode a message"));
         }
     })
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
 use crate::qos::Requested;
+use crate::quiet::afterwards;
 use crate::time::{Mono, earliest};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::Locator;
@@ -128,7 +129,7 @@ impl ClientCore {
         match message {
             Message::Reply(reply) => self.handle_reply(now, from, reply),
             Message::Matches(matches) => self.handle_matches(now, *matches),
-            _ => metrics::counter!("ringbus_client_unexpected_total").increment(1),
+            _ => afterwards(|| metrics::counter!("ringbus_client_unexpected_total").increment(1)),
         }
     }
 
@@ -438,11 +439,11 @@ impl ClientCore {
         let id = matches.registration;
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.record.is_live()) else {
             // A push that crossed our withdrawal, or one for an earlier life of this address.
-            metrics::counter!("ringbus_client_stray_pushes_total").increment(1);
+            afterwards(move || metrics::counter!("ringbus_client_stray_pushes_total").increment(1));
             return;
         };
         if !concerns(&entry.record.registration.interest, &matches.topic) {
-            metrics::counter!("ringbus_client_stray_pushes_total").increment(1);
+            afterwards(move || metrics::counter!("ringbus_client_stray_pushes_total").increment(1));
             return;
         }
         if !entry.record.registration.interest.is_everywhere() {

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::qos::Requested;
+use crate::quiet::afterwards;
 use crate::time::{Mono, earliest};
 use crate::topic::TopicFilter;
 use crate::transport::Locator;
@@ -165,7 +166,7 @@ impl NodeCore {
             }
             // These go to clients; a node that gets one has inherited a client's address.
             Message::Reply(_) | Message::Matches(_) => {
-                metrics::counter!("ringbus_node_unexpected_total").increment(1);
+                afterwards(move || metrics::counter!("ringbus_node_unexpected_total").increment(1));
             }
         }
     }

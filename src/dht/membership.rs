@@ -20,6 +20,7 @@ use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec, State};
 use foca_rand::SeedableRng;
 use foca_rand::rngs::SmallRng;
 
+use crate::quiet::afterwards;
 use crate::time::{Mono, earliest};
 use crate::transport::Locator;
 
@@ -172,7 +173,7 @@ impl Membership {
         }
         self.notice_standstill(now);
         if message.names().is_some_and(|member| member.generation > renewal::LATEST) {
-            metrics::counter!("ringbus_membership_malformed_total").increment(1);
+            afterwards(move || metrics::counter!("ringbus_membership_malformed_total").increment(1));
             return;
         }
         match message {
@@ -288,7 +289,7 @@ impl Membership {
 
     fn handle_swim(&mut self, now: Mono, packet: &[u8]) {
         let Some(seen) = inspect::identities(packet) else {
-            metrics::counter!("ringbus_membership_malformed_total").increment(1);
+            afterwards(move || metrics::counter!("ringbus_membership_malformed_total").increment(1));
             return;
         };
         let me = self.me().clone();
@@ -342,8 +343,10 @@ impl Membership {
     fn absorb(&mut self, now: Mono, outcome: Result<(), foca::Error>) {
         if let Err(error) = outcome {
             // foca's errors leave its state sound: a packet was bad, or a timer came too late.
-            metrics::counter!("ringbus_membership_errors_total").increment(1);
-            tracing::debug!(%error, "membership");
+            afterwards(move || {
+                metrics::counter!("ringbus_membership_errors_total").increment(1);
+                tracing::debug!(%error, "membership");
+            });
         }
         // The member that is probed from now on.
         let mut probed = None;

@@ -4,7 +4,7 @@ mod one_hop;
 mod relays;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{broadcast, watch};
 
@@ -17,7 +17,8 @@ use super::message::Message;
 use super::message::lookups::{PlainLookup, append_reply};
 use super::protocol::{OneHop, RingProtocol};
 use crate::error::{ErrorKind, Result};
-use crate::session::{Service, Session, SessionCore, lock};
+use crate::quiet::{MutexGuard, afterwards, lock, try_lock};
+use crate::session::{Service, Session, SessionCore};
 use crate::time::{Mono, Timestamp};
 use crate::transport::{Event, Locator, Transport, TransportTx};
 use crate::wire::Room;
@@ -251,14 +252,15 @@ impl<Tx: TransportTx> NodeShell<Tx> {
             match action {
                 Action::Send { to, message } => self.send(&to, &message),
                 Action::Member(event) => {
-                    tracing::info!(node = %core.me().name, ?event, "membership");
+                    let (node, told) = (core.me().name.clone(), event.clone());
+                    afterwards(move || tracing::info!(%node, event = ?told, "membership"));
                     if let MemberEvent::NameTaken { by } = &event {
                         self.state.send_modify(|state| state.taken = Some(by.clone()));
                     }
                     self.tell(NodeEvent::Member(event));
                 }
                 Action::Remapped { epoch, members } => {
-                    metrics::counter!("ringbus_ring_remaps_total").increment(1);
+                    afterwards(|| metrics::counter!("ringbus_ring_remaps_total").increment(1));
                     self.state.send_modify(|state| state.members = members.len());
                     self.tell(NodeEvent::Remapped { epoch, members });
                 }
@@ -292,7 +294,8 @@ impl<Tx: TransportTx> NodeShell<Tx> {
             _ => Room::DhtNode,
         };
         if let Err(error) = self.session.post_control(to, room, message) {
-            tracing::warn!(%to, %error, "could not encode a message");
+            let to = to.clone();
+            afterwards(move || tracing::warn!(%to, %error, "could not encode a message"));
         }
     }
 
@@ -327,7 +330,7 @@ impl<Tx: TransportTx> Service for NodeShell<Tx> {
 
     /// Lookups whose answers are kept. While the node is busy the driver waits for it.
     fn on_control_at_once(&self, now: Mono, from: &Locator, body: &[u8]) -> bool {
-        self.core.try_lock().is_ok_and(|core| self.answer_lookup(now, core, from, body))
+        try_lock(&self.core).is_some_and(|core| self.answer_lookup(now, core, from, body))
     }
 
     fn on_event(&self, now: Mono, event: &Event) {

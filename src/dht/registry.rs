@@ -21,6 +21,7 @@ use bytes::Bytes;
 
 use crate::message::EntityId;
 use crate::qos::Requested;
+use crate::quiet::afterwards;
 use crate::time::{Mono, earliest};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::Locator;
@@ -308,7 +309,7 @@ impl Registry {
             self.forget(id);
             return;
         }
-        metrics::counter!("ringbus_registry_expired_total").increment(1);
+        afterwards(move || metrics::counter!("ringbus_registry_expired_total").increment(1));
         let mut ended = held.record.clone();
         ended.rank.withdrawn = true;
         self.absorb(now, view, ended);
@@ -318,15 +319,18 @@ impl Registry {
     /// Lets the record go that has been silent for longest; says so where none has been for long enough.
     fn make_room(&mut self, now: Mono, view: &RingView) -> bool {
         let Some(id) = self.table.dispensable(now) else {
-            metrics::counter!("ringbus_registry_full_total").increment(1);
+            afterwards(move || metrics::counter!("ringbus_registry_full_total").increment(1));
             if self.said_full.is_none_or(|at| now.saturating_since(at) >= SAY_FULL) {
                 self.said_full = Some(now);
                 let limit = self.max_registrations;
-                tracing::warn!(node = %self.me.name, limit, "the registry is full: registrations are refused");
+                let node = self.me.name.clone();
+                afterwards(move || {
+                    tracing::warn!(%node, limit, "the registry is full: registrations are refused");
+                });
             }
             return false;
         };
-        metrics::counter!("ringbus_registry_displaced_total").increment(1);
+        afterwards(move || metrics::counter!("ringbus_registry_displaced_total").increment(1));
         let gone = self.table.get(id).map(|held| held.record.clone());
         self.forget(id);
         if let Some(gone) = gone.filter(Record::is_live) {

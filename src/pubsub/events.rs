@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::message::{Encoding, EntityId};
 use crate::qos::Mismatch;
+use crate::quiet::afterwards;
 use crate::time::Timestamp;
 use crate::topic::Topic;
 use crate::transport::Locator;
@@ -264,7 +265,8 @@ impl Events {
             return;
         }
         // The log is the user's code: it may publish, and be told of it.
-        log(&event);
+        let told = event.clone();
+        afterwards(move || log(&told));
         let mut queue = self.lock();
         let overflowed = queue.events.len() == EVENT_QUEUE;
         if overflowed {
@@ -274,7 +276,7 @@ impl Events {
         queue.events.push_back(event);
         drop(queue);
         if overflowed {
-            metrics::counter!("ringbus_events_overflowed_total").increment(1);
+            afterwards(|| metrics::counter!("ringbus_events_overflowed_total").increment(1));
         }
         self.shared.ready.notify_one();
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, RwLock, Weak};
 use ahash::HashMap;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
+use tracing::Level;
 
 use super::control::{Message, QUERY_TOPIC};
 use super::events::{Events, MatchEvent};
@@ -16,7 +17,8 @@ use super::via;
 use super::writer_endpoint::WriterEndpoint;
 use crate::error::Result;
 use crate::message::EntityId;
-use crate::session::{Holder, Service, SessionCore, lock};
+use crate::quiet::{afterwards, count, lock, read, write};
+use crate::session::{Holder, Service, SessionCore};
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Event, Locator, Outbound, TransportTx};
@@ -157,7 +159,11 @@ impl<Tx: TransportTx> Hub<Tx> {
 
     /// Sends a message to one session, acknowledged where the transport can if it is to be `reliable`.
     pub(super) fn tell(&self, to: Locator, message: &Message, reliable: bool) {
-        tracing::trace!(%to, ?message, "tell");
+        // Endpoints say it under their lock.
+        if tracing::level_enabled!(Level::TRACE) {
+            let (to, message) = (to.clone(), message.clone());
+            afterwards(move || tracing::trace!(%to, ?message, "tell"));
+        }
         if let Ok(payload) = wire::encode_control(Room::PubSub, message) {
             self.core.post(Outbound::peer(to, payload).reliable_if(reliable));
         }
@@ -165,7 +171,7 @@ impl<Tx: TransportTx> Hub<Tx> {
 
     /// Sends samples again, to one session.
     pub(super) fn repair(&self, to: Locator, frame: &DataFrame) {
-        metrics::counter!("ringbus_frames_repaired_total").increment(1);
+        count(|by| metrics::counter!("ringbus_frames_repaired_total").increment(by), 1);
         self.core.post(Outbound::peer(to, frame.bytes().clone()));
     }
 
@@ -447,14 +453,6 @@ impl Timers {
             self.due.remove(&(at, id));
         }
     }
-}
-
-fn read<V>(lock: &RwLock<V>) -> std::sync::RwLockReadGuard<'_, V> {
-    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn write<V>(lock: &RwLock<V>) -> std::sync::RwLockWriteGuard<'_, V> {
-    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The message, if it is one and makes sense.

@@ -17,7 +17,7 @@ use super::queue::Chunk;
 use super::reader::{ReaderAction, ReaderCore, SubscriberStats};
 use crate::error::{Error, ErrorKind};
 use crate::message::{EntityId, Sample};
-use crate::session::lock;
+use crate::quiet::{MutexGuard, lock};
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Locator, TransportTx};
@@ -290,7 +290,7 @@ impl ReaderEndpoint {
         look(&lock(&self.core))
     }
 
-    fn run_actions<Tx: TransportTx>(&self, hub: &Hub<Tx>, mut core: std::sync::MutexGuard<'_, ReaderCore>) {
+    fn run_actions<Tx: TransportTx>(&self, hub: &Hub<Tx>, mut core: MutexGuard<'_, ReaderCore>) {
         let mut events = Vec::new();
         while let Some(action) = core.poll_action() {
             match action {

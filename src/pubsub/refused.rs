@@ -11,7 +11,7 @@ use super::via;
 use super::writer_endpoint::WriterEndpoint;
 use crate::error::{Error, ErrorKind};
 use crate::message::EntityId;
-use crate::session::lock;
+use crate::quiet::lock;
 use crate::transport::{Destination, TransportTx};
 use crate::wire::{self, Frame, Room};
 

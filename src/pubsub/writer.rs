@@ -22,6 +22,7 @@ use super::publisher_stats::PublisherStats;
 use crate::error::Result;
 use crate::message::{Encoding, EntityId};
 use crate::qos::{self, Durability, History, Offered, Overflow, Reliability};
+use crate::quiet::afterwards;
 use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
 use crate::transport::Locator;
@@ -448,7 +449,9 @@ impl WriterCore {
 
     fn introduce(&mut self, now: Mono, from: &Locator, acknack: &AckNack) {
         if let Some(displaced) = self.readers.gives_way(now) {
-            metrics::counter!("ringbus_peers_displaced_total", "table" => "readers").increment(1);
+            afterwards(move || {
+                metrics::counter!("ringbus_peers_displaced_total", "table" => "readers").increment(1);
+            });
             if self.readers.is_full_unsaid(now) {
                 let event = MatchEvent::Crowded { topic: self.config.topic.clone(), limit: MAX_PEERS };
                 self.actions.push_back(WriterAction::Event(event));

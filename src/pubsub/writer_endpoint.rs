@@ -4,7 +4,7 @@ mod flusher;
 mod stand_in;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -19,7 +19,7 @@ use super::writer::{Appended, GROWN, Lack, OpenBatch, Room, WriterAction, Writer
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::EntityId;
 use crate::qos::{Overflow, Reliability};
-use crate::session::lock;
+use crate::quiet::{MutexGuard, lock};
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::transport::{Locator, Outbound, TransportTx, TrySendError};

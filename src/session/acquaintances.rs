@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinHandle;
 
-use super::{SessionCore, lock};
+use super::SessionCore;
 use crate::error::Result;
 use crate::message::EntityId;
+use crate::quiet::{afterwards, lock};
 use crate::transport::{Locator, TransportTx};
 
 /// The most peers that are attached; beyond them, those that were not named for longest are let go.
@@ -57,8 +58,10 @@ impl<Tx: TransportTx> Acquaintances<Tx> {
                 Ok(peer) if peer.scheme() == self.session.tx.local().scheme() => {
                     changes.extend(state.known.name(peer));
                 }
-                Ok(peer) => tracing::debug!(%peer, "passed over an address of another transport"),
-                Err(error) => tracing::debug!(%error, "passed over an address"),
+                Ok(peer) => afterwards(move || {
+                    tracing::debug!(%peer, "passed over an address of another transport");
+                }),
+                Err(error) => afterwards(move || tracing::debug!(%error, "passed over an address")),
             }
         }
         self.follow(&mut state, changes);

@@ -5,8 +5,8 @@
 
 use std::sync::Mutex;
 
-use super::lock;
 use crate::error::Result;
+use crate::quiet::{self, lock};
 use crate::transport::{Destination, Locator, Outbound};
 use crate::wire::{self, BundleBuilder, MAX_BUNDLE_LEN, Room};
 
@@ -168,8 +168,9 @@ fn sent(peer: &Locator, bundle: &mut BundleBuilder, mut send: impl FnMut(Outboun
     let count = bundle.count();
     if let Some(payload) = bundle.take() {
         if count > 1 {
-            metrics::counter!("ringbus_bundles_sent_total").increment(1);
-            metrics::counter!("ringbus_bundled_messages_total").increment(count as u64);
+            quiet::count(|by| metrics::counter!("ringbus_bundles_sent_total").increment(by), 1);
+            let messages = count as u64;
+            quiet::count(|by| metrics::counter!("ringbus_bundled_messages_total").increment(by), messages);
         }
         send(Outbound::peer(peer.clone(), payload));
     }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
+use tracing::Level;
 
 use super::gather::{Gather, Holder};
 use crate::error::Result;
+use crate::quiet::afterwards;
 use crate::transport::{Destination, Locator, Outbound, TransportTx, TrySendError};
 use crate::wire::Room;
 
@@ -184,6 +186,12 @@ impl<Tx: TransportTx> OutboxTask<Tx> {
 }
 
 fn dropped(cause: &'static str, error: &dyn std::fmt::Display) {
-    tracing::debug!(cause, %error, "dropped a control message");
-    metrics::counter!("ringbus_control_dropped_total", "cause" => cause).increment(1);
+    // Much is posted under a lock, so that it goes out in order.
+    let error = tracing::level_enabled!(Level::DEBUG).then(|| error.to_string());
+    afterwards(move || {
+        if let Some(error) = error {
+            tracing::debug!(cause, error, "dropped a control message");
+        }
+        metrics::counter!("ringbus_control_dropped_total", "cause" => cause).increment(1);
+    });
 }

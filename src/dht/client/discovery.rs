@@ -13,7 +13,7 @@ use crate::pubsub::{
     Announcement, BoxFuture, Departure, Discovery, Events, MatchEvent, Offer, PublisherBuilder, Request,
     SubscriberBuilder,
 };
-use crate::session::lock;
+use crate::quiet::lock;
 use crate::time::{Mono, earliest};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Locator, Transport, TransportTx};

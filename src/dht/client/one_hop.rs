@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::ClientShell;
-use crate::session::lock;
+use crate::quiet::lock;
 use crate::transport::TransportTx;
 
 /// A handle on the session's one client.

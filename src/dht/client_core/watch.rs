@@ -8,6 +8,7 @@ use crate::dht::message::{MatchEntry, Matches, Verdict};
 use crate::dht::parts::Assembly;
 use crate::message::EntityId;
 use crate::qos::Mismatch;
+use crate::quiet::afterwards;
 use crate::time::Mono;
 use crate::topic::Topic;
 
@@ -100,9 +101,15 @@ impl Watch {
         });
         let room = known.is_some() || self.topics.len() + self.incoming.len() < MAX_TOPICS;
         if !room {
-            metrics::counter!("ringbus_client_full_total", "table" => "topics").increment(1);
+            afterwards(move || {
+                metrics::counter!("ringbus_client_full_total", "table" => "topics").increment(1);
+            });
             if !std::mem::replace(&mut self.said_full, true) {
-                tracing::warn!(%topic, limit = MAX_TOPICS, "too many topics of one registration: matches are missed");
+                let limit = MAX_TOPICS;
+                let topic = topic.clone();
+                afterwards(move || {
+                    tracing::warn!(%topic, limit, "too many topics of one registration: matches are missed");
+                });
             }
         }
         if !fresh || !room {

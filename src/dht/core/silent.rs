@@ -7,6 +7,7 @@ use super::NodeCore;
 use crate::dht::member::Member;
 use crate::dht::message::{Forward, MAX_PART, Message, ReplyBody, Unanswered};
 use crate::dht::registry::ReplyTo;
+use crate::quiet::afterwards;
 use crate::time::Mono;
 use crate::transport::Locator;
 
@@ -56,7 +57,7 @@ impl NodeCore {
                 let detour = Forward { entry: third.locator.clone(), ..forward.clone() };
                 self.send(third.locator, Message::Forward(detour));
             }
-            metrics::counter!("ringbus_node_unanswered_total").increment(1);
+            afterwards(move || metrics::counter!("ringbus_node_unanswered_total").increment(1));
             let members = self.view.members().take(MAX_PART).cloned().collect();
             let unanswered = Unanswered { by: self.me().clone(), responsible: owner.clone(), members };
             self.reply_in_parts(reply_to, vec![ReplyBody::Unanswered(Box::new(unanswered))]);

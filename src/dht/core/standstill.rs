@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::NodeCore;
+use crate::quiet::afterwards;
 use crate::time::Mono;
 
 /// What is later than this was not done in time: renewals may wait unread, and no lease ends because of that.
@@ -37,7 +38,8 @@ impl NodeCore {
             self.registry.stood_still(now);
         }
         if late >= GIVEN_UP && self.view.members().len() > 1 {
-            tracing::warn!(node = %self.me().name, ?late, "this node stood still");
+            let node = self.me().name.clone();
+            afterwards(move || tracing::warn!(%node, ?late, "this node stood still"));
             self.standstill.outdated = now + DOUBT;
         }
     }

@@ -7,6 +7,7 @@ use foca::State;
 use super::{MAX_HERITAGE, MemberEvent, Membership, MembershipAction};
 use crate::dht::member::Member;
 use crate::dht::message::MembershipMessage;
+use crate::quiet::afterwards;
 use crate::time::Mono;
 use crate::transport::Locator;
 
@@ -72,7 +73,7 @@ impl Membership {
             self.ask_namesakes(now);
         } else {
             // Nobody there can be asked, nor meet this node's members.
-            metrics::counter!("ringbus_membership_foreign_total").increment(1);
+            afterwards(move || metrics::counter!("ringbus_membership_foreign_total").increment(1));
         }
     }
 
@@ -84,7 +85,8 @@ impl Membership {
             self.actions.push_back(MembershipAction::Send { to: question.to, message });
         }
         for (rival, counted) in silent {
-            tracing::info!(name = %rival.name, at = %rival.locator, "no node of this name answers there");
+            let (name, at) = (rival.name.clone(), rival.locator.clone());
+            afterwards(move || tracing::info!(%name, %at, "no node of this name answers there"));
             self.keep_name(now, &rival, counted);
         }
     }
@@ -110,7 +112,8 @@ impl Membership {
         if self.namesakes.keeps(now, &me, &by, held) {
             return self.keep_name(now, &by, counted);
         }
-        tracing::error!(name = %me.name, by = %by.locator, "another node has this node's name");
+        let (name, by_locator) = (me.name, by.locator.clone());
+        afterwards(move || tracing::error!(%name, by = %by_locator, "another node has this node's name"));
         self.ended = true;
         // It may know the ring through this node alone.
         let heritage: Vec<Locator> =

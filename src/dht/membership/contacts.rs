@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::dht::member::{Member, NodeName};
+use crate::quiet::afterwards;
 use crate::time::Mono;
 use crate::transport::Locator;
 
@@ -47,8 +48,10 @@ impl Contacts {
             if self.seeds.len() < MAX_CONTACTS {
                 self.seeds.insert(seed);
             } else if !self.seeds.contains(&seed) {
-                metrics::counter!("ringbus_membership_full_total", "table" => "seeds").increment(1);
-                tracing::warn!(%seed, limit = MAX_CONTACTS, "too many seeds: this one is not asked");
+                afterwards(move || {
+                    metrics::counter!("ringbus_membership_full_total", "table" => "seeds").increment(1);
+                    tracing::warn!(%seed, limit = MAX_CONTACTS, "too many seeds: this one is not asked");
+                });
             }
         }
         self.hurry(now);
@@ -60,9 +63,13 @@ impl Contacts {
             // The one that was lost first is the least likely to come back.
             let first = self.lost.iter().min_by_key(|(_, (_, until))| *until).map(|(name, _)| name.clone());
             if let Some(first) = first {
-                metrics::counter!("ringbus_membership_full_total", "table" => "lost members").increment(1);
-                tracing::warn!(name = %first, limit = MAX_CONTACTS, "too many lost members: this one is not looked for");
                 self.lost.remove(&first);
+                afterwards(move || {
+                    let limit = MAX_CONTACTS;
+                    metrics::counter!("ringbus_membership_full_total", "table" => "lost members")
+                        .increment(1);
+                    tracing::warn!(name = %first, limit, "too many lost members: this one is not looked for");
+                });
             }
         }
         self.lost.insert(member.name.clone(), (member.locator.clone(), now + self.forget_after));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::dht::member::Member;
+use crate::quiet::afterwards;
 use crate::time::{Mono, earliest};
 use crate::transport::Locator;
 
@@ -90,7 +91,9 @@ impl Namesakes {
             let rival = Rival { member: member.clone(), counted, nonce, asked: 0, next: now };
             self.rivals.insert(member.locator.clone(), rival);
         } else {
-            metrics::counter!("ringbus_membership_full_total", "table" => "namesakes").increment(1);
+            afterwards(move || {
+                metrics::counter!("ringbus_membership_full_total", "table" => "namesakes").increment(1);
+            });
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::NodeShell;
-use crate::session::lock;
+use crate::quiet::lock;
 use crate::transport::TransportTx;
 use crate::wire::Room;
 

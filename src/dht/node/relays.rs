@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use crate::dht::relay::{RelayCommand, RelayPlan};
 use crate::message::EntityId;
 use crate::pubsub::Relay;
-use crate::session::{Session, lock};
+use crate::quiet::lock;
+use crate::session::Session;
 use crate::topic::Topic;
 use crate::transport::{Locator, Transport};
 

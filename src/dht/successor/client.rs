@@ -16,7 +16,8 @@ use crate::dht::client::Dht;
 use crate::dht::key::Key;
 use crate::dht::protocol::Successor;
 use crate::error::{ErrorKind, Result};
-use crate::session::{Acquaintances, Listening, Service, Session, SessionCore, lock};
+use crate::quiet::{afterwards, lock};
+use crate::session::{Acquaintances, Listening, Service, Session, SessionCore};
 use crate::time::Mono;
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Event, Locator, Transport, TransportTx};
@@ -233,7 +234,10 @@ impl<Tx: TransportTx> ClientShell<Tx> {
     fn publish(&self, message: &Message) {
         match outgoing::outbound(message) {
             Ok(outbound) => self.session.post(outbound),
-            Err(error) => tracing::warn!(?message, %error, "could not publish"),
+            Err(error) => {
+                let message = message.clone();
+                afterwards(move || tracing::warn!(?message, %error, "could not publish"));
+            }
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::dht::key::Key;
 use crate::dht::node::{DhtNode, DhtNodeBuilder};
 use crate::dht::protocol::Successor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Acquaintances, Listening, Service, Session, SessionCore, lock};
+use crate::quiet::{afterwards, lock};
+use crate::session::{Acquaintances, Listening, Service, Session, SessionCore};
 use crate::time::{Mono, Timestamp};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Event, Locator, Transport, TransportTx};
@@ -333,7 +334,10 @@ impl<Tx: TransportTx> NodeShell<Tx> {
     fn publish(&self, message: &Message) {
         match outgoing::outbound(message) {
             Ok(outbound) => self.session.post(outbound),
-            Err(error) => tracing::warn!(?message, %error, "could not publish"),
+            Err(error) => {
+                let message = message.clone();
+                afterwards(move || tracing::warn!(?message, %error, "could not publish"));
+            }
         }
     }
 
@@ -344,7 +348,8 @@ impl<Tx: TransportTx> NodeShell<Tx> {
     }
 
     fn tell(&self, node: Key, event: SuccessorEvent) {
-        tracing::info!(%node, ?event, "successor ring");
+        let told = event.clone();
+        afterwards(move || tracing::info!(%node, event = ?told, "successor ring"));
         if event == SuccessorEvent::IdTaken {
             self.state.send_modify(|state| state.id_taken = true);
         }

@@ -9,6 +9,7 @@ use crate::pubsub::events::MatchEvent;
 use crate::pubsub::proxy::{Replaying, WriterProxy};
 use crate::qos::ownership::{Candidate, Candidates};
 use crate::qos::{Durability, Ownership};
+use crate::quiet::afterwards;
 use crate::time::{Mono, Timestamp};
 use crate::topic::Topic;
 use crate::wire::{DataFrame, Samples};
@@ -264,7 +265,7 @@ impl ReaderCore {
     pub(super) fn count_skipped(&mut self, topic: &Topic, peer: EntityId, samples: u64) {
         if samples > 0 {
             self.stats.skipped += samples;
-            metrics::counter!("ringbus_samples_skipped_total").increment(samples);
+            afterwards(move || metrics::counter!("ringbus_samples_skipped_total").increment(samples));
             let event = MatchEvent::Skipped { topic: topic.clone(), peer, samples };
             self.actions.push_back(ReaderAction::Event(event));
         }

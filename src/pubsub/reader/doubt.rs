@@ -11,6 +11,7 @@ use crate::pubsub::control::Heartbeat;
 use crate::pubsub::events::Departure;
 use crate::pubsub::proxy::{Doubt, start};
 use crate::qos::Durability;
+use crate::quiet::afterwards;
 use crate::time::Mono;
 use crate::topic::Topic;
 
@@ -45,7 +46,7 @@ impl ReaderCore {
         }
         let lost = proxy.take_back(heartbeat.last);
         self.stats.lost = self.stats.lost.saturating_sub(lost);
-        metrics::counter!("ringbus_numbers_taken_back_total").increment(1);
+        afterwards(move || metrics::counter!("ringbus_numbers_taken_back_total").increment(1));
     }
 
     /// A heartbeat of an earlier incarnation than the one that is followed. If that one stays silent while the earlier one
@@ -57,7 +58,7 @@ impl ReaderCore {
             return;
         }
         let (former, own) = (proxy.former, proxy.topic.clone());
-        metrics::counter!("ringbus_numbers_taken_back_total").increment(1);
+        afterwards(move || metrics::counter!("ringbus_numbers_taken_back_total").increment(1));
         self.remove_writer(now, id, Departure::Left);
         match former.filter(|former| former.epoch == heartbeat.epoch) {
             Some(former) => drop(self.departed.insert(id, former)),

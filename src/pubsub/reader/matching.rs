@@ -7,6 +7,7 @@ use crate::pubsub::events::{Departure, MatchEvent};
 use crate::pubsub::peers::MAX_PEERS;
 use crate::pubsub::proxy::{Departed, WriterProxy, start};
 use crate::qos::{self, Durability};
+use crate::quiet::afterwards;
 use crate::time::Mono;
 use crate::topic::Topic;
 
@@ -96,7 +97,9 @@ impl ReaderCore {
 
     /// The table is full: a writer makes room for another.
     fn displace(&mut self, now: Mono, topic: &Topic, displaced: EntityId) {
-        metrics::counter!("ringbus_peers_displaced_total", "table" => "writers").increment(1);
+        afterwards(move || {
+            metrics::counter!("ringbus_peers_displaced_total", "table" => "writers").increment(1);
+        });
         if self.writers.is_full_unsaid(now) {
             let event = MatchEvent::Crowded { topic: topic.clone(), limit: MAX_PEERS };
             self.actions.push_back(ReaderAction::Event(event));

@@ -29,6 +29,7 @@ use super::queue::{Chunk, Content, ReaderQueue};
 use super::writer::PEER_TIMEOUT;
 use crate::message::{Encoding, EntityId};
 use crate::qos::{History, Offered, Ownership, Requested};
+use crate::quiet::afterwards;
 use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
 use crate::transport::Locator;
@@ -329,7 +330,7 @@ impl ReaderCore {
 
     fn count_lost(&mut self, topic: &Topic, peer: EntityId, samples: u64) {
         self.stats.lost = self.stats.lost.saturating_add(samples);
-        metrics::counter!("ringbus_samples_lost_total").increment(samples);
+        afterwards(move || metrics::counter!("ringbus_samples_lost_total").increment(samples));
         self.actions.push_back(ReaderAction::Event(MatchEvent::Lost { topic: topic.clone(), peer, samples }));
     }
 

@@ -4,6 +4,7 @@ use super::ReaderCore;
 use crate::message::EntityId;
 use crate::pubsub::queue::Chunk;
 use crate::qos::{Overflow, ResourceLimits};
+use crate::quiet::afterwards;
 
 impl ReaderCore {
     /// Whether it has left its writers because its queue was full.
@@ -52,7 +53,8 @@ impl ReaderCore {
         self.stats.queue_full += samples;
         dropped("queue full", samples);
         if self.requested.overflow == Overflow::Disconnect {
-            tracing::warn!(reader = %self.id, samples, "left its publishers: its queue was full");
+            let reader = self.id;
+            afterwards(move || tracing::warn!(%reader, samples, "left its publishers: its queue was full"));
             self.too_slow = Some(samples);
             self.leave();
         }
@@ -60,5 +62,7 @@ impl ReaderCore {
 }
 
 fn dropped(cause: &'static str, samples: u64) {
-    metrics::counter!("ringbus_samples_dropped_total", "cause" => cause).increment(samples);
+    afterwards(move || {
+        metrics::counter!("ringbus_samples_dropped_total", "cause" => cause).increment(samples);
+    });
 }

@@ -9,6 +9,7 @@ use crate::message::EntityId;
 use crate::pubsub::events::{Departure, MatchEvent};
 use crate::pubsub::publisher_stats::PublisherStats;
 use crate::qos::{History, Overflow};
+use crate::quiet::afterwards;
 use crate::time::Mono;
 use crate::wire::DataFrame;
 
@@ -167,7 +168,10 @@ impl WriterCore {
             Lack::Link => self.stats.link_busy += samples,
             Lack::History => self.stats.history_full += samples,
         }
-        metrics::counter!("ringbus_samples_dropped_total", "cause" => lack.cause()).increment(samples);
+        let cause = lack.cause();
+        afterwards(move || {
+            metrics::counter!("ringbus_samples_dropped_total", "cause" => cause).increment(samples);
+        });
     }
 
     /// Counts a sample that does not pass through this writer's frames.
@@ -178,7 +182,9 @@ impl WriterCore {
     /// Counts a value that no frame can hold.
     pub(in crate::pubsub) fn count_oversize(&mut self) {
         self.stats.oversize += 1;
-        metrics::counter!("ringbus_samples_dropped_total", "cause" => "oversize").increment(1);
+        afterwards(move || {
+            metrics::counter!("ringbus_samples_dropped_total", "cause" => "oversize").increment(1);
+        });
     }
 
     /// A reader that was let go comes back when it has caught up.
@@ -244,9 +250,12 @@ impl WriterCore {
         let topic = self.config.topic.clone();
         let lets_go = self.config.offered.overflow == Overflow::Disconnect;
         if lets_go || !proxy.pace.told {
-            tracing::warn!(%topic, %reader, behind, lets_go, "a subscriber holds its publisher up");
-            let outcome = if lets_go { "let go" } else { "waited for" };
-            metrics::counter!("ringbus_slow_subscribers_total", "outcome" => outcome).increment(1);
+            let topic = topic.clone();
+            afterwards(move || {
+                tracing::warn!(%topic, %reader, behind, lets_go, "a subscriber holds its publisher up");
+                let outcome = if lets_go { "let go" } else { "waited for" };
+                metrics::counter!("ringbus_slow_subscribers_total", "outcome" => outcome).increment(1);
+            });
         }
         if lets_go {
             proxy.pace.let_go = Some(self.sealed_next);

@@ -8,7 +8,7 @@ use super::{Line, State, WriterEndpoint};
 use crate::error::Result;
 use crate::pubsub::hub::Hub;
 use crate::pubsub::inside::Inside;
-use crate::session::lock;
+use crate::quiet::lock;
 use crate::transport::{Outbound, TransportTx};
 
 /// So long a publisher that waits for room lets no other pass. A link that works has room sooner.

@@ -5,7 +5,7 @@ use crate::message::EntityId;
 use crate::pubsub::hub::Hub;
 use crate::pubsub::inside::Inside;
 use crate::qos::Offered;
-use crate::session::lock;
+use crate::quiet::lock;
 use crate::transport::TransportTx;
 
 impl<Tx: TransportTx> WriterEndpoint<Tx> {

@@ -1,13 +1,14 @@
 //! What is on its way to one endpoint: a queue ordered by arrival time, bounded, with the means to wait for it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::super::{Event, Locator, OpenOptions};
 use crate::error::{ErrorKind, Result};
+use crate::quiet::{MutexGuard, count, lock};
 
 /// The bound of announcements (peers, interests) that are unread at one endpoint; those beyond it are counted as lost.
 /// They must not compete with messages for room, since nobody could be asked to wait with them.
@@ -147,7 +148,7 @@ impl Inbox {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // No code below panics with the queue half changed, so a poisoned lock is still a good queue.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -159,7 +160,11 @@ impl State {
 
     fn lose(&mut self) {
         self.lagged += 1;
-        metrics::counter!("ringbus_transport_lost_total", "transport" => "memory").increment(1);
+        // Under the network's lock, too.
+        count(
+            |by| metrics::counter!("ringbus_transport_lost_total", "transport" => "memory").increment(by),
+            1,
+        );
     }
 
     fn retain(&mut self, keep: impl Fn(Instant) -> bool) {

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::faults::{Faults, MAX_DELAY, probability};
 use super::hub::Hub;
+use crate::quiet::{MutexGuard, lock};
 
 /// A network of [`MemoryTransport`](super::MemoryTransport)s. Clones are the same network.
 ///
@@ -37,7 +38,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn hub(&self) -> MutexGuard<'_, Hub> {
         // The hub's methods leave it whole wherever they could panic, so a poisoned lock is still a good hub.
-        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.hub)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::ErrorKind;
-use crate::session::lock;
+use crate::quiet::lock;
 
 /// So many topics are remembered; beyond it the memory begins anew.
 const MOST: usize = 1024;

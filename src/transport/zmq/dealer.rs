@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -13,6 +13,7 @@ use super::receiver::Receiver;
 use super::socket::Socket;
 use super::sockets::{self, Setup};
 use crate::error::Result;
+use crate::quiet::{MutexGuard, afterwards, lock};
 use crate::transport::Locator;
 
 /// A DEALER and the monitor that tells of its connection.
@@ -74,7 +75,7 @@ impl Dealer {
                 let _ = sockets::disconnect(socket, before);
             }
             if let Err(error) = sockets::connect(socket, number) {
-                tracing::debug!(%error, %number, "zmq: cannot connect to a peer");
+                afterwards(move || tracing::debug!(%error, %number, "zmq: cannot connect to a peer"));
             }
         });
         self.state().lost = Instant::now();
@@ -96,7 +97,7 @@ impl Dealer {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn is_connected(&self) -> bool {

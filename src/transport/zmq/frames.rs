@@ -11,6 +11,7 @@ use super::control::{Control, DATA, DATA_APART};
 use super::ffi;
 use super::prefix::SEPARATOR;
 use super::state::dropped;
+use crate::quiet::afterwards;
 use crate::topic::Topic;
 use crate::transport::filters::{Filters, Verdict};
 use crate::transport::under_way::UnderWay;
@@ -113,12 +114,14 @@ pub(super) fn topic_sink<'a>(
 /// look for it in vain.
 fn foreign(cause: &'static str, first_frame: usize, told: &AtomicBool) {
     if !told.swap(true, Ordering::Relaxed) {
-        tracing::warn!(
-            cause,
-            first_frame,
-            "zmq: dropped a message: a publication is one frame, its topic, a zero byte and the payload; further ones \
-             are counted only"
-        );
+        afterwards(move || {
+            tracing::warn!(
+                cause,
+                first_frame,
+                "zmq: dropped a message: a publication is one frame, its topic, a zero byte and the \
+                 payload; further ones are counted only"
+            );
+        });
     }
     dropped(cause, &first_frame);
 }
@@ -164,11 +167,8 @@ pub(super) fn parse_directed(socket: &::zmq::Socket, head: ::zmq::Message, max_p
                 Some((theirs, ours)) => {
                     static TOLD: AtomicBool = AtomicBool::new(false);
                     if !TOLD.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(
-                            theirs,
-                            ours,
-                            "zmq: a peer greets in another version: use the same release"
-                        );
+                        let say = "zmq: a peer greets in another version: use the same release";
+                        afterwards(move || tracing::warn!(theirs, ours, "{say}"));
                     }
                     Directed::Garbage("control frame of another version")
                 }

@@ -11,6 +11,7 @@ use super::socket::Turn;
 use super::sockets;
 use super::state::{Session, dropped};
 use crate::error::{Error, ErrorKind, Result};
+use crate::quiet::afterwards;
 use crate::transport::{Event, Locator};
 
 /// How long an answer to a greeting is waited for before it is repeated.
@@ -163,7 +164,8 @@ impl Session {
         let known = &dealer.peer;
         match control {
             Control::Welcome(greeting) if greeting.nonce == self.nonce => {
-                tracing::debug!(peer = %known, "zmq: attached to itself under another name");
+                let peer = known.clone();
+                afterwards(move || tracing::debug!(%peer, "zmq: attached to itself under another name"));
                 drop(self.forget_quietly(&mut peers, known));
             }
             Control::Welcome(greeting) => {
@@ -255,7 +257,9 @@ impl Session {
         self.unfollow(peers, locator, &old);
         let connected = self.sockets.subscriber.with(|socket| sockets::connect(socket, number));
         if let Some(Err(error)) = connected {
-            tracing::debug!(%error, %number, "zmq: cannot connect to a peer's publications");
+            afterwards(
+                move || tracing::debug!(%error, %number, "zmq: cannot connect to a peer's publications"),
+            );
         }
     }
 

@@ -12,7 +12,7 @@
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::io::unix::AsyncFd;
@@ -22,6 +22,7 @@ use tokio::sync::futures::Notified;
 
 use super::ffi;
 use super::receiver::{Holds, Receiver};
+use crate::quiet::{MutexGuard, afterwards, lock};
 
 /// Who tries to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +207,7 @@ impl Socket {
                 Err(::zmq::Error::EINTR) => {}
                 Err(error) => {
                     if error != ::zmq::Error::EAGAIN {
-                        tracing::warn!(%error, "zmq: receiving failed");
+                        afterwards(move || tracing::warn!(%error, "zmq: receiving failed"));
                     }
                     more = false;
                     break;
@@ -244,7 +245,7 @@ impl Socket {
 
     fn lock(&self) -> MutexGuard<'_, Option<::zmq::Socket>> {
         // A panic cannot leave libzmq's own state half-changed.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

@@ -14,6 +14,7 @@ use super::monitor::Monitor;
 use super::receiver::{Holds, Receiver};
 use super::socket::Socket;
 use crate::error::{Error, ErrorKind, Result};
+use crate::quiet::afterwards;
 use crate::topic::MAX_TOPIC_LEN;
 use crate::transport::{Locator, OpenOptions};
 
@@ -213,11 +214,11 @@ fn bind(socket: &::zmq::Socket, address: &Address) -> Result<u16> {
 /// would wait for ever, and every connection that it serves with it.
 pub(super) fn retire(socket: &mut ::zmq::Socket, linger: Duration) {
     if let Err(error) = super::ffi::stop_monitor(socket) {
-        tracing::debug!(%error, "zmq: ending a monitor failed");
+        afterwards(move || tracing::debug!(%error, "zmq: ending a monitor failed"));
     }
     let millis = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
     if let Err(error) = socket.set_linger(millis) {
-        tracing::debug!(%error, "zmq: setting the linger time failed");
+        afterwards(move || tracing::debug!(%error, "zmq: setting the linger time failed"));
     }
 }
 

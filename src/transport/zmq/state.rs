@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tracing::Level;
 
 use super::context::Context;
 use super::dealer::Dealer;
@@ -16,6 +17,7 @@ use super::receiver::Receiver;
 use super::room;
 use super::sockets::{Setup, Sockets};
 use crate::error::{ErrorKind, Result};
+use crate::quiet::{MutexGuard, afterwards, lock, try_lock};
 use crate::transport::filters::Filters;
 use crate::transport::under_way::UnderWay;
 use crate::transport::{Capabilities, Event, Locator};
@@ -110,16 +112,12 @@ impl Session {
 
     /// The right to read the sockets.
     pub(super) fn reading(&self) -> MutexGuard<'_, Reading> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.reading)
     }
 
     /// The right to read the sockets, unless somebody has it.
     pub(super) fn try_reading(&self) -> Option<MutexGuard<'_, Reading>> {
-        match self.reading.try_lock() {
-            Ok(reading) => Some(reading),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        try_lock(&self.reading)
     }
 
     /// Asks for a [tick](Self::tick) soon.
@@ -133,15 +131,15 @@ impl Session {
     }
 
     pub(super) fn peers(&self) -> MutexGuard<'_, Peers> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.peers)
     }
 
     pub(super) fn filters(&self) -> MutexGuard<'_, Filters> {
-        self.filters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.filters)
     }
 
     pub(super) fn events(&self) -> MutexGuard<'_, VecDeque<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.events)
     }
 
     /// Tells the receiving half something.
@@ -176,7 +174,7 @@ impl Session {
     /// Makes a DEALER for a peer, of those `unsettled` still take descriptors. Whoever calls this holds the peers.
     pub(super) fn dial(&self, peer: Locator, unsettled: usize) -> Result<Arc<Dealer>> {
         room::check(peer.as_str(), unsettled)?;
-        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        let context = lock(&self.context);
         let context = context.as_ref().ok_or_else(closed)?;
         let dealer = Dealer::open(&self.setup, context, &self.local, peer, &self.runtime, &self.receiver)?;
         self.dealers_changed();
@@ -191,7 +189,7 @@ impl Session {
     /// Takes everything of libzmq's out of the session, to be dropped where that may take its time.
     pub(super) fn dismantle(&self, linger: Duration) -> Remains {
         // First, so that no DEALER is made that the context would wait for.
-        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let context = lock(&self.context).take();
         let dealers = self.peers().dealers();
         let Sockets { router, publisher, subscriber, feeds } = &self.sockets;
         // What holds messages to others. Subscriptions that wait for a peer which is not there are not worth a wait.
@@ -222,7 +220,7 @@ impl Drop for Session {
         let spawned =
             std::thread::Builder::new().name("ringbus-zmq-drop".into()).spawn(move || drop(remains));
         if let Err(error) = spawned {
-            tracing::warn!(%error, "zmq: no thread to close the session in");
+            afterwards(move || tracing::warn!(%error, "zmq: no thread to close the session in"));
         }
     }
 }
@@ -239,10 +237,15 @@ pub(super) fn closed() -> ErrorKind {
     ErrorKind::Closed { what: "the zmq session" }
 }
 
-/// Counts something that was thrown away, and says so.
+/// Counts something that was thrown away, and says so, once no lock is held.
 pub(super) fn dropped(cause: &'static str, detail: &dyn std::fmt::Debug) {
-    metrics::counter!("ringbus_zmq_dropped_total", "cause" => cause).increment(1);
-    tracing::debug!(cause, ?detail, "zmq: dropped a message");
+    let detail = tracing::level_enabled!(Level::DEBUG).then(|| format!("{detail:?}"));
+    afterwards(move || {
+        metrics::counter!("ringbus_zmq_dropped_total", "cause" => cause).increment(1);
+        if let Some(detail) = detail {
+            tracing::debug!(cause, %detail, "zmq: dropped a message");
+        }
+    });
 }
 
 impl std::fmt::Debug for Session {

@@ -9,6 +9,7 @@ use crate::dht::key::Key;
 use crate::dht::successor::event::{Links, SuccessorEvent};
 use crate::dht::successor::message::{Heal, Message, Plain, Stage};
 use crate::dht::successor::text::MAX_ADDRESSES;
+use crate::quiet::afterwards;
 use crate::time::Mono;
 
 impl SuccessorCore {
@@ -45,8 +46,11 @@ impl SuccessorCore {
             self.clock.follow(now, heal.clock);
         }
         if !self.clock.observe(now, heal.clock) {
-            tracing::warn!(id = %heal.id, clock = heal.clock, "a clock more than a day ahead is not believed");
-            metrics::counter!("ringbus_successor_malformed_total", "cause" => "clock").increment(1);
+            let (id, clock) = (heal.id, heal.clock);
+            afterwards(move || {
+                tracing::warn!(%id, clock, "a clock more than a day ahead is not believed");
+                metrics::counter!("ringbus_successor_malformed_total", "cause" => "clock").increment(1);
+            });
             return;
         }
         self.view.note_node(now, heal.id);
@@ -210,7 +214,10 @@ impl SuccessorCore {
             return;
         }
         if let Some(successor) = self.links.successor {
-            tracing::warn!(id = %self.id, seconds = silent.as_secs(), "this node stood still: it compares what it holds");
+            let (id, seconds) = (self.id, silent.as_secs());
+            afterwards(move || {
+                tracing::warn!(%id, seconds, "this node stood still: it compares what it holds");
+            });
             let heard = self.view.heard(successor);
             let advanced = |heard: &Heard| {
                 let since = now.saturating_since(heard.at).saturating_sub(self.config.announce);

@@ -8,6 +8,7 @@ use super::view::Kind;
 use super::waiters::Waiter;
 use crate::dht::key::Key;
 use crate::dht::successor::message::Message;
+use crate::quiet::afterwards;
 use crate::time::Mono;
 
 /// The most gets that are held.
@@ -129,8 +130,11 @@ impl SuccessorCore {
     }
 
     pub(super) fn refuse_full(&mut self, key: Key) {
-        tracing::warn!(%key, limit = self.config.max_pairs, "no room for another pair");
-        metrics::counter!("ringbus_successor_refused_total", "cause" => "full").increment(1);
+        let limit = self.config.max_pairs;
+        afterwards(move || {
+            tracing::warn!(%key, limit, "no room for another pair");
+            metrics::counter!("ringbus_successor_refused_total", "cause" => "full").increment(1);
+        });
     }
 
     /// Whether the successor is a plain peer, which says no more of a pair than its value.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::dht::key::Key;
 use crate::dht::successor::event::Links;
+use crate::quiet::afterwards;
 use crate::time::Mono;
 
 /// The most ids of each sort that are remembered.
@@ -270,8 +271,8 @@ fn note(table: &mut BTreeMap<Key, Mono>, what: &'static str, id: Key, now: Mono)
 
 /// There are more ids than are remembered.
 fn full(what: &'static str) {
-    metrics::counter!("ringbus_successor_full_total", "table" => what).increment(1);
-    tracing::debug!(limit = MAX_IDS, what, "a table of ids is full");
+    afterwards(move || metrics::counter!("ringbus_successor_full_total", "table" => what).increment(1));
+    afterwards(move || tracing::debug!(limit = MAX_IDS, what, "a table of ids is full"));
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::dht::key::Key;
+use crate::quiet::afterwards;
 
 /// The most that wait for one pair, and for all.
 const MAX_PER_KEY: usize = 64;
@@ -19,8 +20,10 @@ pub(super) enum Waiter {
 
 /// One that waits for a copy found no room, among `what`: it gets no answer, and asks again.
 fn full(what: &'static str) {
-    metrics::counter!("ringbus_successor_full_total", "table" => "waiters", "of" => what).increment(1);
-    tracing::debug!(of = what, "too many wait for a copy");
+    afterwards(move || {
+        metrics::counter!("ringbus_successor_full_total", "table" => "waiters", "of" => what).increment(1);
+    });
+    afterwards(move || tracing::debug!(of = what, "too many wait for a copy"));
 }
 
 #[derive(Debug, Default)]
