@@ -1,6 +1,11 @@
 //! The last release beside this build: what either says, the other understands, and a ring is replaced node by node without
 //! loss. `.ci/compat` builds the old program and runs this.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -265,9 +270,9 @@ fn a_store_is_replaced(net: &Net) {
         assert!(found == expected, "{} of {} rows are right", found.len(), expected.len());
     };
     check(&new());
-    for number in 0..3 {
+    for (number, id) in ids.iter().enumerate() {
         let leaver = ring.remove(0);
-        assert_eq!(leaver.program.terminate().code, Some(0), "{} leaves", ids[number]);
+        assert_eq!(leaver.program.terminate().code, Some(0), "{id} leaves");
         ring.push(start(&new(), number, &known_but(number)));
         let (one, other) = if number % 2 == 0 { (old(), new()) } else { (new(), old()) };
         let key = format!("step {number}");
