@@ -353,7 +353,7 @@ impl Outbound {
     /// Fails if it is to be kept: for transports that keep nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// [`ErrorKind::Unsupported`].
     pub fn refuse_retained(&self, transport: &'static str) -> Result<()> {
         if self.retain {
             return Err(ErrorKind::Unsupported { transport, what: RETAINED }.into());
@@ -407,7 +407,7 @@ pub enum Event {
     },
     /// A message that was accepted is given up: the broker closes the connection over it again and again, or never
     /// acknowledges it. Everything else goes on. Further messages like it may fail at once, as
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused), until the broker has been away, or for a minute.
+    /// [`ErrorKind::Refused`], until the broker has been away, or for a minute.
     Refused {
         /// Where it was to go.
         to: Destination,
@@ -421,7 +421,7 @@ pub enum Event {
         payload: Bytes,
     },
     /// The broker refuses the session's credentials: sends, subscriptions and what waits for acknowledgements fail with
-    /// [`ErrorKind::Denied`](crate::ErrorKind::Denied) until [`Reconnected`](Self::Reconnected). Told once for each reason.
+    /// [`ErrorKind::Denied`] until [`Reconnected`](Self::Reconnected). Told once for each reason.
     Denied {
         /// The broker's address.
         broker: String,
@@ -435,7 +435,7 @@ pub enum Event {
         /// The name.
         name: String,
         /// Whether that session has had the name for longer: then this one ends, and every call fails with
-        /// [`ErrorKind::NameTaken`](crate::ErrorKind::NameTaken). Otherwise the other one does, if it can.
+        /// [`ErrorKind::NameTaken`]. Otherwise the other one does, if it can.
         ends: bool,
     },
     /// A connection was lost and is back; subscriptions are in force again. What was sent meanwhile may be lost.
