@@ -59,9 +59,12 @@ impl Lately {
         }
     }
 
-    /// The earliest of those times.
+    /// From when on a time counts as one that was heard lately: a little before the earliest of
+    /// them, since a reader that has just begun has not heard what its first owner said before.
     pub(super) fn from(&self) -> Option<Timestamp> {
-        self.newest.into_iter().chain(self.before).map(|(_, from)| from).min()
+        let earliest = self.newest.into_iter().chain(self.before).map(|(_, from)| from).min()?;
+        let margin = i64::try_from(2 * LATELY.as_nanos()).unwrap_or(i64::MAX);
+        Some(Timestamp::from_nanos(earliest.as_nanos().saturating_sub(margin)))
     }
 }
 
@@ -123,6 +126,14 @@ mod tests {
         assert!(heard.covers(3, at(1)) && heard.covers(3, at(20)) && !heard.covers(3, at(21)));
         assert!(!heard.covers(4, at(9)) && heard.covers(5, at(10)) && !heard.covers(5, at(21)));
         assert!(!heard.covers(6, at(15)), "published as owner");
+    }
+
+    #[test]
+    fn what_was_said_just_before_the_first_that_was_heard_is_of_lately() {
+        let mut lately = Lately::default();
+        assert_eq!(lately.from(), None);
+        lately.note(Mono::ZERO, at(10));
+        assert!(lately.from().is_some_and(|from| from <= at(9) && from > at(6)));
     }
 
     #[test]
