@@ -17,6 +17,8 @@ use super::readings::City;
 const NODES: usize = 4;
 /// A broker that lags may still hold all readings of those who were killed: how long the news of it may take then.
 const NEWS: Duration = Duration::from_secs(10);
+/// How long the session may take to say goodbye.
+const PATIENCE_AT_END: Duration = Duration::from_secs(2);
 /// Nothing new for so long means that something is stuck.
 const STANDSTILL: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(10);
@@ -98,13 +100,17 @@ pub(super) async fn perform(plan: &Plan) -> anyhow::Result<Outcome> {
     // Whatever should not come, a duplicate, would come now.
     tokio::time::sleep(Duration::from_millis(500)).await;
     show.bar.finish_and_clear();
-    Ok(Outcome {
+    let outcome = Outcome {
         sent: [&strong, &weak, &other].iter().map(|member| member.sent()).sum(),
         listeners: vec![exact.verdict()?, wildcard.verdict()?],
         takeover,
         remap,
         elapsed,
-    })
+    };
+    // The broker inside ends behind this: an open session would warn that it is lost.
+    drop((exact, wildcard));
+    observer.close(PATIENCE_AT_END).await?;
+    Ok(outcome)
 }
 
 impl Plan {
