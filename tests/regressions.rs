@@ -169,5 +169,8 @@ async fn a_publisher_that_blinks_goes_on_through_the_relay() {
             tokio::time::sleep(Duration::from_millis(3000)).await;
         }
     }
-    assert_eq!((s.stats().lost, s.stats().duplicates), (0, 0));
+    // A relay that begins anew may repeat what its subscribers have not all acknowledged to it: those
+    // drop it by number, so that nothing comes twice.
+    assert!(tokio::time::timeout(Duration::from_millis(200), s.recv()).await.is_err());
+    assert_eq!((s.stats().lost, s.stats().received), (0, 20));
 }
