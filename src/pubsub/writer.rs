@@ -6,6 +6,9 @@ mod open;
 mod overflow;
 mod refused;
 mod stand_in;
+mod tally;
+#[cfg(test)]
+mod tests_of_crowds;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ use overflow::{HoldUp, Pace};
 pub(super) use overflow::{Lack, Room};
 use refused::{GivenUp, Plea};
 use stand_in::Awaited;
+use tally::{Share, Tally};
 
 /// A writer announces itself at least this often.
 pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -98,7 +102,8 @@ pub(super) struct WriterCore {
     /// Everything sealed below was given to the shell to be sent; what is not waits in the history.
     passed: u64,
     readers: Peers<ReaderProxy>,
-    matched: usize,
+    /// All readers together: whatever changes of one is [counted](Self::count).
+    tally: Tally,
     actions: VecDeque<WriterAction>,
     heartbeat_at: Mono,
     heartbeat_wait: Duration,
@@ -129,6 +134,7 @@ struct ReaderProxy {
     connection: Connection,
     pace: Pace,
     plea: Plea,
+    share: Share,
 }
 
 impl Peer for ReaderProxy {
@@ -157,7 +163,7 @@ impl WriterCore {
             sealed_next: 1,
             passed: 1,
             readers: Peers::default(),
-            matched: 0,
+            tally: Tally::default(),
             actions: VecDeque::new(),
             heartbeat_at: now,
             heartbeat_wait,
@@ -178,7 +184,7 @@ impl WriterCore {
 
     /// Subscribers that match and have answered, those behind a relay included.
     pub(super) fn matched(&self) -> usize {
-        self.matched
+        self.tally.subscribers()
     }
 
     /// Whether every matched reliable reader has everything that was sealed.
@@ -315,13 +321,10 @@ impl WriterCore {
         self.heard(now, acknack.reader, moved);
         self.caught_up(acknack.reader);
         let Some(reader) = self.readers.get_mut(&acknack.reader) else { return };
-        let subscribers = subscribers(&acknack, reader.counts());
-        if reader.subscribers != subscribers {
-            reader.subscribers = subscribers;
-            self.count();
-        }
-        let Some(reader) = self.readers.get(&acknack.reader) else { return };
-        if !reader.compatible {
+        reader.subscribers = subscribers(&acknack, reader.counts());
+        let compatible = reader.compatible;
+        self.count(acknack.reader);
+        if !compatible {
             return;
         }
         if let Some(after) = acknack.replay_after {
@@ -397,8 +400,7 @@ impl WriterCore {
 
     /// The number below which every matched reliable reader has everything.
     fn acknowledged(&self) -> u64 {
-        let reliable = self.readers.values().filter(|reader| reader.is_waited_for());
-        let heard = reliable.map(|reader| reader.next).min().unwrap_or(self.sealed_next);
+        let heard = self.tally.waits_at().unwrap_or(self.sealed_next);
         self.awaited.floor().map_or(heard, |floor| heard.min(floor))
     }
 
@@ -475,6 +477,7 @@ impl WriterCore {
             connection: Connection::default(),
             pace: Pace::default(),
             plea: Plea::default(),
+            share: Share::default(),
         };
         self.readers.insert(acknack.reader, proxy);
         self.awaited.heard(acknack.reader);
@@ -490,7 +493,7 @@ impl WriterCore {
 
     fn drop_reader(&mut self, reader: EntityId, cause: Departure) {
         if let Some(proxy) = self.readers.remove(&reader) {
-            self.count();
+            self.tally.remove(&proxy.share);
             if proxy.compatible && !proxy.relay {
                 let topic = self.config.topic.clone();
                 self.actions.push_back(WriterAction::Event(MatchEvent::Departed {
@@ -501,10 +504,6 @@ impl WriterCore {
             }
             self.evict();
         }
-    }
-
-    fn count(&mut self) {
-        self.matched = self.readers.values().map(|reader| reader.subscribers).sum();
     }
 
     fn tell_heartbeat(&mut self, to: &Locator) {

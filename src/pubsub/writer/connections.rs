@@ -32,15 +32,16 @@ impl WriterCore {
         for (id, proxy) in self.readers.iter_mut() {
             if proxy.connection.give_up(now) {
                 proxy.subscribers = 0;
-                gone.extend((proxy.compatible && !proxy.relay).then_some(*id));
+                gone.push((*id, proxy.compatible && !proxy.relay));
             }
             self.give_up_at = earliest(self.give_up_at, proxy.connection.due());
         }
-        for peer in gone {
+        for (peer, is_told) in gone {
+            self.count(peer);
             let (topic, cause) = (self.config.topic.clone(), Departure::ConnectionLost);
-            self.actions.push_back(WriterAction::Event(MatchEvent::Departed { topic, peer, cause }));
+            let event = is_told.then_some(MatchEvent::Departed { topic, peer, cause });
+            self.actions.extend(event.map(WriterAction::Event));
         }
-        self.count();
     }
 
     /// A reader was heard, from another session than before if it has `moved`: one that was given

@@ -269,7 +269,7 @@ impl WriterCore {
                     cause,
                 }));
             }
-            self.count();
+            self.count(reader);
         } else if !std::mem::replace(&mut proxy.pace.told, true) {
             self.actions.push_back(WriterAction::Event(MatchEvent::Slow { topic, peer: reader, behind }));
         }

@@ -5,6 +5,7 @@
 //! node and have not been heard yet are waited for: they may miss what the relay before this one did not
 //! bring them.
 
+use super::tally::Numbers;
 use super::{HEARTBEAT_PERIOD, PEER_TIMEOUT, WriterCore};
 use crate::error::{ErrorKind, Result};
 use crate::message::EntityId;
@@ -21,21 +22,20 @@ const RELAY_TIMEOUT: std::time::Duration = HEARTBEAT_PERIOD.saturating_mul(2);
 pub(super) struct Awaited {
     /// Where each may begin and until when it is waited for; `None` once that is over.
     of: ahash::HashMap<EntityId, Option<(u64, Mono)>>,
-    /// The lowest number where one of them may begin.
-    floor: Option<u64>,
+    /// Where those may begin that are still waited for.
+    from: Numbers,
 }
 
 impl Awaited {
     /// Everything from here on is kept for them.
     pub(super) fn floor(&self) -> Option<u64> {
-        self.floor
+        self.from.lowest()
     }
 
     /// It was heard: from now on its acknowledgements say what it needs.
     pub(super) fn heard(&mut self, reader: EntityId) {
-        if let Some(entry) = self.of.get_mut(&reader) {
-            *entry = None;
-            self.settle();
+        if let Some((from, _)) = self.of.get_mut(&reader).and_then(Option::take) {
+            self.from.remove(from);
         }
     }
 
@@ -48,7 +48,7 @@ impl Awaited {
     }
 
     fn expire(&mut self, now: Mono) {
-        if self.floor.is_none() {
+        if self.floor().is_none() {
             return;
         }
         for entry in self.of.values_mut() {
@@ -58,7 +58,8 @@ impl Awaited {
     }
 
     fn settle(&mut self) {
-        self.floor = self.of.values().flatten().map(|(from, _)| *from).min();
+        self.from = Numbers::default();
+        self.of.values().flatten().for_each(|(from, _)| self.from.add(*from));
     }
 }
 
