@@ -2,13 +2,15 @@
 //! their frames on under the topic's relay name, with the writers' own identities and numbers. So a subscriber that is
 //! moved from one node to another sees the same writers go on, and its gaps and duplicates are found as always.
 
-use std::collections::{HashMap, HashSet};
+mod stand_ins;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::events::{Departure, MatchEvent};
 use super::hub::Hub;
@@ -20,11 +22,11 @@ use super::writer::{WriterConfig, WriterCore};
 use super::writer_endpoint::WriterEndpoint;
 use crate::error::Result;
 use crate::message::EntityId;
-use crate::qos::ownership::{Candidate, owner};
-use crate::qos::{Ownership, ResourceLimits};
+use crate::qos::ResourceLimits;
 use crate::session::Session;
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Transport, TransportTx};
+use stand_ins::{Claim, StandIns};
 
 /// What a relay holds between publishers and its own history.
 const QUEUE: ResourceLimits = ResourceLimits { max_samples: 16_384, max_bytes: 64 << 20 };
@@ -63,7 +65,8 @@ impl Relay {
             reader: reader.clone(),
             relayed,
             awaited,
-            writers: HashMap::new(),
+            writers: StandIns::default(),
+            retirements: JoinSet::new(),
             lost: HashSet::new(),
         };
         hub.add_reader(reader.clone()).await?;
@@ -101,7 +104,9 @@ struct Worker<T: Transport> {
     relayed: Topic,
     /// The reliable subscribers that are registered behind this node.
     awaited: watch::Receiver<Vec<EntityId>>,
-    writers: HashMap<EntityId, StandIn<T::Tx>>,
+    writers: StandIns<StandIn<T::Tx>>,
+    /// Publishers that are gone and have not been let go yet.
+    retirements: JoinSet<EntityId>,
     /// Writers of which samples were lost before they came here, and were not passed over yet.
     lost: HashSet<EntityId>,
 }
@@ -109,9 +114,6 @@ struct Worker<T: Transport> {
 /// One publisher, as this node passes it on.
 struct StandIn<Tx> {
     endpoint: Arc<WriterEndpoint<Tx>>,
-    strength: i32,
-    exclusive: bool,
-    has_published: bool,
     /// Set while its publisher is gone; what it holds is true once it is decided whether it ends or goes on.
     retiring: Option<Arc<AtomicBool>>,
     /// Tells the publisher how many subscribers there are behind this node, and how far they are.
@@ -181,11 +183,12 @@ impl<T: Transport> Worker<T> {
             tracing::debug!(topic = %self.relayed, %writer, %error, "cannot relay");
             return;
         }
-        if let Some(stand_in) = self.writers.get_mut(&writer) {
-            stand_in.has_published |= stand_in.retiring.is_none();
+        let retires = self.writers.get(&writer).is_none_or(|stand_in| stand_in.retiring.is_some());
+        if !retires {
+            self.writers.has_published(writer);
         }
         // The node arbitrates: what the owner says is passed on, what the others say is kept for their turn.
-        let heard = self.owner().is_none_or(|owner| owner == writer);
+        let heard = self.writers.owner().is_none_or(|owner| owner == writer);
         let Some(stand_in) = self.writers.get(&writer) else { return };
         if let Err(error) = stand_in.endpoint.relay(&self.hub, &frame, heard).await {
             tracing::debug!(topic = %self.relayed, %writer, %error, "did not relay a frame");
@@ -220,11 +223,14 @@ impl<T: Transport> Worker<T> {
         });
     }
 
-    /// Who is heard, if the publishers are exclusive.
-    fn owner(&self) -> Option<EntityId> {
-        let exclusive =
-            self.writers.iter().filter(|(_, stand_in)| stand_in.exclusive && stand_in.has_published);
-        owner(exclusive.map(|(id, stand_in)| Candidate { writer: *id, strength: stand_in.strength }))
+    /// Forgets the stand-ins that were let go.
+    fn forget_ended(&mut self) {
+        while let Some(retired) = self.retirements.try_join_next() {
+            let Ok(writer) = retired else { continue };
+            if self.writers.get(&writer).is_some_and(StandIn::has_ended) {
+                self.writers.remove(writer);
+            }
+        }
     }
 
     /// Makes a publisher's stand-in, or brings it up to date.
@@ -239,18 +245,23 @@ impl<T: Transport> Worker<T> {
         let (limits, most) = (&mut offered.resource_limits, ResourceLimits::default());
         limits.max_samples = limits.max_samples.min(most.max_samples);
         limits.max_bytes = limits.max_bytes.min(most.max_bytes);
-        self.writers.retain(|_, stand_in| !stand_in.has_ended());
+        self.forget_ended();
         let came_late = |stand_in: &mut StandIn<T::Tx>| {
             stand_in.retiring.as_ref().is_some_and(|decided| decided.swap(true, Ordering::AcqRel))
         };
         if self.writers.get_mut(&writer).is_some_and(came_late) {
-            self.writers.remove(&writer);
+            self.writers.remove(writer);
         }
+        let claim = Claim::of(&offered);
         if let Some(stand_in) = self.writers.get_mut(&writer) {
-            stand_in.strength = offered.strength;
-            if stand_in.retiring.take().is_some() {
+            let is_back = stand_in.retiring.take().is_some();
+            self.writers.set_claim(writer, claim);
+            if is_back && has_published {
+                self.writers.has_published(writer);
+            }
+            let Some(stand_in) = self.writers.get(&writer) else { return Ok(()) };
+            if is_back {
                 // It has come back in time.
-                stand_in.has_published = has_published;
                 let (subscribers, confirmed) = stand_in.endpoint.standing();
                 self.reader.set_behind(&self.hub, writer, subscribers, confirmed);
             }
@@ -278,29 +289,26 @@ impl<T: Transport> Worker<T> {
         let endpoint = Arc::new(WriterEndpoint::new(core.tx.clone(), writer_core));
         let counter =
             tokio::spawn(tell_progress(self.hub.clone(), self.reader.clone(), endpoint.clone(), began));
-        let stand_in = StandIn {
-            counter,
-            endpoint: endpoint.clone(),
-            strength: offered.strength,
-            exclusive: offered.ownership == Ownership::Exclusive,
-            has_published,
-            retiring: None,
-        };
-        self.writers.insert(writer, stand_in);
+        let stand_in = StandIn { counter, endpoint: endpoint.clone(), retiring: None };
+        self.writers.insert(writer, stand_in, claim);
+        if has_published {
+            self.writers.has_published(writer);
+        }
         self.hub.add_writer(endpoint).await
     }
 
     /// Lets a stand-in go when its publisher is gone: at once if subscribers have everything, soon otherwise.
     fn retire(&mut self, writer: EntityId, cause: Departure) {
-        self.writers.retain(|_, stand_in| !stand_in.has_ended());
+        self.forget_ended();
         let Some(stand_in) = self.writers.get_mut(&writer).filter(|known| known.retiring.is_none()) else {
             return;
         };
         let decided = Arc::new(AtomicBool::new(false));
-        (stand_in.has_published, stand_in.retiring) = (false, Some(decided.clone()));
+        stand_in.retiring = Some(decided.clone());
         tracing::debug!(topic = %self.relayed, %writer, ?cause, "publisher gone");
         let (hub, endpoint, reader) = (self.hub.clone(), stand_in.endpoint.clone(), self.reader.clone());
-        tokio::spawn(async move {
+        self.writers.is_silent(writer);
+        self.retirements.spawn(async move {
             let flushed = async {
                 loop {
                     let progress = endpoint.progress();
@@ -315,7 +323,7 @@ impl<T: Transport> Worker<T> {
                 tracing::debug!(writer = %endpoint.id(), "a departed publisher's samples were not all acknowledged");
             }
             if decided.swap(true, Ordering::AcqRel) {
-                return;
+                return writer;
             }
             if is_flushed || cause != Departure::ConnectionLost {
                 endpoint.close(&hub);
@@ -325,6 +333,7 @@ impl<T: Transport> Worker<T> {
             }
             hub.remove_writer(&endpoint);
             reader.forget(&hub, writer);
+            writer
         });
     }
 }
@@ -333,7 +342,7 @@ impl<T: Transport> Drop for Worker<T> {
     fn drop(&mut self) {
         self.hub.remove_reader(&self.reader);
         self.reader.close(&*self.hub);
-        for (_, stand_in) in self.writers.drain() {
+        for stand_in in self.writers.drain() {
             stand_in.endpoint.abandon();
             self.hub.remove_writer(&stand_in.endpoint);
         }

@@ -40,11 +40,6 @@ impl Candidates {
     }
 }
 
-/// The owner among candidates that nobody keeps in order.
-pub(crate) fn owner(candidates: impl IntoIterator<Item = Candidate>) -> Option<EntityId> {
-    candidates.into_iter().max().map(|candidate| candidate.writer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,9 +49,18 @@ mod tests {
         Candidate { writer: EntityId { session: SessionId(session), entity: 0 }, strength }
     }
 
+    /// The owner among candidates in any order.
+    fn owner(candidates: impl IntoIterator<Item = Candidate>) -> Option<EntityId> {
+        candidates.into_iter().max().map(|candidate| candidate.writer)
+    }
+
     #[test]
     fn the_strongest_is_heard_and_the_greater_id_breaks_ties() {
-        assert_eq!(owner([]), None);
+        let owner = |candidates: [Candidate; 2]| {
+            let mut kept = Candidates::default();
+            candidates.into_iter().for_each(|candidate| kept.enter(candidate));
+            kept.owner()
+        };
         assert_eq!(owner([candidate(9, 1), candidate(1, 5)]), Some(candidate(1, 5).writer));
         assert_eq!(owner([candidate(9, 5), candidate(1, 5)]), Some(candidate(9, 5).writer));
         assert_eq!(owner([candidate(1, -3), candidate(2, -4)]), Some(candidate(1, -3).writer));
