@@ -16,6 +16,9 @@ pub mod mqtt;
 mod under_way;
 #[cfg(feature = "zmq")]
 pub mod zmq;
+#[cfg(feature = "zmtp")]
+#[allow(dead_code, unused_imports, reason = "the engine that uses it is not part of the crate yet")]
+mod zmtp;
 
 use std::future::Future;
 use std::sync::Arc;

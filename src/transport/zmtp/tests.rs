@@ -1,0 +1,245 @@
+//! Both sides of each mechanism against each other, and against what strangers send.
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+use super::*;
+
+/// A listener that serves subscribers and dealers on one port.
+fn one_port(peer: SocketType) -> Option<SocketType> {
+    match peer {
+        SocketType::Sub | SocketType::Xsub => Some(SocketType::Xpub),
+        SocketType::Dealer => Some(SocketType::Router),
+        _ => None,
+    }
+}
+
+fn config(socket: Socket, security: Security) -> Config {
+    Config { socket, identity: Bytes::new(), security, max_message: 100_000 }
+}
+
+/// Each mechanism, as the side that is bound and the side that connects have it.
+fn mechanisms() -> Vec<(Security, Security)> {
+    vec![(Security::Null, Security::Null)]
+}
+
+/// One side of a connection, with what it has read and not yet used.
+struct Side {
+    handshake: Handshake,
+    input: BytesMut,
+    established: Option<Established>,
+}
+
+impl Side {
+    fn new(config: &Config) -> Self {
+        let handshake = Handshake::new(config);
+        Self { handshake, input: BytesMut::new(), established: None }
+    }
+
+    /// What it answers to these bytes.
+    fn answer(&mut self, arrived: &[u8]) -> Result<BytesMut, HandshakeError> {
+        self.input.extend_from_slice(arrived);
+        let mut output = BytesMut::new();
+        if self.established.is_none() {
+            self.established = self.handshake.advance(&mut self.input, &mut output)?;
+        }
+        Ok(output)
+    }
+}
+
+/// Lets the two talk, in pieces of `chunk` bytes, the connecting side greeting with this minor
+/// version. Gives the first error, with the side that has it.
+fn talk(
+    bound: &Config,
+    connecting: &Config,
+    chunk: usize,
+    minor: u8,
+) -> Result<(Established, Established), (&'static str, HandshakeError)> {
+    let (mut server, mut client) = (Side::new(bound), Side::new(connecting));
+    let mut to_client = server.answer(b"").unwrap();
+    let mut to_server = client.answer(b"").unwrap();
+    for greeting in [&mut to_client, &mut to_server] {
+        greeting[11] = minor;
+    }
+    while !(to_client.is_empty() && to_server.is_empty()) {
+        for piece in std::mem::take(&mut to_server).chunks(chunk) {
+            to_client.extend_from_slice(&server.answer(piece).map_err(|e| ("bound", e))?);
+        }
+        for piece in std::mem::take(&mut to_client).chunks(chunk) {
+            to_server.extend_from_slice(&client.answer(piece).map_err(|e| ("connecting", e))?);
+        }
+    }
+    Ok((server.established.expect("the bound side"), client.established.expect("the other")))
+}
+
+/// Sends frames of each kind through an established connection.
+fn exchange(from: &mut Established, to: &mut Established) {
+    let mut wire = BytesMut::new();
+    let long = vec![9; 70_000];
+    from.encoder.put(Flags::More, &[b"to", b"pic"], &mut wire).unwrap();
+    from.encoder.put(Flags::Last, &[&long], &mut wire).unwrap();
+    from.encoder.put_ping(50, b"context", &mut wire).unwrap();
+    let subscription = Subscription::Subscribe(Bytes::from_static(b"weather/"));
+    from.encoder.put_subscription(from.peer.minor, &subscription, &mut wire).unwrap();
+    from.encoder.put(Flags::Last, &[], &mut wire).unwrap();
+    let mut next = || to.decoder.next(&mut wire).unwrap().expect("a whole frame");
+    assert_eq!(next(), Frame { more: true, command: false, body: Bytes::from_static(b"topic") });
+    assert_eq!(next(), Frame { more: false, command: false, body: long.into() });
+    let ping = Command::Ping { ttl: 50, context: Bytes::from_static(b"context") };
+    assert_eq!(Command::decode(&next().body), Ok(ping));
+    let frame = next();
+    match from.peer.minor {
+        0 => assert_eq!(Subscription::from_message(&frame.body), Some(subscription)),
+        _ => assert_eq!(Command::decode(&frame.body), Ok(Command::Subscription(subscription))),
+    }
+    assert_eq!(frame.command, from.peer.minor == 1);
+    assert!(next().body.is_empty());
+    assert!(wire.is_empty());
+}
+
+#[test]
+fn both_sides_of_each_mechanism_meet_in_either_version() {
+    for (bound, connecting) in mechanisms() {
+        for (minor, chunk) in [(0, 10_000), (1, 10_000), (0, 1), (1, 1), (1, 7)] {
+            let bound = config(Socket::Answer(one_port), bound.clone());
+            let mut connecting = config(Socket::Fixed(SocketType::Dealer), connecting.clone());
+            connecting.identity = Bytes::from_static(b"tcp://127.0.0.1:5550");
+            let (mut server, mut client) = talk(&bound, &connecting, chunk, minor).unwrap();
+            assert_eq!((server.peer.minor, client.peer.minor), (minor, minor));
+            assert_eq!(server.peer.socket_type, SocketType::Dealer);
+            assert_eq!(server.socket_type, SocketType::Router);
+            assert_eq!(server.peer.identity, connecting.identity);
+            assert_eq!(client.peer.socket_type, SocketType::Router);
+            assert_eq!(client.socket_type, SocketType::Dealer);
+            exchange(&mut server, &mut client);
+            exchange(&mut client, &mut server);
+        }
+    }
+}
+
+#[test]
+fn a_socket_type_that_ours_does_not_talk_to_is_refused_by_name() {
+    for (bound, connecting) in mechanisms() {
+        let pull = config(Socket::Fixed(SocketType::Pull), connecting);
+        let one_port = config(Socket::Answer(one_port), bound.clone());
+        let refused = |ours, theirs: &str| HandshakeError::SocketType { ours, theirs: theirs.into() };
+        let error = talk(&one_port, &pull, 1000, 1).unwrap_err();
+        assert_eq!(error, ("bound", refused("this listener", "PULL")));
+        // Where both speak at once, either may be the first to see it.
+        match talk(&config(xpub(), bound), &pull, 1000, 1).unwrap_err() {
+            ("bound", error) => assert_eq!(error, refused("XPUB", "PULL")),
+            (_, error) => assert_eq!(error, refused("PULL", "XPUB")),
+        }
+    }
+}
+
+fn xpub() -> Socket {
+    Socket::Fixed(SocketType::Xpub)
+}
+
+#[test]
+fn what_follows_a_handshake_is_left_in_the_input() {
+    for (bound, connecting) in mechanisms() {
+        let bound = config(Socket::Answer(one_port), bound);
+        let connecting = config(Socket::Fixed(SocketType::Sub), connecting);
+        let (mut server, mut client) = (Side::new(&bound), Side::new(&connecting));
+        let mut to_client = server.answer(b"").unwrap();
+        let mut to_server = client.answer(b"").unwrap();
+        while client.established.is_none() {
+            to_client.extend_from_slice(&server.answer(&to_server.split()).unwrap());
+            if let Some(server) = &mut server.established {
+                // A publisher may send as soon as it knows its peer.
+                server.encoder.put(Flags::Last, &[b"first"], &mut to_client).unwrap();
+            }
+            to_server = client.answer(&to_client.split()).unwrap();
+        }
+        let decoder = &mut client.established.as_mut().unwrap().decoder;
+        assert_eq!(decoder.next(&mut client.input).unwrap().unwrap().body, "first");
+    }
+}
+
+#[test]
+fn a_handshake_that_has_ended_says_so() {
+    let config = config(xpub(), Security::Null);
+    let mut side = Side::new(&config);
+    side.answer(b"").unwrap();
+    assert_eq!(side.answer(b"x").unwrap_err(), HandshakeError::Signature { at: 0, found: b'x' });
+    assert_eq!(side.answer(b"").unwrap_err(), HandshakeError::Over);
+}
+
+#[test]
+fn a_frame_of_a_handshake_is_bounded_and_a_command() {
+    for security in mechanisms().into_iter().flat_map(|(bound, other)| [bound, other]) {
+        let config = config(xpub(), security);
+        let after_greeting = |bytes: &[u8]| {
+            let mut side = Side::new(&config);
+            let mut greeting = side.answer(b"").unwrap();
+            greeting.extend_from_slice(bytes);
+            side.answer(&greeting).map(|_| ())
+        };
+        let too_long = HandshakeError::TooLong { len: u64::MAX, max: MAX_HANDSHAKE_FRAME };
+        assert_eq!(after_greeting(b"\x06\xff\xff\xff\xff\xff\xff\xff\xff"), Err(too_long));
+        let flags = FrameError::Flags(0x47);
+        assert_eq!(after_greeting(b"GET / HTTP/1.1"), Err(HandshakeError::Frame(flags)));
+        let message = after_greeting(b"\0\x01a").unwrap_err();
+        assert!(matches!(message, HandshakeError::Unexpected { .. }), "{message}");
+        let refused = HandshakeError::Refused { reason: "400".to_owned() };
+        assert_eq!(after_greeting(b"\x04\x0a\x05ERROR\x03400"), Err(refused));
+    }
+}
+
+proptest! {
+    /// One byte of what either side sends is changed, left out or put in twice.
+    #[test]
+    fn a_damaged_handshake_ends_without_a_panic_and_within_its_bounds(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        damage in 0..3,
+        byte in any::<u8>(),
+        rounds in 0..4,
+    ) {
+        let mechanisms = mechanisms();
+        let (bound, connecting) = mechanisms[which.index(mechanisms.len())].clone();
+        let mut server = Side::new(&config(Socket::Answer(one_port), bound));
+        let mut client = Side::new(&config(Socket::Fixed(SocketType::Sub), connecting));
+        let mut to_client = server.answer(b"").unwrap();
+        let mut to_server = client.answer(b"").unwrap();
+        for round in 0..4 {
+            if round == rounds && !to_server.is_empty() {
+                let mut damaged = to_server.to_vec();
+                let at = at.index(damaged.len());
+                match damage {
+                    0 => damaged[at] = byte,
+                    1 => drop(damaged.remove(at)),
+                    _ => damaged.insert(at, byte),
+                }
+                to_server = BytesMut::from(&damaged[..]);
+            }
+            let Ok(answer) = server.answer(&to_server.split()) else { return Ok(()) };
+            to_client.extend_from_slice(&answer);
+            prop_assert!(server.established.is_some() || server.input.len() <= MAX_HANDSHAKE_FRAME + 9);
+            prop_assert!(answer.len() <= MAX_HANDSHAKE_FRAME);
+            let Ok(answer) = client.answer(&to_client.split()) else { return Ok(()) };
+            to_server = answer;
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_behind_a_good_greeting_end_without_a_panic(
+        which in any::<prop::sample::Index>(),
+        bytes in any::<Vec<u8>>(),
+    ) {
+        let mechanisms = mechanisms();
+        let (bound, connecting) = mechanisms[which.index(mechanisms.len())].clone();
+        for security in [bound, connecting] {
+            let mut side = Side::new(&config(xpub(), security));
+            let mut input = side.answer(b"").unwrap();
+            // As a command of the right length, so that it is looked at.
+            input.extend_from_slice(&Head::new(Flags::Command, bytes.len()));
+            input.extend_from_slice(&bytes);
+            let answer = side.answer(&input);
+            prop_assert!(side.established.is_none());
+            prop_assert!(answer.is_err() || answer.unwrap().len() <= 300);
+        }
+    }
+}
