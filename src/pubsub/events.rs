@@ -159,7 +159,8 @@ pub enum MatchEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Departure {
-    /// It said goodbye.
+    /// It said goodbye. A subscriber that is heard again all the same did not say that itself: it is matched anew, and has
+    /// lost nothing.
     Left,
     /// It was silent for longer than its lease.
     LeaseExpired,

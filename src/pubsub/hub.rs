@@ -306,7 +306,7 @@ impl<Tx: TransportTx> Hub<Tx> {
             }
             Message::ReaderBye { reader, writer, via_node } => {
                 if let Some(writer) = self.writer(Key { id: *writer, relayed: *via_node }) {
-                    writer.on_reader_bye(self, now, *reader);
+                    writer.on_reader_bye(self, now, from, *reader);
                 }
             }
             Message::Replay(replay) => {

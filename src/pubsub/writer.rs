@@ -1,6 +1,7 @@
 //! One writer as a state machine: numbering, history, matched readers, heartbeats, repairs.
 
 mod connections;
+mod leaving;
 pub(super) mod one_piece;
 mod open;
 mod overflow;
@@ -30,6 +31,7 @@ use crate::time::{Mono, Timestamp, earliest};
 use crate::topic::Topic;
 use crate::transport::Locator;
 use crate::wire::{DataFrame, FrameBuilder, FramePool, Sealed};
+use leaving::{Goodbye, Leaving};
 use open::Leave;
 pub(super) use open::{Appended, OpenBatch};
 use overflow::{HoldUp, Pace};
@@ -104,6 +106,7 @@ pub(super) struct WriterCore {
     readers: Peers<ReaderProxy>,
     /// All readers together: whatever changes of one is [counted](Self::count).
     tally: Tally,
+    leaving: Leaving,
     actions: VecDeque<WriterAction>,
     heartbeat_at: Mono,
     heartbeat_wait: Duration,
@@ -132,6 +135,7 @@ struct ReaderProxy {
     since: Mono,
     last_heard: Mono,
     connection: Connection,
+    goodbye: Option<Goodbye>,
     pace: Pace,
     plea: Plea,
     share: Share,
@@ -164,6 +168,7 @@ impl WriterCore {
             passed: 1,
             readers: Peers::default(),
             tally: Tally::default(),
+            leaving: Leaving::default(),
             actions: VecDeque::new(),
             heartbeat_at: now,
             heartbeat_wait,
@@ -336,12 +341,9 @@ impl WriterCore {
         self.settle_hold_up(now);
     }
 
-    pub(super) fn on_reader_bye(&mut self, reader: EntityId) {
-        self.drop_reader(reader, Departure::Left);
-    }
-
     pub(super) fn on_timeout(&mut self, now: Mono) {
         self.give_up_lost(now);
+        self.let_leave(now);
         self.expire_awaited(now);
         let silent = |proxy: &ReaderProxy| now - proxy.last_heard > PEER_TIMEOUT;
         let gone: Vec<_> =
@@ -360,7 +362,8 @@ impl WriterCore {
 
     /// When [`on_timeout`](Self::on_timeout) is due.
     pub(super) fn poll_timeout(&self) -> Mono {
-        earliest(self.give_up_at, Some(self.heartbeat_at)).unwrap_or(self.heartbeat_at)
+        let lost = earliest(self.give_up_at, self.leaving.due());
+        earliest(lost, Some(self.heartbeat_at)).unwrap_or(self.heartbeat_at)
     }
 
     pub(super) fn poll_action(&mut self) -> Option<WriterAction> {
@@ -393,8 +396,7 @@ impl WriterCore {
         self.evict();
         // One timer for a whole burst: it is set when the first sample of it is sent, not by each.
         if self.heartbeat_at > now + FIRST_HEARTBEAT && !self.all_acknowledged() {
-            self.heartbeat_wait = FIRST_HEARTBEAT;
-            self.heartbeat_at = now + FIRST_HEARTBEAT;
+            self.announce_soon(now);
         }
     }
 
@@ -475,6 +477,7 @@ impl WriterCore {
             since: now,
             last_heard: now,
             connection: Connection::default(),
+            goodbye: None,
             pace: Pace::default(),
             plea: Plea::default(),
             share: Share::default(),
@@ -492,17 +495,20 @@ impl WriterCore {
     }
 
     fn drop_reader(&mut self, reader: EntityId, cause: Departure) {
+        let was_told = self.forget_goodbye(reader);
         if let Some(proxy) = self.readers.remove(&reader) {
             self.tally.remove(&proxy.share);
-            if proxy.compatible && !proxy.relay {
-                let topic = self.config.topic.clone();
-                self.actions.push_back(WriterAction::Event(MatchEvent::Departed {
-                    topic,
-                    peer: reader,
-                    cause,
-                }));
-            }
+            // One that was lost, or let go, was told of then.
+            let is_news = proxy.is_told_of() && proxy.counts() && !was_told;
+            self.tell_departed(reader, cause, is_news);
             self.evict();
+        }
+    }
+
+    fn tell_departed(&mut self, peer: EntityId, cause: Departure, is_told: bool) {
+        if is_told {
+            let topic = self.config.topic.clone();
+            self.actions.push_back(WriterAction::Event(MatchEvent::Departed { topic, peer, cause }));
         }
     }
 
@@ -546,6 +552,11 @@ impl WriterCore {
 }
 
 impl ReaderProxy {
+    /// Whether the user is told when it comes and goes. Of subscribers behind a relay the registry tells.
+    fn is_told_of(&self) -> bool {
+        self.compatible && !self.relay
+    }
+
     /// It says that it has everything below `next`. If it says twice in a row that it has less than it had acknowledged,
     /// then that was not its word, or was about what it had passed over; a single one may have been overtaken.
     fn acknowledged(&mut self, next: u64) {

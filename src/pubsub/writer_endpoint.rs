@@ -408,10 +408,10 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.progress.notify_waiters();
     }
 
-    pub(super) fn on_reader_bye(&self, hub: &Hub<Tx>, _now: Mono, reader: EntityId) {
+    pub(super) fn on_reader_bye(&self, hub: &Hub<Tx>, now: Mono, from: &Locator, reader: EntityId) {
         let _inside = Inside::enter(self);
         let mut state = lock(&self.state);
-        state.core.on_reader_bye(reader);
+        state.core.on_reader_bye(now, from, reader);
         drop(self.run_actions(hub, state));
         self.progress.notify_waiters();
     }

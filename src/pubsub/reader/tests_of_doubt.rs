@@ -22,6 +22,8 @@ struct Pair {
     published: u64,
     /// What came, in order.
     numbers: Vec<u64>,
+    /// What the writer's user was told.
+    told: Vec<MatchEvent>,
 }
 
 impl Pair {
@@ -43,7 +45,7 @@ impl Pair {
         };
         let now = Mono::ZERO;
         let (writer, reader) = (WriterCore::new(now, config), ReaderCore::new(READER, false, requested));
-        Self { writer, reader, now, topic, locator, published: 0, numbers: Vec::new() }
+        Self { writer, reader, now, topic, locator, published: 0, numbers: Vec::new(), told: Vec::new() }
     }
 
     /// Delivers what both have to say until they have nothing more.
@@ -58,7 +60,8 @@ impl Pair {
                     WriterAction::Repair { frame, .. } => {
                         self.reader.on_data(self.now, Timestamp::from_secs(1), &frame);
                     }
-                    WriterAction::Event(_) | WriterAction::GiveUp { .. } => {}
+                    WriterAction::Event(event) => self.told.push(event),
+                    WriterAction::GiveUp { .. } => {}
                 }
             }
             while let Some(action) = self.reader.poll_action() {
@@ -197,6 +200,83 @@ fn a_forged_goodbye_costs_nothing() {
     }
 }
 
+/// A sample is lost on its way.
+fn lose_one(pair: &mut Pair) {
+    let at = Timestamp::from_secs(1);
+    pair.writer.push(at, at, |_| Ok(())).unwrap();
+    drop(pair.writer.seal(pair.now));
+    pair.published += 1;
+}
+
+/// `matched` and `departed`, in order.
+fn told(pair: &Pair) -> Vec<&'static str> {
+    let name = |event: &MatchEvent| match event {
+        MatchEvent::Matched { .. } => "matched",
+        MatchEvent::Departed { cause: Departure::Left, .. } => "departed",
+        other => panic!("{other:?}"),
+    };
+    pair.told.iter().map(name).collect()
+}
+
+#[test]
+fn a_readers_goodbye_that_it_did_not_say_costs_nothing() {
+    for offered in [Offered::reliable(), Offered::reliable().keep_all()] {
+        let mut pair = Pair::new(offered, Requested::reliable());
+        pair.run(STEP);
+        pair.publish(10);
+        for round in 0..3 {
+            lose_one(&mut pair);
+            let from = pair.locator.clone();
+            pair.writer.on_reader_bye(pair.now, &from, READER);
+            assert_eq!(pair.writer.matched(), 0, "it may be true");
+            assert!(!pair.writer.all_acknowledged(), "and it may not");
+            lose_one(&mut pair);
+            pair.run(Duration::from_millis(200));
+            assert_eq!((pair.writer.matched(), told(&pair).len()), (1, 3 + 2 * round));
+            pair.publish(20);
+        }
+        pair.assert_whole();
+        assert_eq!(told(&pair)[..3], ["matched", "departed", "matched"]);
+    }
+}
+
+#[test]
+fn a_goodbye_of_another_session_is_not_even_told() {
+    let mut pair = matched();
+    let stranger = Locator::new("memory:stranger").unwrap();
+    for _ in 0..10 {
+        lose_one(&mut pair);
+        pair.writer.on_reader_bye(pair.now, &stranger, READER);
+        assert_eq!(pair.writer.matched(), 1);
+        pair.publish(5);
+    }
+    pair.assert_whole();
+    assert_eq!(told(&pair), ["matched"]);
+}
+
+#[test]
+fn a_reader_that_has_left_is_not_waited_for_longer_than_half_a_second() {
+    for from in ["memory:a", "memory:stranger"] {
+        let mut pair = matched();
+        lose_one(&mut pair);
+        let from = Locator::new(from).unwrap();
+        pair.writer.on_reader_bye(pair.now, &from, READER);
+        pair.writer.on_reader_bye(pair.now, &from, READER);
+        for _ in 0..60 {
+            pair.now = pair.now + STEP;
+            pair.writer.on_timeout(pair.now);
+            while let Some(action) = pair.writer.poll_action() {
+                pair.told.extend(match action {
+                    WriterAction::Event(event) => Some(event),
+                    _ => None,
+                });
+            }
+        }
+        assert!(pair.writer.all_acknowledged());
+        assert_eq!((pair.writer.matched(), told(&pair)), (0, vec!["matched", "departed"]));
+    }
+}
+
 #[test]
 fn forged_samples_far_ahead_are_taken_back() {
     let mut builder = FrameBuilder::new(Encoding::Raw, WRITER, 5, FAR);
@@ -224,11 +304,8 @@ fn forged_samples_far_ahead_are_taken_back() {
 fn a_forged_acknowledgement_does_not_let_go_of_what_is_missing() {
     for next in [11, FAR] {
         let mut pair = matched();
-        // The eleventh is lost on its way.
-        let at = Timestamp::from_secs(1);
-        pair.writer.push(at, at, |_| Ok(())).unwrap();
-        drop(pair.writer.seal(pair.now));
-        pair.published += 1;
+        // The eleventh.
+        lose_one(&mut pair);
         let acknack = AckNack {
             reader: READER,
             writer: WRITER,

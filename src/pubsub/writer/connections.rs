@@ -32,23 +32,23 @@ impl WriterCore {
         for (id, proxy) in self.readers.iter_mut() {
             if proxy.connection.give_up(now) {
                 proxy.subscribers = 0;
-                gone.push((*id, proxy.compatible && !proxy.relay));
+                gone.push((*id, proxy.is_told_of() && !proxy.has_left()));
             }
             self.give_up_at = earliest(self.give_up_at, proxy.connection.due());
         }
         for (peer, is_told) in gone {
             self.count(peer);
-            let (topic, cause) = (self.config.topic.clone(), Departure::ConnectionLost);
-            let event = is_told.then_some(MatchEvent::Departed { topic, peer, cause });
-            self.actions.extend(event.map(WriterAction::Event));
+            self.tell_departed(peer, Departure::ConnectionLost, is_told);
         }
     }
 
-    /// A reader was heard, from another session than before if it has `moved`: one that was given
-    /// up is back.
+    /// A reader was heard, from another session than before if it has `moved`: one that was given up, or was said to have
+    /// left, is back.
     pub(super) fn heard(&mut self, now: Mono, reader: EntityId, moved: bool) {
+        let had_left = self.forget_goodbye(reader);
         let Some(proxy) = self.readers.get_mut(&reader) else { return };
-        if proxy.connection.heard(now, moved) && proxy.compatible && !proxy.relay {
+        let was_lost = proxy.connection.heard(now, moved);
+        if (was_lost || had_left) && proxy.is_told_of() {
             let topic = self.config.topic.clone();
             self.actions.push_back(WriterAction::Event(MatchEvent::Matched { topic, peer: reader }));
         }

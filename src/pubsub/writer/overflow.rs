@@ -316,6 +316,6 @@ impl ReaderProxy {
 
     /// Whether it is counted among those that match.
     pub(super) fn counts(&self) -> bool {
-        self.compatible && self.connection.stands() && !self.pace.is_let_go()
+        self.compatible && self.connection.stands() && !self.pace.is_let_go() && !self.has_left()
     }
 }

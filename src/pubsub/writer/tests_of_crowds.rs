@@ -76,10 +76,12 @@ fn an_acknowledgement_of_one_of_many_readers_looks_at_none_of_the_others() {
     // Nor does the departure of one.
     publish(&mut core, at(4));
     for reader in 1..READERS {
-        core.on_reader_bye(id(reader));
+        core.on_reader_bye(at(4), &locator(reader), id(reader));
     }
+    core.let_leave(at(1_000));
     assert_eq!((core.matched(), core.history.samples()), (1, 1), "the last reader is waited for");
-    core.on_reader_bye(id(0));
+    core.on_reader_bye(at(1_000), &locator(0), id(0));
+    core.let_leave(at(2_000));
     assert_eq!((core.matched(), core.history.samples()), (0, 0));
     assert_eq!(core.readers.visited.get(), 0);
 }
@@ -101,7 +103,7 @@ fn subscribers_that_were_waited_for_are_heard_without_a_look_at_the_others() {
 enum Step {
     Publish,
     Acknowledge(u64, u64),
-    Bye(u64),
+    Bye(u64, u64),
     Lose(u64),
     Find(u64),
     Wait(u64),
@@ -113,7 +115,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Publish),
         6 => (reader.clone(), 0u64..4).prop_map(|(reader, behind)| Step::Acknowledge(reader, behind)),
-        1 => reader.clone().prop_map(Step::Bye),
+        2 => (reader.clone(), 0u64..2).prop_map(|(reader, other)| Step::Bye(reader, reader + other)),
         1 => reader.clone().prop_map(Step::Lose),
         1 => reader.prop_map(Step::Find),
         2 => (100u64..4_000).prop_map(Step::Wait),
@@ -139,7 +141,7 @@ proptest! {
                     let next = core.sealed_next.saturating_sub(behind).max(1);
                     acknowledge(&mut core, now, reader, next);
                 }
-                Step::Bye(reader) => core.on_reader_bye(id(reader)),
+                Step::Bye(reader, from) => core.on_reader_bye(now, &locator(from), id(reader)),
                 Step::Lose(reader) => core.on_peer_down(now, &locator(reader)),
                 Step::Find(reader) => core.on_peer_up(&locator(reader)),
                 Step::Wait(millis) => {
@@ -152,6 +154,7 @@ proptest! {
             prop_assert_eq!(core.tally.waits_at(), waited_for.map(|proxy| proxy.next).min());
             let subscribers: usize = core.readers.values().map(|proxy| proxy.subscribers).sum();
             prop_assert_eq!(core.matched(), subscribers);
+            prop_assert!(core.poll_timeout() <= now + HEARTBEAT_PERIOD);
         }
     }
 }
