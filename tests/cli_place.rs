@@ -352,7 +352,7 @@ fn the_doctor_tells_modes_and_weights_apart() {
 fn wrong_plans_and_comparisons_end_with_2() {
     let (_directory, keys) = thousand_keys();
     let table: &[(&[&str], &str)] = &[
-        (&["--nodes", "a", "--mode", "nope", "k"], "use hash_ring, ketama or twemproxy"),
+        (&["--nodes", "a", "--mode", "nope", "k"], "use one of hash_ring, ketama, twemproxy"),
         (&["--plan", "--nodes", "a"], "give --add or --remove"),
         (&["--plan", "--nodes", "a", "--add", "a"], "\"a\", which is a node already"),
         (&["--plan", "--nodes", "a", "--add", "b,b=2"], "\"b\", which is added twice"),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use ringbus::dht::Key;
-use ringbus::dht::hash_ring::{Comparison, Reason};
+use ringbus::dht::hash_ring::{Comparison, KeyHash, KeyRule, Reason, Rule};
 use ringbus::{HashRing, Mode, RingSpec};
 
 fn any_spec() -> impl Strategy<Value = RingSpec> {
     let mode = prop::sample::select(&Mode::ALL[..]);
     let weight = prop_oneof![3 => Just(1.0), 1 => Just(0.0), 2 => (1..9_u8).prop_map(f64::from)];
     let nodes = prop::collection::vec(("[a-f]", weight), 0..7);
-    (mode, nodes).prop_map(|(mode, nodes)| RingSpec { mode, nodes })
+    (mode, nodes).prop_map(|(mode, nodes)| RingSpec { mode, nodes, keys: None })
 }
 
 fn keys(salt: u32) -> impl Iterator<Item = Vec<u8>> {
@@ -19,7 +19,7 @@ fn keys(salt: u32) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn spec(mode: Mode, nodes: &[(&str, f64)]) -> RingSpec {
-    RingSpec { mode, nodes: nodes.iter().map(|&(node, weight)| (node.into(), weight)).collect() }
+    RingSpec { mode, nodes: nodes.iter().map(|&(node, weight)| (node.into(), weight)).collect(), keys: None }
 }
 
 /// How many of 20,000 keys are placed differently, by reason.
@@ -39,7 +39,8 @@ proptest! {
 
     #[test]
     fn a_key_moves_where_a_move_says_and_only_there(a in any_spec(), b in any_spec(), salt in any::<u32>()) {
-        let (old, new) = (a.ring(), b.ring());
+        // Moves are arcs of one circle, on which either ring has to place a key alike.
+        let (old, new) = (a.ring(), b.ring().with_key_rule(a.key_rule()));
         let diff = HashRing::diff(&old, &new);
         for key in keys(salt) {
             let (from, to) = (old.owner(&key), new.owner(&key));
@@ -47,7 +48,7 @@ proptest! {
             prop_assert_eq!(found.is_some(), from != to);
             if let Some(moved) = found {
                 prop_assert_eq!((moved.from, moved.to), (from, to));
-                prop_assert!(moved.arc.contains(Key::new(HashRing::position(&key))));
+                prop_assert!(moved.arc.contains(Key::new(old.position_of(&key))));
             }
         }
         // What is lost and gained is what moves, and the other way round takes the same back.
@@ -130,4 +131,48 @@ fn the_order_of_the_list_is_a_reason_where_points_collide() {
     assert_eq!(comparison.check(b"c1708").map(|found| found.reason), Some(Reason::Order));
     let sorted = |spec: RingSpec| RingSpec { mode: Mode::Twemproxy, ..spec };
     assert_eq!(Comparison::new(&sorted(here), &sorted(there)).check(b"c1708"), None);
+}
+
+/// Of two modes, the one rule in which they differ for these nodes is named.
+#[test]
+fn each_rule_is_named_where_it_is_the_one_that_differs() {
+    let nodes = |count: u32, port: u16| {
+        let node = |n| (format!("10.0.0.{n}:{port}"), 1.0);
+        (0..count).map(node).collect::<Vec<_>>()
+    };
+    let spec = |mode: Mode, nodes: &[(String, f64)]| RingSpec { mode, nodes: nodes.to_vec(), keys: None };
+    let found = |here: RingSpec, there: RingSpec| {
+        let comparison = Comparison::new(&here, &there);
+        let keys = (0..4_000_u32).map(|key| key.to_string().into_bytes());
+        let mut rules: Vec<_> =
+            keys.filter_map(|key| comparison.check(&key).map(|found| found.rule)).collect();
+        rules.sort();
+        rules.dedup();
+        rules
+    };
+    let seven = nodes(7, 11212);
+    assert_eq!(found(spec(Mode::NpmHashring, &seven), spec(Mode::Ketama, &seven)), [Some(Rule::Counts)]);
+    assert_eq!(found(spec(Mode::Ketama, &seven), spec(Mode::LibmemcachedWeighted, &seven)), []);
+    let port = nodes(3, 11211);
+    for (here, there) in [
+        (Mode::Ketama, Mode::LibmemcachedWeighted),
+        (Mode::Twemproxy, Mode::Ketama),
+        (Mode::NpmHashring, Mode::NpmMemcached),
+    ] {
+        assert_eq!(found(spec(here, &port), spec(there, &port)), [Some(Rule::Label)], "{here} and {there}");
+    }
+    let default = RingSpec { keys: Some(KeyRule::new(KeyHash::Fnv1a64)), ..spec(Mode::Twemproxy, &port) };
+    assert_eq!(found(spec(Mode::Twemproxy, &port), default), [Some(Rule::KeyHash)]);
+    assert!(found(spec(Mode::HashRing, &port), spec(Mode::Ketama, &port)).contains(&Some(Rule::Points)));
+}
+
+/// The keys and nodes of `tests/vectors/placement_modes.py`: before a point on which two meet, and on a point.
+#[test]
+fn ties_and_keys_on_points_are_rules_too() {
+    let (here, there) = (Mode::LibmemcachedWeighted, Mode::Twemproxy);
+    let nodes = [("n1280", 1.0), ("n1213", 1.0)];
+    let comparison = Comparison::new(&spec(here, &nodes), &spec(there, &nodes));
+    assert_eq!(comparison.check(b"c1708").and_then(|found| found.rule), Some(Rule::Tie));
+    let difference = comparison.rules().next().map(|difference| (difference.rule, difference.there.as_str()));
+    assert_eq!(difference, Some((Rule::Tie, "that of the node with the shortest name")));
 }

@@ -39,7 +39,7 @@ fn vectors() -> Vectors {
 
 fn ring(mode: Mode, nodes: &[(String, u32)]) -> HashRing {
     let nodes = nodes.iter().map(|(node, weight)| (node.clone(), f64::from(*weight))).collect();
-    RingSpec { mode, nodes }.ring()
+    RingSpec { mode, nodes, keys: None }.ring()
 }
 
 #[test]
@@ -94,7 +94,8 @@ fn every_list_is_a_ring_in_every_mode() {
         for nodes in none {
             assert_eq!(HashRing::with_mode(mode, nodes).owner(b"k"), None, "{mode}");
         }
-        for weight in [f64::MAX, f64::MIN_POSITIVE] {
+        // What nginx makes of the greatest weights is many points: see the tests of counts.
+        for weight in [f64::MAX, f64::MIN_POSITIVE].into_iter().skip(usize::from(mode == Mode::Nginx)) {
             assert!(HashRing::with_mode(mode, [("a", weight), ("b", weight)]).points() <= 320, "{mode}");
         }
         let (once, twice) = (["a", "b"].map(|node| (node, 1)), ["a", "b", "a"].map(|node| (node, 1)));

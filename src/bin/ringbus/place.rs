@@ -36,8 +36,9 @@ Examples:
 Output, tab-separated, a line a key:
   KEY  POSITION (0 to 4294967295)  OWNER  PREFERENCE,...
 
-Modes: hash_ring (Python's hash_ring 1.3.1, and ringbus's own rings), ketama (libketama), twemproxy (nutcracker with
-'distribution: ketama' and 'hash: md5'). A placement depends on nothing but the mode, the names and the weights.";
+Modes: hash_ring (Python's hash_ring 1.3.1, and ringbus's own rings), ketama (libketama), libmemcached-weighted,
+libmemcached, twemproxy (nutcracker with 'distribution: ketama' and 'hash: md5'), npm-hashring, npm-memcached, and nginx
+(hash ... consistent). A placement depends on nothing but the mode, the names and the weights.";
 
 const UNWRITABLE: &str = "cannot write to standard output";
 
@@ -53,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NODE=WEIGHT,...", value_delimiter = ',', value_parser = parse_weight)]
     weights: Vec<(String, f64)>,
 
-    /// Whose rule of placement: hash_ring, ketama or twemproxy
+    /// Whose rule of placement, as in ketama: the modes are listed below
     #[arg(long, default_value_t, hide_default_value = true)]
     mode: Mode,
 
@@ -150,5 +151,5 @@ fn place(ring: &HashRing, key: &str, replicas: usize, out: &mut impl Write) -> R
     let preference = ring.preference(bytes, replicas).join(",");
     // Tabs separate the columns.
     let key = if key.contains('\t') { Cow::Owned(key.replace('\t', "\\t")) } else { Cow::Borrowed(key) };
-    writeln!(out, "{key}\t{}\t{owner}\t{preference}", HashRing::position(bytes)).context(UNWRITABLE)
+    writeln!(out, "{key}\t{}\t{owner}\t{preference}", ring.position_of(bytes)).context(UNWRITABLE)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::points::Points;
-use super::{HashRing, NodeIndex};
+use super::{HashRing, KeyRule, NodeIndex};
 use crate::dht::arc::Arc;
 use crate::dht::key::Key;
 
@@ -29,6 +29,7 @@ pub struct RingDiff<'a> {
     loads: Vec<Load<'a>>,
     moved: u64,
     between_unchanged: u64,
+    keys: KeyRule,
 }
 
 /// An arc of the circle that changes hands.
@@ -100,7 +101,7 @@ impl HashRing {
         });
         close(&mut pieces);
         let moves = pieces.into_iter().map(|piece| both.named(piece)).collect();
-        RingDiff { moves, loads: both.loads(&before, &after), moved, between_unchanged }
+        RingDiff { moves, loads: both.loads(&before, &after), moved, between_unchanged, keys: old.keys }
     }
 }
 
@@ -129,8 +130,8 @@ impl<'a> RingDiff<'a> {
     ///
     /// With unequal weights a node's number of points depends on the number of nodes and on the total weight, and so
     /// changes with them. With equal weights there are none between rings of one mode, but for what the rounding of
-    /// [`Mode::Ketama`](super::Mode::Ketama) and [`Mode::Twemproxy`](super::Mode::Twemproxy) does, and for points that
-    /// collide where the lists are in another order.
+    /// [`Mode::Ketama`](super::Mode::Ketama), of libmemcached's modes and of npm's does, and for points that collide where
+    /// the lists are in another order. There are none either, whatever the weights, in [`Mode::Nginx`](super::Mode::Nginx).
     pub fn between_unchanged(&self) -> u64 {
         self.between_unchanged
     }
@@ -147,8 +148,11 @@ impl<'a> RingDiff<'a> {
     }
 
     /// The move that takes a key along; `None` if the key stays.
+    ///
+    /// The key is placed by the old ring's [`KeyRule`]: moves are arcs of one circle, and say nothing about a change of
+    /// that rule.
     pub fn find(&self, key: &[u8]) -> Option<&Move<'a>> {
-        let key = Key::new(HashRing::position(key));
+        let key = Key::new(self.keys.position(key));
         let after = self.moves.partition_point(|moved| moved.arc.after().get().wrapping_add(1) <= key.get());
         // Before the first arc begins, the last one may not have ended.
         let moved = self.moves[..after].last().or(self.moves.last())?;
@@ -287,7 +291,7 @@ mod tests {
         let nodes = weights.iter().enumerate().map(|(node, weight)| (node.to_string(), *weight));
         let points = points.iter().map(|&(position, node)| (position, NodeIndex(node))).collect();
         let inner = Inner { listed: Listed::new(Mode::HashRing, nodes), points: Points::new(points) };
-        HashRing { inner: std::sync::Arc::new(inner) }
+        HashRing { inner: std::sync::Arc::new(inner), keys: KeyRule::default() }
     }
 
     fn moves<'a>(diff: &RingDiff<'a>) -> Vec<(u32, u32, Option<&'a str>, Option<&'a str>)> {

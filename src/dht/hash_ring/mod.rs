@@ -2,7 +2,9 @@
 
 mod compare;
 mod diff;
+mod hash;
 mod index;
+mod key_rule;
 mod md5;
 mod mode;
 mod points;
@@ -14,9 +16,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::md5::Path;
-pub use compare::{Comparison, Disagreement, Reason, RingSpec};
+pub use compare::{Comparison, Disagreement, Reason, RingSpec, RuleDifference};
 pub use diff::{Load, Move, RingDiff, Share};
-pub use mode::Mode;
+pub use key_rule::{KeyHash, KeyRule};
+pub use mode::{Mode, Rule};
 use points::Points;
 pub use preference::Preference;
 use relist::Listed;
@@ -40,6 +43,7 @@ use relist::Listed;
 #[derive(Clone, Default)]
 pub struct HashRing {
     inner: Arc<Inner>,
+    keys: KeyRule,
 }
 
 #[derive(Default)]
@@ -99,12 +103,26 @@ impl HashRing {
         let nodes = nodes.into_iter().map(|(node, weight)| (node.into(), weight.into()));
         let listed = Listed::new(mode, nodes);
         let points = listed.points();
-        Self { inner: Arc::new(Inner { listed, points }) }
+        Self { inner: Arc::new(Inner { listed, points }), keys: mode.key_rule() }
+    }
+
+    /// The same nodes and points, among which keys are placed by another rule than that of the mode: for a twemproxy pool
+    /// with its default `hash`, or with a `hash_tag`.
+    ///
+    /// ```
+    /// use ringbus::dht::hash_ring::{KeyHash, KeyRule};
+    /// use ringbus::{HashRing, Mode};
+    /// let ring = HashRing::with_mode(Mode::Twemproxy, [("a", 1), ("b", 1)])
+    ///     .with_key_rule(KeyRule::new(KeyHash::Fnv1a64).with_tag(b'{', b'}'));
+    /// assert_eq!(ring.owner(b"user:{17}:name"), ring.owner(b"17"));
+    /// ```
+    pub fn with_key_rule(self, keys: KeyRule) -> Self {
+        Self { keys, ..self }
     }
 
     /// The node that is responsible for a key; `None` if no node has a point.
     pub fn owner(&self, key: &[u8]) -> Option<&str> {
-        self.inner.points.owner(Self::position(key)).map(|node| self.node(node))
+        self.inner.points.owner(self.position_of(key)).map(|node| self.node(node))
     }
 
     /// The first `n` distinct nodes for a key, its owner first: where its replicas go. Fewer if the ring has fewer.
@@ -124,7 +142,7 @@ impl HashRing {
     /// assert!(replicas.eq(ring.preference(b"key", 2)));
     /// ```
     pub fn preference_iter(&self, key: &[u8]) -> Preference<'_> {
-        let around = self.inner.points.owners_from(Self::position(key));
+        let around = self.inner.points.owners_from(self.position_of(key));
         Preference::new(around, self.inner.listed.names.len())
     }
 
@@ -152,6 +170,12 @@ impl HashRing {
         owners.clear();
         if self.points() > 0 {
             owners.reserve(keys.len());
+            if !self.keys.is_plain() {
+                let owner =
+                    |key: &&[u8]| self.inner.points.owner(self.position_of(key)).unwrap_or(NodeIndex(0));
+                owners.extend(keys.iter().map(owner));
+                return;
+            }
             md5::positions(path, keys, |positions| self.inner.points.owners(positions, owners));
         }
     }
@@ -166,9 +190,21 @@ impl HashRing {
         self.inner.listed.names.iter().map(|name| &**name)
     }
 
-    /// Where a key lies on the circle of 2^32 positions: the same in every ring.
+    /// Where a key lies on the circle of 2^32 positions by its MD5, which is how every ring of ringbus's own places it; on
+    /// a ring with another [`KeyRule`] see [`position_of`](Self::position_of).
     pub fn position(key: &[u8]) -> u32 {
         md5::position(key)
+    }
+
+    /// Where a key lies on this ring's circle.
+    #[inline]
+    pub fn position_of(&self, key: &[u8]) -> u32 {
+        self.keys.position(key)
+    }
+
+    /// How it places keys on its circle.
+    pub fn key_rule(&self) -> KeyRule {
+        self.keys
     }
 
     /// Whose rule it follows.

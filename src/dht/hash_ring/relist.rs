@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::md5::{Path, Replicas};
+use super::mode::{PointHash, Rules};
 use super::points::{Point, Points};
 use super::{HashRing, Inner, Mode, NodeIndex};
 
 /// The list: each mention of a node, by index, and each node's name and weight.
-#[derive(Default)]
 pub(super) struct Listed {
     mentions: Box<[NodeIndex]>,
     /// Distinct names in the order in which they were first listed.
@@ -16,6 +16,14 @@ pub(super) struct Listed {
     /// Of each node; what is no weight is 0.
     pub(super) weights: Box<[f64]>,
     pub(super) mode: Mode,
+    /// The rules of the mode for these weights.
+    rules: Rules,
+}
+
+impl Default for Listed {
+    fn default() -> Self {
+        Self::new(Mode::default(), std::iter::empty())
+    }
 }
 
 impl HashRing {
@@ -28,7 +36,7 @@ impl HashRing {
         let nodes = nodes.into_iter().map(|(node, weight)| (node.into(), weight.into()));
         let listed = Listed::new(self.mode(), nodes);
         let points = self.inner.listed.changed_to(&listed, &self.inner.points);
-        Self { inner: Arc::new(Inner { listed, points }) }
+        Self { inner: Arc::new(Inner { listed, points }), keys: self.keys }
     }
 
     /// The ring with one more node, listed last; of a node that it has already, with another weight.
@@ -57,6 +65,20 @@ impl HashRing {
     }
 }
 
+impl HashRing {
+    /// A ring that follows other rules than those of its mode: one that no program has.
+    pub(super) fn by_rules<'a>(
+        mode: Mode,
+        rules: Rules,
+        nodes: impl Iterator<Item = (&'a str, f64)>,
+    ) -> Self {
+        let nodes = nodes.map(|(node, weight)| (node.to_owned(), weight));
+        let listed = Listed::new(mode, nodes).with_rules(rules);
+        let points = listed.points();
+        Self { inner: Arc::new(Inner { listed, points }), keys: mode.key_rule() }
+    }
+}
+
 impl Listed {
     pub(super) fn new(mode: Mode, nodes: impl Iterator<Item = (String, f64)>) -> Self {
         let (mut mentions, mut names, mut weights) = (Vec::new(), Vec::<Box<str>>::new(), Vec::new());
@@ -72,7 +94,13 @@ impl Listed {
             weights[index.get()] = weight;
             mentions.push(index);
         }
-        Self { mentions: mentions.into(), names: names.into(), weights: weights.into(), mode }
+        let rules = mode.rules(&weights);
+        Self { mentions: mentions.into(), names: names.into(), weights: weights.into(), mode, rules }
+    }
+
+    /// The same list with other rules than those of its mode.
+    pub(super) fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
     }
 
     /// The circle of this list.
@@ -82,6 +110,9 @@ impl Listed {
 
     /// The circle of another list, made out of that of this one.
     fn changed_to(&self, new: &Self, points: &Points) -> Points {
+        if self.rules != new.rules {
+            return new.points();
+        }
         let (before, after) = (self.replicas(), new.replicas());
         let known: HashMap<&str, NodeIndex> =
             (0..).map(NodeIndex).zip(&new.names).map(|(node, name)| (&**name, node)).collect();
@@ -112,7 +143,7 @@ impl Listed {
     /// The mentions, so that of two nodes that meet in a point the one mentioned later is to have it.
     fn arranged(&self) -> Box<[NodeIndex]> {
         let mut mentions = self.mentions.clone();
-        self.mode.arrange(&mut mentions, &self.names);
+        self.rules.arrange(&mut mentions, &self.names);
         mentions
     }
 
@@ -120,30 +151,33 @@ impl Listed {
     fn replicas(&self) -> Vec<u64> {
         // In list order, as Python adds them up.
         let total: f64 = self.mentions.iter().map(|node| self.weights[node.get()]).sum();
-        let share = |weight: &f64| self.mode.replicas(*weight, total, self.mentions.len());
-        self.weights.iter().map(share).collect()
+        self.rules.counts.of(&self.weights, total, self.mentions.len())
     }
 
     /// The points of some nodes, as they are arranged: each node's once, where it is mentioned last.
     fn points_of(&self, replicas: &[u64], wanted: impl Fn(NodeIndex) -> bool) -> Vec<Point> {
-        let (mode, mentions) = (self.mode, self.arranged());
+        let (rules, mentions) = (self.rules, self.arranged());
         let mut last = vec![0; self.names.len()];
         for (mention, node) in mentions.iter().enumerate() {
             last[node.get()] = mention;
         }
         let here = |mention: usize, node: NodeIndex| last[node.get()] == mention && wanted(node);
-        let count = |(mention, &node): (usize, &NodeIndex)| {
-            if here(mention, node) { replicas[node.get()] } else { 0 }
-        };
-        let digests: u64 = mentions.iter().enumerate().map(count).sum();
-        let mut points = Vec::with_capacity(mode.words() * digests as usize);
-        let mut digests = Replicas::new(Path::best(), |node, words: [u32; 4]| {
-            points.extend(words[..mode.words()].iter().map(|&word| (mode.point(word), node)));
-        });
-        for (mention, &node) in mentions.iter().enumerate() {
-            if here(mention, node) {
-                digests.push(node, mode.label(&self.names[node.get()]), replicas[node.get()]);
+        let nodes = || mentions.iter().enumerate().filter(|&(mention, &node)| here(mention, node));
+        let count: u64 = nodes().map(|(_, node)| replicas[node.get()]).sum();
+        let PointHash::Md5 { words } = rules.points else {
+            let mut points = Vec::with_capacity(count as usize);
+            for (_, &node) in nodes() {
+                let take = |position| points.push((rules.point(position), node));
+                rules.points_of(&self.names[node.get()], replicas[node.get()], take);
             }
+            return points;
+        };
+        let mut points = Vec::with_capacity(words * count as usize);
+        let mut digests = Replicas::new(Path::best(), |node, digest: [u32; 4]| {
+            points.extend(digest[..words].iter().map(|&word| (rules.point(word), node)));
+        });
+        for (_, &node) in nodes() {
+            digests.push(node, rules.label(&self.names[node.get()]), replicas[node.get()]);
         }
         digests.flush();
         points

@@ -35,7 +35,7 @@ fn random_keys(rng: &mut SmallRng, count: usize, longest: usize) -> Vec<Vec<u8>>
 }
 
 fn random_ring(rng: &mut SmallRng) -> Vec<(String, f64)> {
-    let most = if cfg!(miri) { 3 } else { 60 };
+    let most = if cfg!(miri) { 3 } else { 20 };
     let mut node = |_| (format!("node-{}", rng.random_range(0..1000)), f64::from(rng.random_range(0..5)));
     (0..most).map(&mut node).collect()
 }
@@ -183,7 +183,7 @@ fn instructions_that_no_machine_has_place_nothing() {
 #[test]
 fn a_ring_made_out_of_another_is_the_ring_of_its_list_in_every_mode() {
     let mut rng = SmallRng::seed_from_u64(8);
-    for round in 0..if cfg!(miri) { 3 } else { 60 } {
+    for round in 0..if cfg!(miri) { 3 } else { 20 } {
         for mode in Mode::ALL {
             let (before, after) = (random_ring(&mut rng), random_ring(&mut rng));
             // Every other time all weigh the same, so that nodes stay.

@@ -22,8 +22,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let found = comparison.check(key.as_bytes());
         findings.count(found.as_ref());
         match found {
-            Some(found) if args.json => write_json(key, &found, &mut out)?,
-            Some(found) if findings.shown.len() < args.limit => findings.shown.push(row(key, &found)),
+            Some(found) if args.json => write_json(comparison.here(), key, &found, &mut out)?,
+            Some(found) if findings.shown.len() < args.limit => {
+                findings.shown.push(row(comparison.here(), key, &found));
+            }
             _ => {}
         }
         Ok(())
@@ -78,8 +80,8 @@ impl Findings {
     }
 }
 
-fn row(key: &str, found: &Disagreement<'_>) -> [String; 5] {
-    let position = HashRing::position(key.as_bytes()).to_string();
+fn row(ring: &HashRing, key: &str, found: &Disagreement<'_>) -> [String; 5] {
+    let position = ring.position_of(key.as_bytes()).to_string();
     [printable(key), position, name(found.here), name(found.there), why(found)]
 }
 
@@ -92,8 +94,8 @@ fn why(found: &Disagreement<'_>) -> String {
     }
 }
 
-fn write_json(key: &str, found: &Disagreement<'_>, out: &mut impl Write) -> Result<()> {
-    let position = HashRing::position(key.as_bytes());
+fn write_json(ring: &HashRing, key: &str, found: &Disagreement<'_>, out: &mut impl Write) -> Result<()> {
+    let position = ring.position_of(key.as_bytes());
     let (here, there, reason) = (found.here, found.there, word(found.reason));
     let object = json!({ "key": key, "position": position, "here": here, "there": there, "reason": reason });
     writeln!(out, "{object}").context(UNWRITABLE)

@@ -104,5 +104,5 @@ fn check_weights(option: &str, weights: &[(String, f64)], of: &str, nodes: &[Str
 fn spec(mode: Mode, nodes: &[String], weights: &[(String, f64)]) -> RingSpec {
     let weight =
         |node: &String| weights.iter().find(|(name, _)| name == node).map_or(1.0, |&(_, weight)| weight);
-    RingSpec { mode, nodes: nodes.iter().map(|node| (node.clone(), weight(node))).collect() }
+    RingSpec { mode, nodes: nodes.iter().map(|node| (node.clone(), weight(node))).collect(), keys: None }
 }

@@ -1,0 +1,67 @@
+"""Servers that answer everything with their own address: HTTP, memcached's text protocol, and plain TCP."""
+import selectors
+import socket
+import threading
+
+LISTENING = set()
+STREAM = 11219  # What listens there answers each connection at once.
+
+
+def serve(*addresses):
+    """Listens on addresses, as `host:port`, on which nothing listens yet."""
+    listeners = []
+    for address in addresses:
+        if address not in LISTENING:
+            host, port = address.split(":")
+            listeners.append(socket.create_server((host, int(port)), backlog=1024))
+            LISTENING.add(address)
+    if listeners:
+        threading.Thread(target=answer, args=(listeners,), daemon=True).start()
+
+
+def answer(listeners):
+    selector = selectors.DefaultSelector()
+    for listener in listeners:
+        selector.register(listener, selectors.EVENT_READ)
+    pending = {}
+    while True:
+        for ready, _ in selector.select():
+            sock = ready.fileobj
+            if sock in listeners:
+                link = sock.accept()[0]
+                name = ":".join(map(str, link.getsockname()))
+                if link.getsockname()[1] == STREAM:
+                    link.sendall(name.encode())
+                    link.close()
+                else:
+                    selector.register(link, selectors.EVENT_READ, name)
+                    pending[link] = b""
+                continue
+            try:
+                data = sock.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                selector.unregister(sock)
+                sock.close()
+                pending.pop(sock)
+                continue
+            pending[sock] = respond(sock, ready.data.encode(), pending[sock] + data)
+
+
+def respond(sock, name, data):
+    """Answers the requests in `data`; what is left of it."""
+    while True:
+        if data.startswith(b"get "):
+            line, end, rest = data.partition(b"\r\n")
+            reply = b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (line[4:].strip(), len(name), name)
+        elif data.startswith(b"version\r\n"):
+            _, end, rest = data.partition(b"\r\n")
+            reply = b"VERSION 1.6.18\r\n"
+        else:
+            _, end, rest = data.partition(b"\r\n\r\n")
+            reply = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(name), name)
+        if not end:
+            return data
+        sock.sendall(reply)
+        data = rest
