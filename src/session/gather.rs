@@ -39,11 +39,20 @@ pub(super) enum Holder {
 struct Held {
     /// By [`Holder`].
     holding: [bool; 2],
-    bundles: Vec<(Locator, BundleBuilder)>,
+    bundles: Vec<Gathering>,
     /// Whose bundle grew last.
     last: usize,
     /// How long the last bundle was that was sent: the next may be as long.
     length: usize,
+}
+
+/// What gathers for one peer.
+#[derive(Debug)]
+struct Gathering {
+    peer: Locator,
+    bundle: BundleBuilder,
+    /// The most bytes of it: what the transport takes, in one piece if it knows.
+    limit: usize,
 }
 
 impl Gather {
@@ -70,8 +79,14 @@ impl Gather {
         held.holding[holder as usize] = false;
     }
 
-    /// Hands a message to `send`, now or later, after those for the same peer that went before.
-    pub(super) fn post(&self, outbound: Outbound, mut send: impl FnMut(Outbound)) {
+    /// Hands a message to `send`, now or later, after those for the same peer that went before. Up to
+    /// `one_piece` bytes the transport sends in one piece to a peer.
+    pub(super) fn post(
+        &self,
+        outbound: Outbound,
+        one_piece: impl FnOnce(&Locator) -> usize,
+        mut send: impl FnMut(Outbound),
+    ) {
         let Destination::Peer(peer) = &outbound.to else { return send(outbound) };
         let mut held = lock(&self.held);
         if !held.is_held() {
@@ -79,15 +94,16 @@ impl Gather {
             return send(outbound);
         }
         if outbound.payload.len() <= LARGE && outbound.is_reliable() {
-            let bundle = held.bundle(peer, &mut send);
-            if bundle.push(&outbound.payload, self.limit) {
+            let Gathering { bundle, limit, .. } =
+                held.bundle(peer, || one_piece(peer).min(self.limit), &mut send);
+            if bundle.push(&outbound.payload, *limit) {
                 return sent_if_enough(peer, bundle, send);
             }
             sent(peer, bundle, &mut send);
-            if bundle.push(&outbound.payload, self.limit) {
+            if bundle.push(&outbound.payload, *limit) {
                 return;
             }
-        } else if let Some(bundle) = held.find(peer) {
+        } else if let Some(Gathering { bundle, .. }) = held.find(peer) {
             sent(peer, bundle, &mut send);
         }
         send(outbound);
@@ -102,12 +118,14 @@ impl Gather {
         peer: &Locator,
         room: Room,
         write: impl Fn(&mut Vec<u8>) -> Result<()>,
+        one_piece: impl FnOnce(&Locator) -> usize,
         mut send: impl FnMut(Outbound),
     ) -> Result<()> {
         let mut held = lock(&self.held);
         if held.is_held() {
-            let bundle = held.bundle(peer, &mut send);
-            if bundle.push_control_with(room, &write, self.limit)? {
+            let Gathering { bundle, limit, .. } =
+                held.bundle(peer, || one_piece(peer).min(self.limit), &mut send);
+            if bundle.push_control_with(room, &write, *limit)? {
                 sent_if_enough(peer, bundle, send);
                 return Ok(());
             }
@@ -125,14 +143,19 @@ impl Held {
     }
 
     fn flush(&mut self, mut send: impl FnMut(Outbound)) {
-        for (peer, mut bundle) in self.bundles.drain(..) {
+        for Gathering { peer, mut bundle, .. } in self.bundles.drain(..) {
             self.length = bundle.len();
             sent(&peer, &mut bundle, &mut send);
         }
     }
 
     /// A peer's bundle, a new one if there is none.
-    fn bundle(&mut self, peer: &Locator, send: impl FnMut(Outbound)) -> &mut BundleBuilder {
+    fn bundle(
+        &mut self,
+        peer: &Locator,
+        limit: impl FnOnce() -> usize,
+        send: impl FnMut(Outbound),
+    ) -> &mut Gathering {
         match self.position(peer) {
             Some(at) => self.last = at,
             None => {
@@ -141,20 +164,24 @@ impl Held {
                 }
                 self.last = self.bundles.len();
                 let room = self.length.max(256);
-                self.bundles.push((peer.clone(), BundleBuilder::with_capacity(room)));
+                let (peer, bundle) = (peer.clone(), BundleBuilder::with_capacity(room));
+                self.bundles.push(Gathering { peer, bundle, limit: limit() });
             }
         }
-        &mut self.bundles[self.last].1
+        &mut self.bundles[self.last]
     }
 
-    fn find(&mut self, peer: &Locator) -> Option<&mut BundleBuilder> {
+    fn find(&mut self, peer: &Locator) -> Option<&mut Gathering> {
         let at = self.position(peer)?;
-        Some(&mut self.bundles[at].1)
+        Some(&mut self.bundles[at])
     }
 
     fn position(&self, peer: &Locator) -> Option<usize> {
-        let is_last = self.bundles.get(self.last).is_some_and(|(other, _)| other == peer);
-        if is_last { Some(self.last) } else { self.bundles.iter().position(|(other, _)| other == peer) }
+        let is_for = |gathering: &Gathering| gathering.peer == *peer;
+        if self.bundles.get(self.last).is_some_and(is_for) {
+            return Some(self.last);
+        }
+        self.bundles.iter().position(is_for)
     }
 }
 
@@ -194,6 +221,11 @@ mod tests {
         encode_control(Room::DhtNode, &(number, vec![0u8; filler])).unwrap()
     }
 
+    /// A transport that sends everything in one piece.
+    fn any_size(_: &Locator) -> usize {
+        usize::MAX
+    }
+
     /// What was sent: to whom, and how many messages in one.
     #[derive(Default)]
     struct Sent(RefCell<Vec<(Locator, Vec<Bytes>)>>);
@@ -216,14 +248,15 @@ mod tests {
     #[test]
     fn what_is_posted_alone_is_sent_at_once_and_what_is_held_travels_together() {
         let (gather, sent) = (Gather::new(1 << 20), Sent::default());
-        let post = |number| gather.post(Outbound::peer(peer(1), message(number, 0)), |o| sent.take(o));
+        let post =
+            |number| gather.post(Outbound::peer(peer(1), message(number, 0)), any_size, |o| sent.take(o));
         post(0);
         assert_eq!(sent.drain(), [(peer(1), vec![message(0, 0)])]);
         gather.hold(Holder::Driver);
         post(1);
         let write = |out: &mut Vec<u8>| Encoding::Postcard.encode(&(2u16, Vec::<u8>::new()), out);
-        gather.post_control(&peer(1), Room::DhtNode, write, |o| sent.take(o)).unwrap();
-        gather.post(Outbound::peer(peer(2), message(3, 0)), |o| sent.take(o));
+        gather.post_control(&peer(1), Room::DhtNode, write, any_size, |o| sent.take(o)).unwrap();
+        gather.post(Outbound::peer(peer(2), message(3, 0)), any_size, |o| sent.take(o));
         assert_eq!(sent.drain(), []);
         gather.flush(|o| sent.take(o));
         assert_eq!(
@@ -251,7 +284,7 @@ mod tests {
         let messages: Vec<Bytes> =
             (0..300).map(|number| message(number, sizes[usize::from(number) % sizes.len()])).collect();
         for message in &messages {
-            gather.post(Outbound::peer(peer(1), message.clone()), |o| {
+            gather.post(Outbound::peer(peer(1), message.clone()), any_size, |o| {
                 assert!(o.payload.len() <= limit);
                 sent.take(o);
             });
@@ -268,10 +301,41 @@ mod tests {
         let (gather, sent) = (Gather::new(1 << 20), Sent::default());
         gather.hold(Holder::Driver);
         for number in 0..=MAX_PEERS {
-            gather.post(Outbound::peer(peer(number), message(0, 0)), |o| sent.take(o));
+            gather.post(Outbound::peer(peer(number), message(0, 0)), any_size, |o| sent.take(o));
         }
         assert_eq!(sent.drain().len(), MAX_PEERS);
         gather.release(Holder::Driver, |o| sent.take(o));
         assert_eq!(sent.drain(), [(peer(MAX_PEERS), vec![message(0, 0)])]);
+    }
+
+    #[test]
+    fn bundles_keep_to_what_goes_to_their_peer_in_one_piece() {
+        let (gather, sent) = (Gather::new(1 << 20), Sent::default());
+        let one_piece = |to: &Locator| if *to == peer(1) { 2000 } else { 1000 };
+        gather.hold(Holder::Driver);
+        let mut largest = [0, 0];
+        let messages: Vec<Bytes> = (0..60).map(|number| message(number, 250)).collect();
+        let large = message(60, 3000);
+        for at in [0, 1] {
+            let mut send = |o: Outbound| {
+                largest[at] = o.payload.len().max(largest[at]);
+                sent.take(o);
+            };
+            for message in &messages {
+                gather.post(Outbound::peer(peer(at + 1), message.clone()), one_piece, &mut send);
+            }
+            let write = |out: &mut Vec<u8>| Encoding::Postcard.encode(&(61u16, vec![0u8; 250]), out);
+            gather.post_control(&peer(at + 1), Room::DhtNode, write, one_piece, &mut send).unwrap();
+            gather.flush(&mut send);
+        }
+        assert!((1500..=2000).contains(&largest[0]) && (700..=1000).contains(&largest[1]), "{largest:?}");
+        // What is larger by itself goes by itself.
+        gather.post(Outbound::peer(peer(1), large.clone()), one_piece, |o| sent.take(o));
+        gather.release(Holder::Driver, |o| sent.take(o));
+        let last = message(61, 250);
+        let of_each = messages.iter().chain([&last]);
+        let expected: Vec<Bytes> = of_each.clone().chain(of_each).chain([&large]).cloned().collect();
+        let received: Vec<Bytes> = sent.drain().into_iter().flat_map(|(_, messages)| messages).collect();
+        assert_eq!(received, expected);
     }
 }

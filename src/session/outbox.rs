@@ -80,7 +80,8 @@ impl Outbox {
     }
 
     pub(super) fn post<Tx: TransportTx>(&self, tx: &Tx, outbound: Outbound) {
-        self.gather.post(outbound, |outbound| self.send(tx, outbound));
+        let one_piece = |peer: &Locator| tx.one_piece_to(peer);
+        self.gather.post(outbound, one_piece, |outbound| self.send(tx, outbound));
     }
 
     /// As [`post`](Self::post), of a control message that `write` appends.
@@ -91,7 +92,8 @@ impl Outbox {
         room: Room,
         write: impl Fn(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        self.gather.post_control(to, room, write, |outbound| self.send(tx, outbound))
+        let one_piece = |peer: &Locator| tx.one_piece_to(peer);
+        self.gather.post_control(to, room, write, one_piece, |outbound| self.send(tx, outbound))
     }
 
     fn send<Tx: TransportTx>(&self, tx: &Tx, outbound: Outbound) {

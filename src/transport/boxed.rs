@@ -98,6 +98,10 @@ impl TransportTx for BoxTx {
         self.0.one_piece(topic)
     }
 
+    fn one_piece_to(&self, peer: &Locator) -> usize {
+        self.0.one_piece_to(peer)
+    }
+
     fn take_refusal(&self, topic: &Topic) -> Option<Error> {
         self.0.take_refusal(topic)
     }
@@ -184,6 +188,7 @@ trait ErasedTx: Send + Sync {
     fn denied(&self) -> Option<Error>;
     fn broker(&self) -> Option<&str>;
     fn one_piece(&self, topic: &Topic) -> usize;
+    fn one_piece_to(&self, peer: &Locator) -> usize;
     fn take_refusal(&self, topic: &Topic) -> Option<Error>;
     async fn subscribe(&self, filter: &TopicFilter) -> Result<()>;
     async fn subscribe_retained(&self, filter: &TopicFilter, mark: u64) -> Result<()>;
@@ -237,6 +242,10 @@ impl<T: TransportTx> ErasedTx for T {
 
     fn one_piece(&self, topic: &Topic) -> usize {
         TransportTx::one_piece(self, topic)
+    }
+
+    fn one_piece_to(&self, peer: &Locator) -> usize {
+        TransportTx::one_piece_to(self, peer)
     }
 
     fn take_refusal(&self, topic: &Topic) -> Option<Error> {

@@ -144,6 +144,12 @@ pub trait TransportTx: Clone + Send + Sync + 'static {
         usize::MAX
     }
 
+    /// The same of a payload to one peer: bundles of messages are kept below it. `usize::MAX`, the
+    /// default, if there is none.
+    fn one_piece_to(&self, _peer: &Locator) -> usize {
+        usize::MAX
+    }
+
     /// Why a message to this topic was given up, if one was since this was last asked: [`Refused`](crate::ErrorKind::Refused),
     /// told by [`Event::Refused`], too. A transport that gives up none, which is the default, says `None`.
     fn take_refusal(&self, _topic: &Topic) -> Option<Error> {

@@ -74,9 +74,19 @@ impl Packets {
 
     /// The largest payload to a topic, in bytes, that goes in one piece.
     pub(super) fn one_piece(&self, topic: &str) -> usize {
+        self.one_piece_around(|| topic.len())
+    }
+
+    /// The largest message to a session, in bytes, that goes in one piece, from the session `own`.
+    pub(super) fn one_piece_to(&self, name: &str, own: &str) -> usize {
+        self.one_piece_around(|| inbox::topic(&self.level, name).len() + inbox::encode(own, &[]).len())
+    }
+
+    /// `around` is what else a packet holds, asked for only where there is a limit.
+    fn one_piece_around(&self, around: impl FnOnce() -> usize) -> usize {
         match self.shared.trusted.load(Ordering::Relaxed) {
             usize::MAX => usize::MAX,
-            limit => limit.saturating_sub(AROUND + topic.len()),
+            limit => limit.saturating_sub(AROUND + around()),
         }
     }
 
@@ -220,6 +230,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_goes_to_a_session_in_one_piece_fills_a_packet() {
+        let packets = packets(Some(SMALLEST));
+        let directed = |size| {
+            let to = inbox::topic(&packets.level, "receiver");
+            Publish::from_bytes(to, QoS::AtLeastOnce, inbox::encode("sender", &frame(size)))
+        };
+        let most = packets.one_piece_to("receiver", "sender");
+        assert!(packets.takes(&directed(most)) && !packets.takes(&directed(most + 1)));
+        assert_eq!(self::packets(None).one_piece_to("receiver", "sender"), usize::MAX);
     }
 
     #[test]

@@ -239,6 +239,11 @@ impl TransportTx for MqttTx {
         self.shared.packets.one_piece(topic.as_str())
     }
 
+    fn one_piece_to(&self, peer: &Locator) -> usize {
+        let name = address::client_id(peer).unwrap_or_default();
+        self.shared.packets.one_piece_to(name, &self.shared.client_id)
+    }
+
     fn take_refusal(&self, topic: &Topic) -> Option<Error> {
         let name = self.shared.level.outgoing(topic.as_str()).ok()?;
         self.shared.refusals.take(&name).map(Error::from)
