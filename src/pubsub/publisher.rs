@@ -223,7 +223,8 @@ impl<M, T: Transport> Publisher<M, T> {
     ///
     /// A reliable [plain](PublisherBuilder::plain) publisher knows no subscribers. It waits until the *broker* has
     /// acknowledged (PUBACK or, for QoS 2, PUBCOMP) what the session, all of its publishers together, was handed reliably
-    /// before the call; that takes as long as the broker is away. Where there is no broker it returns at once.
+    /// before the call; that takes as long as the broker is away. Where there is no broker it returns at once. So does a
+    /// reliable publisher of frames that no reliable subscriber matches: the broker alone can say that it has taken them.
     ///
     /// Cancel-safe.
     ///
@@ -249,6 +250,9 @@ impl<M, T: Transport> Publisher<M, T> {
                 return Err(closed());
             }
             if self.writer.is_flushed() {
+                if self.writer.is_unread() {
+                    self.session.core().tx.acknowledged().await?;
+                }
                 return self.writer.take_refusal().map_or(Ok(()), Err);
             }
             if let Some(error) = self.writer.denied() {

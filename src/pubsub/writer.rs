@@ -197,6 +197,11 @@ impl WriterCore {
         self.acknowledged() >= self.sealed_next
     }
 
+    /// Whether a reader matches that acknowledges what it has.
+    pub(super) fn has_reliable_reader(&self) -> bool {
+        self.readers.values().any(|reader| reader.compatible && reader.reliable)
+    }
+
     /// The open batch, to which publishers append as far as they have [leave](Self::give_leave).
     pub(super) fn open_batch(&self) -> &Arc<OpenBatch> {
         &self.open

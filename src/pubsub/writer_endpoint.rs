@@ -29,8 +29,13 @@ use flusher::give_up;
 /// So many full frames may be under way before a publisher waits. A frame that is not full waits for all before it.
 const DEPTH: usize = 8;
 
+/// Why a frame is given up that a reader cannot have, as far as can be told.
 const SWALLOWED: &str = "a subscriber has asked for it again and again, and it does not arrive: the broker acknowledges and \
                          drops what is over its size limit, most likely";
+/// The same of a frame that went in fragments.
+const IN_FRAGMENTS: &str = "a subscriber has asked for it again and again, and it does not arrive: it goes in fragments, \
+                            which an older release of ringbus does not put together, or max_packet is over the \
+                            broker's limit";
 
 pub(super) struct WriterEndpoint<Tx> {
     id: EntityId,
@@ -389,6 +394,11 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             || (state.line != Line::Full && state.core.has_nothing_to_send() && state.core.all_acknowledged())
     }
 
+    /// Whether it is reliable and no reader tells what arrives: then the broker alone can.
+    pub(super) fn is_unread(&self) -> bool {
+        self.reliable && !lock(&self.state).core.has_reliable_reader()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.state).closed
     }
@@ -542,8 +552,10 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         }
         drop(state);
         events.into_iter().for_each(|event| self.events.push(event));
+        let broker = self.tx.broker().unwrap_or_default();
         for size in given_up {
-            self.tell_refused(size, self.tx.broker().unwrap_or_default(), SWALLOWED, true);
+            let whole = size <= self.tx.one_piece(&self.topic);
+            self.tell_refused(size, broker, if whole { SWALLOWED } else { IN_FRAGMENTS }, true);
         }
         lock(&self.state)
     }
