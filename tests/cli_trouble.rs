@@ -122,6 +122,52 @@ fn a_broker_that_is_lost_and_back_is_told_without_v_and_without_colours() {
     );
 }
 
+/// Over a value to it the broker closes the connection: so long a topic leaves no room for fragments.
+const REFUSED: &str = "max_packet_size 2048";
+
+fn refused_topic() -> String {
+    "t".repeat(1000)
+}
+
+fn fails_by_refusal(ended: &Ended) {
+    let why = ended.errors.last().unwrap();
+    assert!(ended.code == Some(1) && why.contains("does not take a message of"), "{ended:?}");
+}
+
+#[test]
+fn a_refused_frame_that_nobody_waits_for_is_a_failure_with_the_reason() {
+    let broker = Mosquitto::start_with(REFUSED);
+    let (topic, value) = (refused_topic(), "x".repeat(3000));
+    for kind in [&["--wait=0"][..], &["--plain"]] {
+        let options = ["pub", "--transport=mqtt", "--broker", &broker.url(), "--stats", "--timeout=30s"];
+        let ended = Program::run(&[&options[..], kind, &[&topic, &value]].concat());
+        fails_by_refusal(&ended);
+        let stats = ended.errors.iter().find(|line| line.contains("refused by the broker")).unwrap();
+        assert!(!stats.contains("refused by the broker 0"), "{stats}");
+    }
+    // What is taken is none.
+    let options = ["pub", "--transport=mqtt", "--broker", &broker.url(), "--stats", "--wait=0", "t", "1"];
+    let ended = Program::run(&options);
+    assert!(ended.errors.iter().any(|line| line.contains("refused by the broker 0;")), "{ended:?}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn the_search_for_a_refused_message_is_told_as_one_loss() {
+    let broker = Mosquitto::start_with(REFUSED);
+    let (topic, value) = (refused_topic(), "x".repeat(3000));
+    let options =
+        ["pub", "--transport=mqtt", "--broker", &broker.url(), "--wait=0", "--keep", &topic, &value];
+    let mut publisher = Program::start(&options);
+    publisher.error_line("lost the connection to the broker");
+    publisher.error_line("a message was given up");
+    publisher.error_line(&format!("connected again to {}", broker.url()));
+    let losses = publisher.seen().iter().filter(|line| line.contains("lost the connection")).count();
+    // Three connections are lost at least. On a machine that stands still meanwhile one may look like a loss of its own.
+    assert!(losses <= 1, "{:?}", publisher.seen());
+    fails_by_refusal(&publisher.terminate());
+}
+
 #[test]
 fn a_peer_that_goes_and_comes_back_is_told() {
     let address = nobody();

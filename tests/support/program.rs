@@ -124,6 +124,11 @@ impl Program {
         }
     }
 
+    /// The lines of its standard error that were passed over by [`error_line`](Self::error_line).
+    pub fn seen(&self) -> &[String] {
+        &self.seen
+    }
+
     /// The lines of its standard error that have come since.
     pub fn error_lines(&mut self) -> Vec<String> {
         self.errors.try_iter().collect()

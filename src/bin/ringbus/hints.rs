@@ -35,7 +35,8 @@ struct Named {
 }
 
 /// Says which of the peers do not answer, and who is back, until the session ends. `broker` is what a session at a broker
-/// calls it: that it was lost, the log says.
+/// calls it: that it was lost, the log says. It is back when a connection stands: while the session finds out over which
+/// message the broker closes, connections come and go.
 pub(crate) fn follow(session: &AnySession, peers: &[Locator], broker: Option<String>, plain: bool) {
     let mut events = session.connection_events();
     let new = |peer: &Locator| Named {
@@ -46,24 +47,56 @@ pub(crate) fn follow(session: &AnySession, peers: &[Locator], broker: Option<Str
     };
     let mut peers: Vec<Named> = peers.iter().map(new).collect();
     tokio::spawn(async move {
+        let mut link = Link { broker, back: None };
         loop {
             let waiting = peers.iter().filter(|peer| !peer.told).filter_map(|peer| peer.missing).min();
             tokio::select! {
                 event = events.next() => match event {
-                    Some(ConnectionEvent::Reconnected) => {
-                        if let Some(broker) = &broker {
-                            say(&format!("connected again to {broker}"));
-                        }
+                    Some(event) => {
+                        link.note(&event, Instant::now());
+                        peers.iter_mut().for_each(|peer| peer.note(&event));
                     }
-                    Some(event) => peers.iter_mut().for_each(|peer| peer.note(&event)),
                     None => return,
                 },
                 () = sleep_until(waiting.unwrap_or_else(Instant::now) + AFTER), if waiting.is_some() => {
                     peers.iter_mut().for_each(|peer| peer.complain(plain));
                 }
+                () = sleep_until(link.due().unwrap_or_else(Instant::now)), if link.due().is_some() => {
+                    if let Some(line) = link.told(Instant::now()) {
+                        say(&line);
+                    }
+                }
             }
         }
     });
+}
+
+/// The connection to the broker.
+struct Link {
+    broker: Option<String>,
+    /// Since when it is there again, until that is said.
+    back: Option<Instant>,
+}
+
+impl Link {
+    fn note(&mut self, event: &ConnectionEvent, now: Instant) {
+        match event {
+            ConnectionEvent::Reconnected if self.broker.is_some() => self.back = Some(now),
+            ConnectionEvent::Disconnected { .. } => self.back = None,
+            _ => {}
+        }
+    }
+
+    /// When it has stood for long enough.
+    fn due(&self) -> Option<Instant> {
+        self.back.map(|since| since + AFTER)
+    }
+
+    /// What is to be said of it now.
+    fn told(&mut self, now: Instant) -> Option<String> {
+        self.back.take_if(|since| *since + AFTER <= now)?;
+        Some(format!("connected again to {}", self.broker.as_deref()?))
+    }
 }
 
 impl Named {
@@ -96,5 +129,30 @@ impl Named {
             false => "",
         };
         say(&format!("nobody answers at {} {when}{bare}", self.locator));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_back_when_a_connection_stands_and_that_is_said_once() {
+        let (mut now, broker) = (Instant::now(), Some("mqtt://h:1".to_owned()));
+        let mut link = Link { broker, back: None };
+        let lost = || ConnectionEvent::Disconnected { reason: "closed".into() };
+        for _ in 0..5 {
+            link.note(&lost(), now);
+            assert_eq!(link.due(), None);
+            link.note(&ConnectionEvent::Reconnected, now);
+            now += AFTER / 2;
+            assert_eq!(link.told(now), None);
+        }
+        now = link.due().unwrap();
+        assert_eq!(link.told(now).as_deref(), Some("connected again to mqtt://h:1"));
+        assert_eq!((link.due(), link.told(now + AFTER)), (None, None));
+        let mut elsewhere = Link { broker: None, back: None };
+        elsewhere.note(&ConnectionEvent::Reconnected, now);
+        assert_eq!(elsewhere.due(), None, "peers are told one by one");
     }
 }

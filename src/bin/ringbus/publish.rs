@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use ringbus::pubsub::PublisherStats;
 use ringbus::transport::BoxTransport;
-use ringbus::{Publisher, Topic};
+use ringbus::{ErrorKind, Publisher, Topic};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout_at};
 
 use crate::connect::{Client, Link};
@@ -36,6 +36,9 @@ It ends when every matched reliable subscriber has acknowledged everything, with
 
 /// How long the subscribers may take to acknowledge what was published when Ctrl-C was pressed.
 const PATIENCE_AFTER_STOP: Duration = Duration::from_millis(2500);
+
+/// How long the count of what the broker refused may lag behind the flush that tells it.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Publish values, or lines from standard input, on a topic
 #[derive(Debug, clap::Args)]
@@ -150,7 +153,7 @@ async fn publish_all(
     }
     let mut stopped = tokio::select! {
         outcome = publish_source(&publisher, &mut source, args) => {
-            outcome?;
+            outcome.inspect_err(|_| tell_stats(&publisher.stats(), args))?;
             false
         }
         () = stop.requested() => true,
@@ -168,6 +171,8 @@ async fn publish_all(
     let flushed = tokio::select! {
         biased;
         flushed = timeout_at(*end_by, publisher.flush()) => match flushed {
+            // It says all by itself, whoever matched.
+            Ok(Err(error)) if is_refusal(&error) => Err(counted(&publisher, error).await),
             Ok(flushed) => flushed.with_context(|| match args.plain {
                 true => format!("{what}: the broker has not acknowledged everything"),
                 false => format!("{what}: {count} subscribers matched, not all of them acknowledged everything"),
@@ -187,6 +192,20 @@ async fn publish_all(
     }
 }
 
+fn is_refusal(error: &ringbus::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Refused { .. })
+}
+
+/// The error of a flush, once what it tells is counted, too: the transport tells a flush at once, and the publisher by
+/// an event.
+async fn counted(publisher: &Publisher<Payload, BoxTransport>, error: ringbus::Error) -> anyhow::Error {
+    let deadline = Instant::now() + COUNTED_WITHIN;
+    while publisher.stats().refused == 0 && Instant::now() < deadline {
+        tokio::time::sleep(COUNTED_WITHIN / 100).await;
+    }
+    error.into()
+}
+
 fn unacknowledged(plain: bool, subscribers: usize, after: Duration) -> String {
     match plain {
         true => format!("the broker has not acknowledged everything within {after:?}"),
@@ -203,9 +222,9 @@ fn tell_stats(stats: &PublisherStats, args: &Args) {
     let PublisherStats { published, link_busy, history_full, oversize, repaired, disconnected, .. } = stats;
     if args.stats {
         events::say(&format!(
-            "published {published}, dropped: link busy {link_busy}, history full {history_full}, too large {oversize}; \
-             sent again {repaired}, subscribers let go {disconnected}, held up for {:.1?}",
-            stats.held_up
+            "published {published}, dropped: link busy {link_busy}, history full {history_full}, too large {oversize}, \
+             refused by the broker {}; sent again {repaired}, subscribers let go {disconnected}, held up for {:.1?}",
+            stats.refused, stats.held_up
         ));
     } else if link_busy + history_full > 0 {
         let (topic, dropped) = (&args.topic, link_busy + history_full);

@@ -215,7 +215,7 @@ impl EventLoop {
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!(broker = %self.settings.broker, %error, "lost the connection to the broker");
+                    self.tell_lost(&error);
                     self.lost(&connection, &error);
                     // A connection that does not get past a message is none that stood.
                     if !self.suspicion.stands() {
@@ -434,6 +434,16 @@ impl EventLoop {
                     && (self.messages.len() + self.backlog.len() + self.window.undelivered() > 0)
             }
             None => !self.halves.both_gone(),
+        }
+    }
+
+    /// Warns once of what may take several connections to find out.
+    fn tell_lost(&self, error: &ConnectionError) {
+        let broker = &self.settings.broker;
+        if self.searches() {
+            tracing::debug!(%broker, %error, "lost another connection to the broker");
+        } else {
+            tracing::warn!(%broker, %error, "lost the connection to the broker");
         }
     }
 

@@ -52,6 +52,11 @@ impl EventLoop {
         self.suspicion.lost(loss);
     }
 
+    /// Whether it is being found out over what the broker closes connections.
+    pub(super) fn searches(&self) -> bool {
+        self.suspicion.stands() || self.subscribing.has_suspect()
+    }
+
     /// There is a connection again: gives up the message that was found, and says for how long to watch the connection.
     pub(super) fn judge(&mut self) {
         self.watch_until = None;
