@@ -111,6 +111,37 @@ fn values_travel_between_the_builds_over_mqtt() {
     values_travel(&net, &new(), &old());
 }
 
+/// An old subscriber does not put fragments together. Both sides say so, and what fits into one packet goes on.
+#[test]
+fn frames_in_fragments_are_refused_to_an_old_subscriber_and_told() {
+    let net = Net::Mqtt(Mosquitto::start_with("max_packet_size 10000"));
+    let large = "x".repeat(50_000);
+    let values = ["before", &large, "after"];
+    let publish = ["pub", "--max-packet=10000", "--keep-all", "--stats", "--timeout=60s", "t/1"];
+    let subscribe = ["sub", "--keep-all", "--count=3", "--timeout=60s", "t/1"];
+    for build in [new(), old()] {
+        let subscriber = net.start(&build, &subscribe);
+        let mut publisher = net.start(&new(), &publish);
+        publisher.type_in(&values.map(|value| format!("{value}\n")).concat());
+        publisher.end_of_input();
+        let published = publisher.ended();
+        if build == new() {
+            assert_eq!(published.code, Some(0), "{:?}", published.errors);
+            assert_eq!(subscriber.ended().output, values.map(|value| format!("t/1\t{value}")));
+            continue;
+        }
+        let why = "it goes in fragments, which an older release of ringbus does not put together";
+        let told = published.errors.last().is_some_and(|line| line.contains(why));
+        assert!(published.code == Some(1) && told, "{published:?}");
+        let stats = published.errors.iter().find(|line| line.contains("refused by the broker"));
+        assert!(stats.is_some_and(|stats| stats.contains("refused by the broker 1;")), "{stats:?}");
+        let mut subscriber = subscriber;
+        assert_eq!(subscriber.lines(2), ["t/1\tbefore", "t/1\tafter"]);
+        subscriber.error_line("lost 1 samples of");
+        subscriber.terminate();
+    }
+}
+
 /// A node of a ring, and where others find it.
 struct Node {
     address: String,
