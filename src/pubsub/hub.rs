@@ -313,6 +313,10 @@ impl<Tx: TransportTx> Hub<Tx> {
                 if let Some(reader) = self.reader(Key { id: replay.reader, relayed: false }) {
                     reader.on_message(self, now, None, message);
                 }
+                // A relay has asked for subscribers.
+                if let Some(stand_in) = self.writer(Key { id: replay.writer, relayed: true }) {
+                    stand_in.on_replay(self, replay);
+                }
             }
             Message::Heartbeat(_) => {
                 let readers: Vec<_> = read(&self.readers).values().cloned().collect();

@@ -83,6 +83,8 @@ pub(super) struct WriterProxy {
     pub(super) unacknowledged_bytes: usize,
     /// For a relay's reader: the subscribers that get this writer's samples through the node.
     pub(super) behind: Option<Behind>,
+    /// For a relay's reader: what a subscriber asks the writer, with the next acknowledgement.
+    pub(super) question: Option<Timestamp>,
     /// The end of the newest frame that came from it; 0 for none.
     pub(super) seen_end: u64,
     /// What was given up last.
@@ -145,6 +147,8 @@ pub(super) struct Departed {
     pub(super) last: u64,
     pub(super) passed_over: bool,
     pub(super) counted_lost: u64,
+    /// Its source times against their arrival.
+    pub(super) clock: SourceClock,
     pub(super) at: Mono,
 }
 
@@ -186,6 +190,7 @@ impl WriterProxy {
             unacknowledged: 0,
             unacknowledged_bytes: 0,
             behind: None,
+            question: None,
             seen_end: 0,
             given_up: None,
             doubt: None,

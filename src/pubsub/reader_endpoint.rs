@@ -273,6 +273,15 @@ impl ReaderEndpoint {
         self.run_actions(hub, core);
     }
 
+    /// A subscriber behind a relay asks a writer where a replay begins. `false` if the writer is not
+    /// there.
+    pub(super) fn ask<Tx: TransportTx>(&self, hub: &Hub<Tx>, writer: EntityId, after: Timestamp) -> bool {
+        let mut core = lock(&self.core);
+        let asked = core.ask(hub.core.clock.now(), writer, after);
+        self.run_actions(hub, core);
+        asked
+    }
+
     /// A relay passes a writer's samples on no more.
     pub(super) fn forget<Tx: TransportTx>(&self, hub: &Hub<Tx>, writer: EntityId) {
         let mut core = lock(&self.core);

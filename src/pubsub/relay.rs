@@ -305,6 +305,7 @@ impl<T: Transport> Worker<T> {
         };
         let decided = Arc::new(AtomicBool::new(false));
         stand_in.retiring = Some(decided.clone());
+        stand_in.endpoint.answer_alone(&self.hub);
         tracing::debug!(topic = %self.relayed, %writer, ?cause, "publisher gone");
         let (hub, endpoint, reader) = (self.hub.clone(), stand_in.endpoint.clone(), self.reader.clone());
         self.writers.is_silent(writer);
@@ -349,7 +350,7 @@ impl<T: Transport> Drop for Worker<T> {
     }
 }
 
-/// Tells a publisher how far the subscribers behind this node are, whenever they get on.
+/// Tells a publisher how far the subscribers behind this node are, whenever they get on, and passes on what they ask it.
 async fn tell_progress<Tx: TransportTx>(
     hub: Arc<Hub<Tx>>,
     reader: Arc<ReaderEndpoint>,
@@ -364,6 +365,11 @@ async fn tell_progress<Tx: TransportTx>(
         if standing != told {
             told = standing;
             reader.set_behind(&hub, endpoint.id(), standing.0, standing.1);
+        }
+        for after in endpoint.questions() {
+            if !reader.ask(&hub, endpoint.id(), after) {
+                endpoint.answer_alone(&hub);
+            }
         }
         progress.await;
     }

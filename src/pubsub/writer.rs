@@ -37,7 +37,7 @@ pub(super) use open::{Appended, OpenBatch};
 use overflow::{HoldUp, Pace};
 pub(super) use overflow::{Lack, Room};
 use refused::{GivenUp, Plea};
-use stand_in::Awaited;
+use stand_in::{Awaited, Questions};
 use tally::{Share, Tally};
 
 /// A writer announces itself at least this often.
@@ -116,6 +116,8 @@ pub(super) struct WriterCore {
     awaited: Awaited,
     /// For a stand-in: what the writer had published when this one began.
     relayed_last: u64,
+    /// For a stand-in: what its readers ask the writer.
+    questions: Questions,
     hold_up: HoldUp,
     given_up: GivenUp,
     stats: PublisherStats,
@@ -175,6 +177,7 @@ impl WriterCore {
             give_up_at: None,
             awaited: Awaited::default(),
             relayed_last: 0,
+            questions: Questions::default(),
             hold_up: HoldUp::default(),
             given_up: GivenUp::default(),
             stats: PublisherStats::default(),
@@ -338,7 +341,7 @@ impl WriterCore {
             return;
         }
         if let Some(after) = acknack.replay_after {
-            self.tell_replay(from, acknack.reader, after);
+            self.on_question(from, acknack.reader, after);
         }
         let missing = self.obtainable(now, from, &acknack);
         self.repair(from, &missing);
@@ -503,6 +506,7 @@ impl WriterCore {
         let was_told = self.forget_goodbye(reader);
         if let Some(proxy) = self.readers.remove(&reader) {
             self.tally.remove(&proxy.share);
+            self.questions.forget(reader);
             // One that was lost, or let go, was told of then.
             let is_news = proxy.is_told_of() && proxy.counts() && !was_told;
             self.tell_departed(reader, cause, is_news);
@@ -522,11 +526,12 @@ impl WriterCore {
         self.actions.push_back(WriterAction::Tell { to: to.clone(), message });
     }
 
-    fn tell_replay(&mut self, to: &Locator, reader: EntityId, after: Timestamp) {
+    /// `told` is what a stand-in was told to be the writer's last sample.
+    fn tell_replay(&mut self, to: &Locator, reader: EntityId, after: Timestamp, told: u64) {
         let floor = self.history.first(self.config.offered.history).unwrap_or(self.sealed_next);
         let first = self.history.first_after(after).unwrap_or(self.sealed_next).max(floor);
         let WriterConfig { id: writer, epoch, .. } = self.config;
-        let replay = Replay { reader, writer, epoch, after, first, last: self.sealed_next - 1 };
+        let replay = Replay { reader, writer, epoch, after, first, last: told.max(self.sealed_next - 1) };
         self.actions.push_back(WriterAction::Tell { to: to.clone(), message: Message::Replay(replay) });
     }
 

@@ -82,7 +82,12 @@ impl ReaderCore {
         }
         let Some(proxy) = self.writers.get_mut(&writer) else { return };
         if last > proxy.last {
-            if let Some(source) = frame.samples().peek_source() {
+            // What the writer published before it was chosen, or while it could not be heard, may
+            // have been under way for long: its arrival says nothing about the writer's clock.
+            let is_prompt = proxy.standing.is_some()
+                && proxy.replaying.is_none()
+                && proxy.heard_before.as_ref().is_none_or(|heard| last > heard.last);
+            if let Some(source) = frame.samples().peek_source().filter(|_| is_prompt) {
                 proxy.clock.observe(now, source);
             }
             proxy.advance(last, self.instances.get(&proxy.topic).map_or(0, Instance::beat));
@@ -247,7 +252,9 @@ impl ReaderCore {
         let skipped = first.saturating_sub(unheard);
         let twice = if takeover.clocks_disagree { unheard.saturating_sub(first) } else { 0 };
         let Replaying { after: to, lately, times, .. } = takeover;
-        proxy.heard_before = Some(HeardBefore { border, last: replay.last, lately, to, times });
+        // A node may not have as much yet as its word of the writer has told.
+        let last = replay.last.max(border);
+        proxy.heard_before = Some(HeardBefore { border, last, lately, to, times });
         proxy.passed_over = false;
         proxy.next = first;
         proxy.advance(replay.last, beat);

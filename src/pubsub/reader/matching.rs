@@ -6,6 +6,7 @@ use crate::pubsub::control::Heartbeat;
 use crate::pubsub::events::{Departure, MatchEvent};
 use crate::pubsub::peers::MAX_PEERS;
 use crate::pubsub::proxy::{Departed, WriterProxy, start};
+use crate::pubsub::writer::PEER_TIMEOUT;
 use crate::qos::{self, Durability};
 use crate::quiet::afterwards;
 use crate::time::Mono;
@@ -37,6 +38,10 @@ impl ReaderCore {
                 (proxy.next, proxy.began) = (left.next, left.next);
                 (proxy.last_before, proxy.passed_over) = (left.last, left.passed_over);
                 self.stats.lost = self.stats.lost.saturating_sub(left.counted_lost);
+                // What it had under way comes late and would say nothing about its clock.
+                if now.saturating_since(left.at) <= PEER_TIMEOUT {
+                    proxy.clock = left.clock;
+                }
             }
             left => proxy.former = left,
         }
@@ -90,6 +95,7 @@ impl ReaderCore {
             last: proxy.known_last(),
             passed_over: proxy.passed_over,
             counted_lost: lost + given_up,
+            clock: proxy.clock,
             at: now,
         };
         self.departed.insert(writer, left);

@@ -13,6 +13,8 @@ mod source_clock;
 mod tests_of_crowds;
 #[cfg(test)]
 mod tests_of_doubt;
+#[cfg(test)]
+mod tests_of_takeover;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -359,7 +361,8 @@ impl ReaderCore {
         let due = proxy.nack_at().is_some_and(|at| at <= now);
         let missing =
             if due && proxy.replaying.is_none() && !proxy.blocked { proxy.missing() } else { Vec::new() };
-        let reliable = asked || due || proxy.replaying.is_some() || proxy.behind.is_some();
+        let replay_after = proxy.replaying.as_ref().map(|takeover| takeover.after).or(proxy.question.take());
+        let reliable = asked || due || replay_after.is_some() || proxy.behind.is_some();
         proxy.note_told(asked);
         let message = Message::AckNack(AckNack {
             reader: self.id,
@@ -370,7 +373,7 @@ impl ReaderCore {
             stands_for: proxy.behind.map(|behind| behind.subscribers),
             next: proxy.acknowledged(),
             missing,
-            replay_after: proxy.replaying.as_ref().map(|takeover| takeover.after),
+            replay_after,
             encoding: Later(Some(self.encoding)),
         });
         (proxy.unacknowledged, proxy.unacknowledged_bytes) = (0, 0);

@@ -10,7 +10,7 @@ use crate::pubsub::control::Heartbeat;
 use crate::pubsub::events::Departure;
 use crate::pubsub::proxy::WriterProxy;
 use crate::qos::{Durability, Offered, Reliability, Requested, ResourceLimits};
-use crate::time::Mono;
+use crate::time::{Mono, Timestamp};
 
 /// What a relay's reader knows of the subscribers to one writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,16 @@ impl ReaderCore {
         if counted || wanted {
             self.acknowledge(now, writer, false);
         }
+    }
+
+    /// Asks a writer for a subscriber behind this relay which of its samples is its last, and where
+    /// those after a source time begin. `false` if the writer is not there.
+    pub(in crate::pubsub) fn ask(&mut self, now: Mono, writer: EntityId, after: Timestamp) -> bool {
+        let there = |proxy: &&mut WriterProxy| proxy.compatible && proxy.connection.stands();
+        let Some(proxy) = self.writers.get_mut(&writer).filter(there) else { return false };
+        proxy.question = Some(after);
+        self.acknowledge(now, writer, false);
+        true
     }
 
     /// Ends. Where a relay does, another node may go on: the writers count nobody behind it any more, and keep

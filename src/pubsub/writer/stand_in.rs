@@ -5,17 +5,64 @@
 //! node and have not been heard yet are waited for: they may miss what the relay before this one did not
 //! bring them.
 
+use std::collections::BTreeMap;
+
 use super::tally::Numbers;
 use super::{HEARTBEAT_PERIOD, PEER_TIMEOUT, WriterCore};
 use crate::error::{ErrorKind, Result};
 use crate::message::EntityId;
+use crate::pubsub::control::Replay;
 use crate::pubsub::events::Departure;
 use crate::qos::Offered;
-use crate::time::Mono;
+use crate::time::{Mono, Timestamp};
+use crate::transport::Locator;
 use crate::wire::DataFrame;
 
 /// A relay that answered no heartbeat for this long may have been followed by another one.
 const RELAY_TIMEOUT: std::time::Duration = HEARTBEAT_PERIOD.saturating_mul(2);
+/// The most readers whose questions wait for the writer's answer. Others are answered by what the
+/// stand-in has.
+const MAX_QUESTIONS: usize = 1024;
+
+/// What readers at a takeover ask the writer: which sample is its last. A stand-in that has just got
+/// its writer back may be far behind, and would call published later what is history.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    /// By reader: the source time that it has heard, as it asks for what comes after that.
+    waiting: BTreeMap<EntityId, Timestamp>,
+    /// The source times of these that the writer has not been asked about, each once.
+    fresh: Vec<Timestamp>,
+}
+
+impl Questions {
+    /// `false` if there is no room for it.
+    fn ask(&mut self, reader: EntityId, after: Timestamp) -> bool {
+        if self.waiting.len() >= MAX_QUESTIONS && !self.waiting.contains_key(&reader) {
+            return false;
+        }
+        self.waiting.insert(reader, after);
+        if !self.fresh.contains(&after) {
+            if self.fresh.len() >= MAX_QUESTIONS {
+                return false;
+            }
+            self.fresh.push(after);
+        }
+        true
+    }
+
+    /// The reader is gone.
+    pub(super) fn forget(&mut self, reader: EntityId) {
+        self.waiting.remove(&reader);
+    }
+
+    /// Takes the readers out that wait for the answer.
+    fn answered(&mut self, is_answer: impl Fn(Timestamp) -> bool) -> BTreeMap<EntityId, Timestamp> {
+        let (answered, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, after)| is_answer(*after));
+        self.waiting = waiting;
+        answered
+    }
+}
 
 /// Subscribers that are registered and have not been heard.
 #[derive(Debug, Default)]
@@ -94,6 +141,39 @@ impl WriterCore {
         }
     }
 
+    /// A reader that takes over from another writer asks where its replay begins.
+    pub(super) fn on_question(&mut self, from: &Locator, reader: EntityId, after: Timestamp) {
+        if !self.stands_in() || !self.questions.ask(reader, after) {
+            self.tell_replay(from, reader, after, 0);
+        }
+    }
+
+    /// The source times after which its readers want a replay, to ask the writer about: each once,
+    /// until a reader asks again.
+    pub(in crate::pubsub) fn take_questions(&mut self) -> Vec<Timestamp> {
+        std::mem::take(&mut self.questions.fresh)
+    }
+
+    /// The relayed writer has answered.
+    pub(in crate::pubsub) fn on_replay(&mut self, replay: &Replay) {
+        if replay.epoch == self.config.epoch {
+            self.answer(|after| after == replay.after, replay.last);
+        }
+    }
+
+    /// The relayed writer is gone: what its readers ask is answered by what this stand-in has.
+    pub(in crate::pubsub) fn answer_alone(&mut self) {
+        self.questions.fresh.clear();
+        self.answer(|_| true, 0);
+    }
+
+    fn answer(&mut self, is_answer: impl Fn(Timestamp) -> bool, last: u64) {
+        for (id, after) in self.questions.answered(is_answer) {
+            let Some(to) = self.readers.get(&id).map(|reader| reader.locator.clone()) else { continue };
+            self.tell_replay(&to, id, after, last);
+        }
+    }
+
     /// What the relayed writer offers now.
     pub(in crate::pubsub) fn set_offered(&mut self, offered: Offered) {
         self.config.offered = offered;
@@ -146,12 +226,10 @@ mod tests {
 
     use super::*;
     use crate::message::{Encoding, SessionId};
-    use crate::pubsub::control::{AckNack, Later};
-    use crate::pubsub::writer::WriterConfig;
+    use crate::pubsub::control::{AckNack, Later, Message};
+    use crate::pubsub::writer::{WriterAction, WriterConfig};
     use crate::qos::{Offered, Overflow, Requested};
-    use crate::time::Timestamp;
     use crate::topic::Topic;
-    use crate::transport::Locator;
     use crate::wire::{FrameBuilder, FramePool};
 
     const WALL: Timestamp = Timestamp::from_secs(1);
@@ -169,7 +247,11 @@ mod tests {
     }
 
     fn writer(offered: Offered) -> WriterCore {
-        let config = WriterConfig {
+        WriterCore::new(at(0), config(offered, 1))
+    }
+
+    fn config(offered: Offered, batch_samples: usize) -> WriterConfig {
+        WriterConfig {
             id: entity(1),
             epoch: 1,
             topic: Topic::new("t").unwrap(),
@@ -178,12 +260,11 @@ mod tests {
             locator: locator(0),
             max_payload: 1000,
             batch_bytes: 1000,
-            batch_samples: 1,
+            batch_samples,
             lead: bytes::Bytes::new(),
             pool: FramePool::default(),
             brokered: false,
-        };
-        WriterCore::new(at(0), config)
+        }
     }
 
     fn acknowledge(writer: &mut WriterCore, now: Mono, reader: u32, next: u64, stands_for: Option<u32>) {
@@ -204,7 +285,8 @@ mod tests {
 
     /// A stand-in that began at 5 and has taken in 5 to 8.
     fn stand_in(awaited: &[u32], overflow: Overflow) -> WriterCore {
-        let mut core = writer(Offered::reliable().keep_all().overflow(overflow));
+        let offered = Offered::reliable().keep_all().overflow(overflow);
+        let mut core = WriterCore::new(at(0), config(offered, 0));
         core.begin_at(5, 8);
         core.set_awaited(at(0), &awaited.iter().copied().map(entity).collect::<Vec<_>>());
         let mut frames = FrameBuilder::new(Encoding::Raw, entity(1), 1, 5);
@@ -262,6 +344,94 @@ mod tests {
         acknowledge(&mut core, at(3), 9, 4, Some(1));
         core.on_timeout(at(4));
         assert_eq!(core.standing(), (1, 4));
+    }
+
+    /// A reader at a takeover asks for what comes after a source time.
+    fn ask(core: &mut WriterCore, reader: u32, after: i64) {
+        let acknack = AckNack {
+            reader: entity(reader),
+            writer: entity(1),
+            epoch: 1,
+            via_node: true,
+            requested: Requested::reliable(),
+            stands_for: None,
+            next: 5,
+            missing: Vec::new(),
+            replay_after: Some(Timestamp::from_secs(after)),
+            encoding: Later(None),
+        };
+        core.on_acknack(at(1), &locator(reader), acknack);
+    }
+
+    /// The answers that go out: to which reader, where its replay begins, and the writer's last sample.
+    fn answers(core: &mut WriterCore) -> Vec<(u32, u64, u64)> {
+        std::iter::from_fn(|| core.poll_action())
+            .filter_map(|action| match action {
+                WriterAction::Tell { to, message: Message::Replay(replay) } => {
+                    assert_eq!(to, locator(replay.reader.entity));
+                    Some((replay.reader.entity, replay.first, replay.last))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn replay(after: i64, epoch: u32, last: u64) -> Replay {
+        let after = Timestamp::from_secs(after);
+        Replay { reader: entity(8), writer: entity(1), epoch, after, first: last + 1, last }
+    }
+
+    /// A node that has just got its writer back has less than the writer has published.
+    #[test]
+    fn what_is_asked_at_a_takeover_is_answered_by_the_writers_word() {
+        let mut core = stand_in(&[2], Overflow::Wait);
+        ask(&mut core, 2, 0);
+        ask(&mut core, 3, 0);
+        ask(&mut core, 4, 7);
+        assert_eq!(answers(&mut core), []);
+        assert_eq!(core.take_questions(), [0, 7].map(Timestamp::from_secs), "each once");
+        assert_eq!(core.take_questions(), []);
+        core.on_replay(&replay(0, 2, 300));
+        core.on_replay(&replay(5, 1, 300));
+        assert_eq!(answers(&mut core), [], "of another epoch, and to another question");
+        core.on_replay(&replay(0, 1, 300));
+        assert_eq!(answers(&mut core), [(2, 5, 300), (3, 5, 300)]);
+        core.on_replay(&replay(7, 1, 3));
+        assert_eq!(answers(&mut core), [(4, 9, 8)], "it has more itself, and nothing after that time");
+        ask(&mut core, 2, 0);
+        assert_eq!(core.take_questions().len(), 1, "it asks again");
+    }
+
+    #[test]
+    fn questions_to_a_writer_that_is_gone_are_answered_by_what_there_is() {
+        let mut core = stand_in(&[2], Overflow::Wait);
+        ask(&mut core, 2, 0);
+        core.answer_alone();
+        assert_eq!((answers(&mut core), core.take_questions()), (vec![(2, 5, 8)], vec![]));
+        core.answer_alone();
+        assert_eq!(answers(&mut core), [], "once");
+        ask(&mut core, 2, 0);
+        core.on_reader_bye(at(1), &locator(2), entity(2));
+        core.on_timeout(at(3));
+        core.answer_alone();
+        assert_eq!(answers(&mut core), [], "the reader is gone, too");
+    }
+
+    #[test]
+    fn questions_are_bounded_and_a_writer_answers_for_itself() {
+        let mut core = stand_in(&[2], Overflow::Wait);
+        let most = MAX_QUESTIONS as u32;
+        for reader in 0..most {
+            ask(&mut core, 100 + reader, i64::from(reader));
+        }
+        assert_eq!(answers(&mut core), []);
+        ask(&mut core, 99, 0);
+        ask(&mut core, 100, -1);
+        assert_eq!(answers(&mut core), [(99, 5, 8), (100, 5, 8)]);
+        assert_eq!(core.take_questions().len(), MAX_QUESTIONS);
+        let mut core = writer(Offered::reliable().keep_all());
+        ask(&mut core, 2, 0);
+        assert_eq!((answers(&mut core), core.take_questions()), (vec![(2, 1, 0)], vec![]));
     }
 
     #[test]

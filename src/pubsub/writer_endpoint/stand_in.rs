@@ -2,10 +2,12 @@
 
 use super::WriterEndpoint;
 use crate::message::EntityId;
+use crate::pubsub::control::Replay;
 use crate::pubsub::hub::Hub;
 use crate::pubsub::inside::Inside;
 use crate::qos::Offered;
 use crate::quiet::lock;
+use crate::time::Timestamp;
 use crate::transport::TransportTx;
 
 impl<Tx: TransportTx> WriterEndpoint<Tx> {
@@ -19,6 +21,27 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         let _inside = Inside::enter(self);
         lock(&self.state).core.set_awaited(hub.core.clock.now(), subscribers);
         self.progress.notify_waiters();
+    }
+
+    /// What subscribers ask the writer and the relay is to pass on.
+    pub(in crate::pubsub) fn questions(&self) -> Vec<Timestamp> {
+        lock(&self.state).core.take_questions()
+    }
+
+    /// The writer answers what its subscribers have asked.
+    pub(in crate::pubsub) fn on_replay(&self, hub: &Hub<Tx>, replay: &Replay) {
+        let _inside = Inside::enter(self);
+        let mut state = lock(&self.state);
+        state.core.on_replay(replay);
+        drop(self.run_actions(hub, state));
+    }
+
+    /// The writer is gone: the stand-in answers by what it has.
+    pub(in crate::pubsub) fn answer_alone(&self, hub: &Hub<Tx>) {
+        let _inside = Inside::enter(self);
+        let mut state = lock(&self.state);
+        state.core.answer_alone();
+        drop(self.run_actions(hub, state));
     }
 
     /// The relay has lost what comes before `next` and was not passed on.
