@@ -12,6 +12,7 @@ mod driver;
 mod gather;
 mod listeners;
 mod outbox;
+mod standstill;
 mod turn;
 
 use std::any::{Any, TypeId};
@@ -265,6 +266,10 @@ pub(crate) trait Service: Send + Sync + 'static {
 
     /// Anything else that the transport has to tell.
     fn on_event(&self, _now: Mono, _event: &Event) {}
+
+    /// The session has done nothing that was due for so long, and has now read what came meanwhile. Right after this the
+    /// service is [asked](Self::on_timeout) for what is due: what must not run out while nothing is said or heard is put off here.
+    fn on_standstill(&self, _now: Mono, _stood: Duration) {}
 
     /// Does what is due, and says when to come back.
     fn on_timeout(&self, now: Mono) -> Option<Mono>;

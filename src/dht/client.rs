@@ -5,6 +5,7 @@ mod one_hop;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -394,6 +395,10 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
             self.run_actions(&mut state);
             answer(state);
         }
+    }
+
+    fn on_standstill(&self, _now: Mono, stood: Duration) {
+        lock(&self.state).core.stood_still(stood);
     }
 
     fn on_timeout(&self, now: Mono) -> Option<Mono> {

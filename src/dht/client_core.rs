@@ -157,6 +157,12 @@ impl ClientCore {
         }
     }
 
+    /// The process stood still for so long: what a node should have answered meanwhile is asked of the next one, and no call
+    /// fails because of it.
+    pub(crate) fn stood_still(&mut self, stood: Duration) {
+        self.calls.put_off(stood);
+    }
+
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<ClientAction> {
         self.actions.pop_front()

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::time::Duration;
 
 use ahash::HashMap;
 use bytes::Bytes;
@@ -412,6 +413,13 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
             }
             _ => {}
         }
+    }
+
+    fn on_standstill(&self, now: Mono, stood: Duration) {
+        let writers: Vec<_> = read(&self.writers).values().cloned().collect();
+        writers.iter().for_each(|writer| writer.on_standstill(now, stood));
+        let readers: Vec<_> = read(&self.readers).values().cloned().collect();
+        readers.iter().for_each(|reader| reader.on_standstill(now, stood));
     }
 
     fn on_timeout(&self, now: Mono) -> Option<Mono> {

@@ -243,6 +243,11 @@ impl ReaderEndpoint {
         self.run_actions(hub, core);
     }
 
+    /// The session stood still for so long.
+    pub(super) fn on_standstill(&self, now: Mono, stood: Duration) {
+        lock(&self.core).stood_still(now, stood);
+    }
+
     pub(super) fn on_timeout<Tx: TransportTx>(&self, hub: &Hub<Tx>, now: Mono) {
         let mut core = lock(&self.core);
         core.on_timeout(now);

@@ -349,6 +349,14 @@ impl WriterCore {
         self.settle_hold_up(now);
     }
 
+    /// This session stood still for so long. A reader speaks when it hears a heartbeat, and heard none:
+    /// its silence does not count.
+    pub(super) fn stood_still(&mut self, now: Mono, stood: Duration) {
+        for proxy in self.readers.values_mut() {
+            proxy.last_heard = (proxy.last_heard + stood).min(now);
+        }
+    }
+
     pub(super) fn on_timeout(&mut self, now: Mono) {
         self.give_up_lost(now);
         self.let_leave(now);

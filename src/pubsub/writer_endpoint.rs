@@ -5,6 +5,7 @@ mod stand_in;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -435,6 +436,11 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             false => state.core.on_peer_down(now, peer),
         }
         drop(self.run_actions(hub, state));
+    }
+
+    /// The session stood still for so long.
+    pub(super) fn on_standstill(&self, now: Mono, stood: Duration) {
+        lock(&self.state).core.stood_still(now, stood);
     }
 
     pub(super) fn on_timeout(&self, hub: &Hub<Tx>, now: Mono) {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::SessionCore;
 use super::addressee::Addressee;
 use super::gather::Holder;
+use super::standstill::{Look, Standstill};
 use super::turn::Turn;
 use crate::time::{Mono, earliest};
 use crate::transport::{Event, Locator, Origin, TransportRx, TransportTx};
@@ -35,13 +36,14 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
     let mut events = VecDeque::with_capacity(BATCH);
     let mut received = Vec::with_capacity(BATCH);
     let mut turn = Turn::default();
+    let mut standstill = Standstill::default();
     // When the timer goes off, if it is set.
     let mut alarm = None;
     let mut timer = pin!(tokio::time::sleep_until(core.clock.instant(core.clock.now())));
     let mut end = pin!(async { drop(stopped.wait_for(|stop| *stop).await) });
     loop {
         core.alarm.clear();
-        let (now, deadline) = run_timers(&core);
+        let (now, deadline) = look_at_timers(&core, alarm, &mut standstill);
         // One that is too early costs a look at the timers; to set it anew with each request costs more.
         if alarm.is_none_or(|at| at <= now || deadline.is_some_and(|deadline| deadline < at)) {
             alarm = deadline;
@@ -61,6 +63,9 @@ pub(super) async fn run<Tx: TransportTx, Rx: TransportRx>(
             () = end.as_mut() => break,
             outcome = rx.recv_batch(&mut received, BATCH) => match outcome {
                 Ok(_) => {
+                    if standstill.is_catching_up() {
+                        standstill.has_read(core.clock.now());
+                    }
                     events.extend(received.drain(..));
                     if events.len() > 1 || events.front().is_some_and(is_bundle) {
                         core.outbox.hold(Holder::Driver);
@@ -104,9 +109,18 @@ impl<Tx: TransportTx> Drop for End<Tx> {
     }
 }
 
-/// Does what is due. Says when that was, and when something will be again.
-fn run_timers<Tx: TransportTx>(core: &SessionCore<Tx>) -> (Mono, Option<Mono>) {
+/// Does what is due, unless the session stood still and has to read first. Says when that was, and when to look again.
+fn look_at_timers<Tx: TransportTx>(
+    core: &SessionCore<Tx>,
+    alarm: Option<Mono>,
+    standstill: &mut Standstill,
+) -> (Mono, Option<Mono>) {
     let now = core.clock.now();
+    match standstill.look(now, alarm) {
+        Look::Timers => {}
+        Look::CaughtUp(stood) => core.services().for_each(|service| service.on_standstill(now, stood)),
+        Look::Read(until) => return (now, Some(until)),
+    }
     (now, core.services().fold(None, |deadline, service| earliest(deadline, service.on_timeout(now))))
 }
 

@@ -227,6 +227,20 @@ impl Calls {
         self.by_time.set(at, id);
     }
 
+    /// The user's time does not run while the process stands still.
+    pub(super) fn put_off(&mut self, by: Duration) {
+        let waited_for = |call: &Call| call.deadline.is_some();
+        let ids: Vec<_> = self.by_id.iter().filter(|(_, call)| waited_for(call)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(call) = self.by_id.get_mut(&id)
+                && let Some((deadline, _)) = &mut call.deadline
+            {
+                *deadline = *deadline + by;
+                self.reschedule(id);
+            }
+        }
+    }
+
     /// A node is gone: what it was asked is due for the next.
     pub(super) fn hurry(&mut self, now: Mono, node: &Locator) {
         let at_node = |call: &Call| call.at.as_ref() == Some(node);

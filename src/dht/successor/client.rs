@@ -278,6 +278,10 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         }
     }
 
+    fn on_standstill(&self, _now: Mono, stood: Duration) {
+        lock(&self.state).core.stood_still(stood);
+    }
+
     fn on_timeout(&self, now: Mono) -> Option<Mono> {
         let mut state = lock(&self.state);
         state.core.handle_timeout(now);

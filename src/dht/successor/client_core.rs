@@ -198,6 +198,17 @@ impl ClientCore {
         }
     }
 
+    /// The process stood still for so long: no call fails because of it, what is unanswered is asked again.
+    pub(crate) fn stood_still(&mut self, stood: Duration) {
+        let unanswered: Vec<RequestId> = self.requests.keys().copied().collect();
+        for id in unanswered {
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.waiting.iter_mut().for_each(|waiting| waiting.deadline = waiting.deadline + stood);
+            }
+            self.reschedule(id);
+        }
+    }
+
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Mono) {
         for id in self.schedule.take_due(now) {

@@ -272,6 +272,14 @@ impl ReaderCore {
         });
     }
 
+    /// This session stood still for so long. What a writer has said meanwhile may have found no room on its way: the lease of
+    /// its silence goes on from where it was.
+    pub(super) fn stood_still(&mut self, now: Mono, stood: Duration) {
+        for proxy in self.writers.values_mut() {
+            proxy.last_heard = (proxy.last_heard + stood).min(now);
+        }
+    }
+
     pub(super) fn on_timeout(&mut self, now: Mono) {
         self.deadline = None;
         self.give_up_lost(now);
