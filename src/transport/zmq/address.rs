@@ -11,21 +11,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Locator;
 
 /// What every locator of this transport begins with.
-pub(super) const SCHEME: &str = "zmq+tcp:";
+pub(in crate::transport) const SCHEME: &str = "zmq+tcp:";
 
 /// Between two look-ups of a name that is waited for.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(250);
 
 /// A host and a port; port 0 asks for a free one. An IPv6 host has its brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(in crate::transport) struct Address {
+    pub(in crate::transport) host: String,
+    pub(in crate::transport) port: u16,
 }
 
 impl Address {
     /// Parses `tcp://HOST:PORT` and `zmq+tcp://HOST:PORT`; the port may be `*`, which means 0.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(in crate::transport) fn parse(text: &str) -> Result<Self> {
         let rest = text
             .strip_prefix("zmq+tcp://")
             .or_else(|| text.strip_prefix("tcp://"))
@@ -42,7 +42,7 @@ impl Address {
     /// The address of a peer: one that can be connected to.
     ///
     /// A locator of another scheme is foreign; one without a port, or of no host in particular, is invalid.
-    pub(super) fn of_peer(locator: &Locator) -> Result<Self> {
+    pub(in crate::transport) fn of_peer(locator: &Locator) -> Result<Self> {
         locator.expect_scheme(SCHEME)?;
         let address = Self::parse(locator.as_str())?;
         if address.port == 0 {
@@ -55,17 +55,17 @@ impl Address {
     }
 
     /// Whether the host stands for all interfaces of a machine, so that nobody can connect to it.
-    pub(super) fn is_unspecified(&self) -> bool {
+    pub(in crate::transport) fn is_unspecified(&self) -> bool {
         self.host == "*" || self.ip().is_some_and(|ip| ip.is_unspecified())
     }
 
     /// Whether the host is written as an IPv6 address.
-    pub(super) fn is_ipv6(&self) -> bool {
+    pub(in crate::transport) fn is_ipv6(&self) -> bool {
         self.host.starts_with('[')
     }
 
     /// The host, if it is written as a number.
-    pub(super) fn ip(&self) -> Option<IpAddr> {
+    pub(in crate::transport) fn ip(&self) -> Option<IpAddr> {
         match self.host.strip_prefix('[') {
             Some(rest) => rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
             None => self.host.parse().ok(),
@@ -73,22 +73,22 @@ impl Address {
     }
 
     /// The same port on another host.
-    pub(super) fn with_port(&self, port: u16) -> Self {
+    pub(in crate::transport) fn with_port(&self, port: u16) -> Self {
         Self { host: self.host.clone(), port }
     }
 
     /// As libzmq writes it.
-    pub(super) fn endpoint(&self) -> String {
+    pub(in crate::transport) fn endpoint(&self) -> String {
         format!("tcp://{}:{}", self.host, self.port)
     }
 
     /// As peers write it.
-    pub(super) fn locator(&self) -> Result<Locator> {
+    pub(in crate::transport) fn locator(&self) -> Result<Locator> {
         Locator::new(format!("zmq+tcp://{}:{}", self.host, self.port))
     }
 
     /// An address of this machine's with a number for a name: libzmq binds to numbers only.
-    pub(super) async fn resolve(self) -> Result<Self> {
+    pub(in crate::transport) async fn resolve(self) -> Result<Self> {
         if self.ip().is_some() || self.host == "*" {
             return Ok(self);
         }
@@ -100,7 +100,7 @@ impl Address {
 
     /// The address of a peer with a number for a name. A name that is unknown is looked up again for a while: it may be
     /// a machine that has just been started.
-    pub(super) async fn resolve_patiently(self) -> Result<Self> {
+    pub(in crate::transport) async fn resolve_patiently(self) -> Result<Self> {
         if self.ip().is_some() {
             return Ok(self);
         }
@@ -117,12 +117,12 @@ impl Address {
     }
 
     /// The address whose host is that number.
-    pub(super) fn of_number(number: SocketAddr) -> Self {
+    pub(in crate::transport) fn of_number(number: SocketAddr) -> Self {
         Self { host: host_of(number.ip()), port: number.port() }
     }
 
     /// A free port on the local address from which the system would reach `server`. Nothing is sent.
-    pub(super) fn towards(server: &Self) -> Result<Self> {
+    pub(in crate::transport) fn towards(server: &Self) -> Result<Self> {
         let text = server.endpoint();
         let unreachable = |e: std::io::Error| {
             let reason = format!("no route to it: {e}");
@@ -144,7 +144,7 @@ impl fmt::Display for Address {
 }
 
 /// A host name or number as it stands in front of a port.
-pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
+pub(in crate::transport) fn check_host(host: &str) -> Result<(), &'static str> {
     if let Some(rest) = host.strip_prefix('[') {
         let number = rest.strip_suffix(']').ok_or("its host has an opening bracket without a closing one")?;
         return number.parse::<Ipv6Addr>().map(drop).map_err(|_| "its host is not an IPv6 address");
@@ -161,7 +161,7 @@ pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-pub(super) fn invalid(address: &str, reason: &str) -> Error {
+pub(in crate::transport) fn invalid(address: &str, reason: &str) -> Error {
     let address = address.chars().take(80).collect();
     ErrorKind::InvalidAddress { address, reason: reason.to_owned() }.into()
 }

@@ -6,14 +6,17 @@
 //! | `d` | the payload of a directed message, in the same frame |
 //! | `D` | nothing; the payload is the next frame, so that a large one is sent without copying it |
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde::{Deserialize, Serialize};
 
+use crate::quiet::afterwards;
 use crate::transport::Locator;
 
 /// A directed message with its payload behind the kind byte.
-pub(super) const DATA: u8 = b'd';
+pub(in crate::transport) const DATA: u8 = b'd';
 /// A directed message with its payload in a frame of its own.
-pub(super) const DATA_APART: u8 = b'D';
+pub(in crate::transport) const DATA_APART: u8 = b'D';
 const CONTROL: u8 = b'c';
 const VERSION: u8 = 1;
 
@@ -22,7 +25,7 @@ const MAX_CONTROL_LEN: usize = 512;
 
 /// How sessions find and leave each other. Grows at the end only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Control {
+pub(in crate::transport) enum Control {
     /// From a DEALER: I attach to you.
     Hello(Greeting),
     /// From a ROUTER: you are attached.
@@ -37,18 +40,18 @@ pub(super) enum Control {
 
 /// Who speaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Greeting {
+pub(in crate::transport) struct Greeting {
     /// The session's address, as it knows it itself.
-    pub(super) locator: Locator,
+    pub(in crate::transport) locator: Locator,
     /// Where, on the same host, it publishes.
-    pub(super) publish_port: u16,
+    pub(in crate::transport) publish_port: u16,
     /// Which incarnation: differs after each start.
-    pub(super) nonce: u64,
+    pub(in crate::transport) nonce: u64,
 }
 
 impl Control {
     /// The frame.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::transport) fn encode(&self) -> Vec<u8> {
         // The types hold strings and numbers only: postcard cannot fail on them.
         let body = postcard::to_allocvec(self).unwrap_or_default();
         let mut frame = Vec::with_capacity(2 + body.len());
@@ -58,7 +61,7 @@ impl Control {
     }
 
     /// Reads a frame; `None` for anything that is not one.
-    pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+    pub(in crate::transport) fn decode(frame: &[u8]) -> Option<Self> {
         match frame {
             [CONTROL, VERSION, body @ ..] if frame.len() <= MAX_CONTROL_LEN => {
                 let (control, rest) = postcard::take_from_bytes(body).ok()?;
@@ -68,8 +71,23 @@ impl Control {
         }
     }
 
+    /// As [`decode`](Self::decode), with the cause for which a frame is dropped. The first that is of another version is
+    /// warned of.
+    pub(in crate::transport) fn read(frame: &[u8]) -> Result<Self, &'static str> {
+        if let Some(control) = Self::decode(frame) {
+            return Ok(control);
+        }
+        let Some((theirs, ours)) = Self::other_version(frame) else { return Err("malformed control frame") };
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        if !TOLD.swap(true, Ordering::Relaxed) {
+            let say = "zmq: a peer greets in another version: use the same release";
+            afterwards(move || tracing::warn!(theirs, ours, "{say}"));
+        }
+        Err("control frame of another version")
+    }
+
     /// Of a control frame in another version: that version, and the one that is spoken here.
-    pub(super) fn other_version(frame: &[u8]) -> Option<(u8, u8)> {
+    pub(in crate::transport) fn other_version(frame: &[u8]) -> Option<(u8, u8)> {
         match frame {
             [CONTROL, theirs, ..] if *theirs != VERSION => Some((*theirs, VERSION)),
             _ => None,
@@ -77,7 +95,7 @@ impl Control {
     }
 
     /// Whether a frame claims to be a control frame.
-    pub(super) fn is_control(frame: &[u8]) -> bool {
+    pub(in crate::transport) fn is_control(frame: &[u8]) -> bool {
         frame.first() == Some(&CONTROL)
     }
 }

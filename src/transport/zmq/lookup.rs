@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::address::Address;
 
 /// How long a look-up is waited for.
-pub(super) const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
+pub(in crate::transport) const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 /// After the first address of a name each further one is tried after this, unless an earlier one has answered.
 const STAGGER: Duration = Duration::from_millis(250);
 /// So many addresses of a name are tried.
@@ -25,7 +25,7 @@ const STRANGERS_LOOKUPS: usize = 2;
 
 /// The right to look names up.
 #[derive(Debug, Clone)]
-pub(super) struct Lookups {
+pub(in crate::transport) struct Lookups {
     own: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
 }
@@ -42,7 +42,11 @@ impl Default for Lookups {
 impl Lookups {
     /// Where `address` is reached: of several numbers that its name has, the first that accepts a connection. `Err` says
     /// why not, for now.
-    pub(super) async fn find(&self, address: &Address, wanted: bool) -> Result<SocketAddr, String> {
+    pub(in crate::transport) async fn find(
+        &self,
+        address: &Address,
+        wanted: bool,
+    ) -> Result<SocketAddr, String> {
         let permits = if wanted { &self.own } else { &self.strangers };
         let found = match timeout(LOOKUP_PATIENCE, permits.clone().acquire_owned()).await {
             Ok(Ok(permit)) => look_up(address, Some(permit)).await?,
@@ -56,7 +60,7 @@ impl Lookups {
 }
 
 /// The numbers of a host name, those of IPv4 first; one at least.
-pub(super) async fn look_up(
+pub(in crate::transport) async fn look_up(
     address: &Address,
     permit: Option<OwnedSemaphorePermit>,
 ) -> Result<Vec<SocketAddr>, String> {

@@ -8,9 +8,9 @@
 //! | a DEALER for each peer | our side of its ROUTER; its routing id is our locator |
 //!
 //! A publication is one frame, `topic 0x00 payload`, so that any ZeroMQ program can subscribe to it by prefix. Directed
-//! messages begin with a kind byte. There is no thread between libzmq and the caller: it is called in the sender's task
-//! and in the receiver's, both woken by the sockets' descriptors. Greetings are answered where they are read; while nobody
-//! receives, a task reads the directed sockets in the receiver's place, up to one queue of messages.
+//! messages begin with a kind byte.
+//!
+//! Two [engines](Engine) speak this: libzmq, and one of our own in Rust. Sessions on either understand each other.
 //!
 //! A subscriber that does not read holds its publishers up: they get [`Full`](crate::transport::TrySendError::Full) or
 //! wait. One that has not read at all for [`peer_timeout`](ZmqTransport::peer_timeout), with all queues full, is
@@ -20,47 +20,54 @@
 //! hosts are trusted. Two sessions that claim the same locator (two hosts behind NAT that both advertise a private
 //! address) take each other's answers.
 
-mod address;
-mod at_once;
-mod context;
-mod control;
-mod dealer;
-mod ffi;
-mod frames;
-mod incoming;
-mod keeper;
-mod link;
-mod lookup;
-mod monitor;
-mod outgoing;
-mod peers;
-mod place;
-mod prefix;
-mod reader;
-mod receiver;
+pub(in crate::transport) mod address;
+pub(in crate::transport) mod control;
+pub(in crate::transport) mod drops;
+mod halves;
+#[cfg(feature = "zmq")]
+mod libzmq;
+pub(in crate::transport) mod lookup;
+pub(in crate::transport) mod prefix;
+#[cfg(feature = "zmq")]
 mod room;
-mod routes;
-mod socket;
-mod sockets;
-mod state;
-mod upkeep;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-
 use address::{Address, invalid};
-use context::Context;
-use receiver::Receiver;
-use sockets::{Bound, Setup};
-use state::Session;
 
 use super::{Capabilities, Delivery, OpenOptions, Transport};
 use crate::error::Result;
 
-pub use incoming::ZmqRx;
-pub use outgoing::ZmqTx;
+use halves::{Rx, Tx};
+
+pub use halves::{ZmqRx, ZmqTx};
+
+/// What speaks ZeroMQ. Sessions on different engines understand each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Engine {
+    /// libzmq, by crate `zmq`: its own threads own the connections. It binds two ports. Feature `zmq`.
+    #[cfg(feature = "zmq")]
+    Libzmq,
+    /// ZMTP in Rust on the session's own runtime: a connection is read where its messages are handed out, and written where
+    /// they are published. It binds one port, unless a second is [asked for](ZmqTransport::out_port). Feature `zmtp`.
+    #[cfg(feature = "zmtp")]
+    Native,
+}
+
+impl Default for Engine {
+    /// libzmq, where it was compiled in.
+    fn default() -> Self {
+        #[cfg(feature = "zmq")]
+        {
+            Self::Libzmq
+        }
+        #[cfg(not(feature = "zmq"))]
+        {
+            Self::Native
+        }
+    }
+}
 
 /// A session over ZeroMQ, described by the address that it listens on.
 ///
@@ -82,6 +89,18 @@ pub struct ZmqTransport {
     out_port: u16,
     advertise: Option<String>,
     peer_timeout: Duration,
+    engine: Engine,
+}
+
+/// Where a session listens.
+#[derive(Debug)]
+pub(in crate::transport) struct Addresses {
+    /// For greetings and directed messages.
+    pub(in crate::transport) inbound: Address,
+    /// For publications, if the user says where.
+    pub(in crate::transport) outbound: Option<Address>,
+    /// The host that peers are told, with no port in particular.
+    pub(in crate::transport) advertised: Address,
 }
 
 #[derive(Debug, Clone)]
@@ -92,7 +111,7 @@ enum Listen {
 
 impl ZmqTransport {
     /// Listens at `tcp://HOST:PORT` (or `zmq+tcp://HOST:PORT`) for peers; port 0 or `*` means a free one. Publications
-    /// go out at a free port of the same host, unless [`out_port`](Self::out_port) names one.
+    /// go out at the same port, with libzmq at a free one of the same host, unless [`out_port`](Self::out_port) names one.
     ///
     /// The address is checked by `open`.
     pub fn new(address: impl Into<String>) -> Self {
@@ -102,6 +121,7 @@ impl ZmqTransport {
             out_port: 0,
             advertise: None,
             peer_timeout: Duration::from_secs(10),
+            engine: Engine::default(),
         }
     }
 
@@ -123,7 +143,7 @@ impl ZmqTransport {
         self
     }
 
-    /// Publishes at this port of the host that is listened on; 0, the default, means a free one.
+    /// Publishes at this port of the host that is listened on; 0, the default, leaves it to the [`Engine`].
     pub fn out_port(mut self, port: u16) -> Self {
         self.out_port = port;
         self
@@ -143,13 +163,19 @@ impl ZmqTransport {
         self
     }
 
-    async fn addresses(&self) -> Result<(Address, Address, Address)> {
+    /// The engine; [`Engine::default`] if none is named.
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    async fn addresses(&self) -> Result<Addresses> {
         let inbound = match &self.listen {
             Listen::At(address) => Address::parse(address)?.resolve().await?,
             Listen::Towards(server) => Address::towards(&Address::parse(server)?.resolve_patiently().await?)?,
         };
         let outbound = match &self.publish_at {
-            None => inbound.with_port(self.out_port),
+            None => (self.out_port != 0).then(|| inbound.with_port(self.out_port)),
             Some(address) => {
                 let outbound = Address::parse(address)?.resolve().await?;
                 if outbound.host != inbound.host && !(outbound.is_unspecified() && inbound.is_unspecified()) {
@@ -158,7 +184,7 @@ impl ZmqTransport {
                         "publications go out at the host that is listened on: name that one",
                     ));
                 }
-                outbound
+                Some(outbound)
             }
         };
         let advertised = match &self.advertise {
@@ -176,7 +202,7 @@ impl ZmqTransport {
             }
             None => inbound.clone(),
         };
-        Ok((inbound, outbound, advertised))
+        Ok(Addresses { inbound, outbound, advertised })
     }
 }
 
@@ -185,7 +211,7 @@ impl Transport for ZmqTransport {
     type Rx = ZmqRx;
 
     async fn open(self, options: OpenOptions) -> Result<(ZmqTx, ZmqRx)> {
-        let (inbound, outbound, advertised) = self.addresses().await?;
+        let addresses = self.addresses().await?;
         let capabilities = Capabilities {
             name: "zmq+tcp",
             max_payload: options.max_payload,
@@ -197,18 +223,12 @@ impl Transport for ZmqTransport {
             confirmed_subscriptions: false,
             interest: true,
         };
-        let setup = Setup::new(options, self.peer_timeout, inbound.is_ipv6());
-        let context = Context::new().map_err(sockets::failed("making a context"))?;
-        let bound = Bound::bind(&setup, &context, &inbound, &outbound)?;
-        let local = advertised.with_port(bound.router_port).locator()?;
-        let port = bound.publish_port;
-        let publish = (port, vec![advertised.with_port(port).endpoint(), inbound.with_port(port).endpoint()]);
-        let (runtime, receiver) = (Handle::current(), Arc::<Receiver>::default());
-        let sockets = setup.sockets(&context, bound, &runtime, &receiver)?;
-        let session = Arc::new_cyclic(|me| {
-            Session::new(me.clone(), setup, capabilities, local, publish, runtime, receiver, sockets, context)
-        });
-        tokio::spawn(keeper::keep(Arc::downgrade(&session)));
-        Ok((ZmqTx::new(session.clone()), ZmqRx::new(session)))
+        match self.engine {
+            #[cfg(feature = "zmq")]
+            Engine::Libzmq => {
+                let (tx, rx) = libzmq::open(addresses, self.peer_timeout, capabilities, options)?;
+                Ok((ZmqTx(Tx::Libzmq(tx)), ZmqRx(Rx::Libzmq(rx))))
+            }
+        }
     }
 }

@@ -1,12 +1,24 @@
 //! Between filters with wildcards and libzmq's subscriptions, which are byte prefixes of `topic 0x00 payload`.
 
-use crate::topic::TopicFilter;
+use bytes::Bytes;
+
+use crate::topic::{MAX_TOPIC_LEN, Topic, TopicFilter};
 
 /// What stands between the topic and the payload; topics never hold it.
-pub(super) const SEPARATOR: u8 = 0;
+pub(in crate::transport) const SEPARATOR: u8 = 0;
+
+/// What comes before the payload in a publication.
+pub(in crate::transport) fn lead(topic: &Topic) -> Bytes {
+    terminated(topic.as_str()).into()
+}
+
+/// How long the topic of a publication is, in bytes. `None` if the frame is no publication.
+pub(in crate::transport) fn topic_end(frame: &[u8]) -> Option<usize> {
+    frame.iter().take(MAX_TOPIC_LEN + 1).position(|&b| b == SEPARATOR)
+}
 
 /// The prefixes to subscribe to, so that everything under the filter arrives, and little else.
-pub(super) fn prefixes(filter: &TopicFilter) -> Vec<Vec<u8>> {
+pub(in crate::transport) fn prefixes(filter: &TopicFilter) -> Vec<Vec<u8>> {
     let text = filter.as_str();
     if filter.is_exact() {
         return vec![terminated(text)];
@@ -21,7 +33,7 @@ pub(super) fn prefixes(filter: &TopicFilter) -> Vec<Vec<u8>> {
 /// The narrowest filter that covers what a prefix subscribes to. `None` for a prefix that no topic begins with.
 ///
 /// `#` does not match reserved topics: the empty prefix of a peer of this library does not ask for them either.
-pub(super) fn interest(prefix: &[u8]) -> Option<TopicFilter> {
+pub(in crate::transport) fn interest(prefix: &[u8]) -> Option<TopicFilter> {
     if let Some(at) = prefix.iter().position(|&b| b == SEPARATOR) {
         // What follows the separator filters payloads: the topic is the widest that can be said.
         let filter = TopicFilter::new(std::str::from_utf8(&prefix[..at]).ok()?).ok()?;

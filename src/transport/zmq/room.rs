@@ -11,7 +11,7 @@ const STILL_TO_COME: usize = 4;
 /// # Errors
 /// [`ErrorKind::Unreachable`], if there are too few descriptors for a peer at `address` beside so many that are not
 /// connected yet.
-pub(super) fn check(address: &str, unsettled: usize) -> Result<(), ErrorKind> {
+pub(in crate::transport) fn check(address: &str, unsettled: usize) -> Result<(), ErrorKind> {
     let needed = OF_A_PEER + STILL_TO_COME * unsettled;
     match (limit(), open()) {
         (Some(limit), Some(open)) if open + needed > limit => Err(ErrorKind::Unreachable {
@@ -25,7 +25,7 @@ pub(super) fn check(address: &str, unsettled: usize) -> Result<(), ErrorKind> {
 }
 
 /// How many DEALERs may be dialled for strangers, if the system allows so many descriptors.
-pub(super) fn most_dialled(most: usize) -> usize {
+pub(in crate::transport) fn most_dialled(most: usize) -> usize {
     limit().map_or(most, |limit| (limit / (2 * OF_A_PEER)).clamp(8, most))
 }
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::control::Control;
 use super::dealer::Dealer;
+use super::drops::dropped;
 use super::monitor::{Change, LinkEvent};
 use super::peers::{Peer, Peers};
 use super::sockets;
-use super::state::{Session, dropped};
+use super::state::Session;
 use crate::transport::{Event, Locator};
 
 /// How long libzmq may take to say that it tries a lost connection again, before it is told to.

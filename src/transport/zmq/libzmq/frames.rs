@@ -3,15 +3,13 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
 use super::control::{Control, DATA, DATA_APART};
+use super::drops::{self, dropped};
 use super::ffi;
-use super::prefix::SEPARATOR;
-use super::state::dropped;
-use crate::quiet::afterwards;
+use super::prefix::{self, SEPARATOR};
 use crate::topic::Topic;
 use crate::transport::filters::{Filters, Verdict};
 use crate::transport::under_way::UnderWay;
@@ -24,14 +22,6 @@ const COPY_UP_TO: usize = 4096;
 thread_local! {
     /// Where small frames are put together, so that each costs one allocation less.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// What comes before the payload in a publication.
-pub(super) fn lead(topic: &Topic) -> Bytes {
-    let mut lead = Vec::with_capacity(topic.as_str().len() + 1);
-    lead.extend_from_slice(topic.as_str().as_bytes());
-    lead.push(SEPARATOR);
-    lead.into()
 }
 
 /// Publishes one frame: topic, separator, payload. Where the three are in one piece of memory, they are shared rather than
@@ -80,14 +70,11 @@ pub(super) fn topic_sink<'a>(
 ) -> impl FnMut(&mut ::zmq::Socket, ::zmq::Message) -> ControlFlow<()> + 'a {
     move |socket, frame| {
         if skip_rest(socket, &frame) > 0 {
-            static TOLD: AtomicBool = AtomicBool::new(false);
-            foreign("publication of several frames", frame.len(), &TOLD);
+            drops::several_frames(frame.len());
             return ControlFlow::Continue(());
         }
-        let longest = frame.len().min(crate::topic::MAX_TOPIC_LEN + 1);
-        let Some(end) = frame[..longest].iter().position(|&b| b == SEPARATOR) else {
-            static TOLD: AtomicBool = AtomicBool::new(false);
-            foreign("publication without a topic", frame.len(), &TOLD);
+        let Some(end) = prefix::topic_end(&frame) else {
+            drops::without_topic(frame.len());
             return ControlFlow::Continue(());
         };
         match filters.judge(&frame[..end]) {
@@ -108,22 +95,6 @@ pub(super) fn topic_sink<'a>(
         }
         ControlFlow::Continue(())
     }
-}
-
-/// Drops what another program publishes in a form of its own. The first of each kind is warned of, or its author would
-/// look for it in vain.
-fn foreign(cause: &'static str, first_frame: usize, told: &AtomicBool) {
-    if !told.swap(true, Ordering::Relaxed) {
-        afterwards(move || {
-            tracing::warn!(
-                cause,
-                first_frame,
-                "zmq: dropped a message: a publication is one frame, its topic, a zero byte and the \
-                 payload; further ones are counted only"
-            );
-        });
-    }
-    dropped(cause, &first_frame);
 }
 
 /// What a peer sent to us alone.
@@ -161,19 +132,9 @@ pub(super) fn parse_directed(socket: &::zmq::Socket, head: ::zmq::Message, max_p
             Ok(payload) => Directed::Data(into_bytes(payload, 0)),
             Err(_) => Directed::Garbage("too few frames"),
         },
-        (Some(_), false) if Control::is_control(&head) => match Control::decode(&head) {
-            Some(control) => Directed::Control(control),
-            None => match Control::other_version(&head) {
-                Some((theirs, ours)) => {
-                    static TOLD: AtomicBool = AtomicBool::new(false);
-                    if !TOLD.swap(true, Ordering::Relaxed) {
-                        let say = "zmq: a peer greets in another version: use the same release";
-                        afterwards(move || tracing::warn!(theirs, ours, "{say}"));
-                    }
-                    Directed::Garbage("control frame of another version")
-                }
-                None => Directed::Garbage("malformed control frame"),
-            },
+        (Some(_), false) if Control::is_control(&head) => match Control::read(&head) {
+            Ok(control) => Directed::Control(control),
+            Err(cause) => Directed::Garbage(cause),
         },
         _ => {
             skip_rest(socket, &head);

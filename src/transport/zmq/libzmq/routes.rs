@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::address::Address;
 use super::dealer::Dealer;
+use super::drops::closed;
 use super::frames;
 use super::link::PARTING_LINGER;
 use super::peers::{Peer, Route};
 use super::socket::{Socket, Turn};
 use super::sockets::failed;
-use super::state::{Session, closed};
+use super::state::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Destination, Locator, Outbound};
 

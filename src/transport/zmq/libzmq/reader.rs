@@ -8,11 +8,12 @@ use ahash::HashMap;
 
 use super::control::Control;
 use super::dealer::Dealer;
+use super::drops::dropped;
 use super::frames::{self, Directed};
 use super::monitor::LinkEvent;
 use super::prefix;
 use super::socket::Interest;
-use super::state::{MAX_WAITING_EVENTS, Session, dropped};
+use super::state::{MAX_WAITING_EVENTS, Session};
 use crate::transport::{Event, Locator, Origin};
 
 /// So many messages are taken from one socket before the next has its turn.

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::address::Address;
-use super::frames;
+use super::drops::closed;
 use super::prefix;
 use super::routes::Refused;
 use super::socket::Turn;
 use super::sockets::failed;
-use super::state::{Session, closed};
+use super::state::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::{Capabilities, Locator, Outbound, TransportTx, TrySendError, Undelivered};
@@ -19,19 +19,19 @@ use crate::transport::{Capabilities, Locator, Outbound, TransportTx, TrySendErro
 /// How much longer than its deadline `close` waits for libzmq to let go.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
 
-/// The sending half of a ZeroMQ session.
+/// The sending half of a session over libzmq.
 #[derive(Debug, Clone)]
-pub struct ZmqTx {
+pub(in crate::transport::zmq) struct LibzmqTx {
     session: Arc<Session>,
 }
 
-impl ZmqTx {
+impl LibzmqTx {
     pub(super) fn new(session: Arc<Session>) -> Self {
         Self { session }
     }
 }
 
-impl TransportTx for ZmqTx {
+impl TransportTx for LibzmqTx {
     fn capabilities(&self) -> &Capabilities {
         &self.session.capabilities
     }
@@ -61,7 +61,7 @@ impl TransportTx for ZmqTx {
     }
 
     fn lead(&self, topic: &Topic) -> Bytes {
-        frames::lead(topic)
+        prefix::lead(topic)
     }
 
     fn backlog(&self) -> usize {

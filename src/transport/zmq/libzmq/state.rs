@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tracing::Level;
 
 use super::context::Context;
 use super::dealer::Dealer;
+use super::drops::closed;
 use super::lookup::Lookups;
 use super::peers::Peers;
 use super::reader::Reader;
 use super::receiver::Receiver;
 use super::room;
 use super::sockets::{Setup, Sockets};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::quiet::{MutexGuard, afterwards, lock, try_lock};
 use crate::transport::filters::Filters;
 use crate::transport::under_way::UnderWay;
@@ -230,22 +230,6 @@ pub(super) struct Remains {
     // Before the context, whose end waits for them.
     sockets: Vec<::zmq::Socket>,
     _context: Option<Context>,
-}
-
-/// The one error of a session that was closed.
-pub(super) fn closed() -> ErrorKind {
-    ErrorKind::Closed { what: "the zmq session" }
-}
-
-/// Counts something that was thrown away, and says so, once no lock is held.
-pub(super) fn dropped(cause: &'static str, detail: &dyn std::fmt::Debug) {
-    let detail = tracing::level_enabled!(Level::DEBUG).then(|| format!("{detail:?}"));
-    afterwards(move || {
-        metrics::counter!("ringbus_zmq_dropped_total", "cause" => cause).increment(1);
-        if let Some(detail) = detail {
-            tracing::debug!(cause, %detail, "zmq: dropped a message");
-        }
-    });
 }
 
 impl std::fmt::Debug for Session {

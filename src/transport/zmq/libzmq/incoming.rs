@@ -8,21 +8,22 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep};
 
 use super::at_once::AtOnce;
+use super::drops::closed;
 use super::keeper::{LATER, SOON};
 use super::socket::Interest;
-use super::state::{Session, closed};
+use super::state::Session;
 use crate::error::Result;
 use crate::transport::{Event, MessageSink, TransportRx};
 
-/// The receiving half of a ZeroMQ session.
+/// The receiving half of a session over libzmq.
 #[derive(Debug)]
-pub struct ZmqRx {
+pub(in crate::transport::zmq) struct LibzmqRx {
     session: Arc<Session>,
     /// When connections are looked after again.
     timer: Pin<Box<Sleep>>,
 }
 
-impl ZmqRx {
+impl LibzmqRx {
     pub(super) fn new(session: Arc<Session>) -> Self {
         Self { session, timer: Box::pin(tokio::time::sleep(SOON)) }
     }
@@ -81,7 +82,7 @@ fn take_reports(session: &Session, events: &mut Vec<Event>, full: usize) {
     events.extend(waiting.drain(..count));
 }
 
-impl TransportRx for ZmqRx {
+impl TransportRx for LibzmqRx {
     async fn recv_batch(&mut self, events: &mut Vec<Event>, max: usize) -> Result<usize> {
         let _here = Here::arrive(&self.session);
         // All that is taken is handed over within the same poll: cancelling between two polls loses nothing.
