@@ -6,18 +6,18 @@
 
 pub mod boxed;
 pub mod conformance;
-#[cfg(any(feature = "zmq", feature = "mqtt"))]
+#[cfg(any(feature = "zmq", feature = "zmtp", feature = "mqtt"))]
 mod filters;
 pub mod locator;
 pub mod memory;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
-#[cfg(any(feature = "zmq", feature = "mqtt"))]
+#[cfg(any(feature = "zmq", feature = "zmtp", feature = "mqtt"))]
 mod under_way;
-#[cfg(feature = "zmq")]
+#[cfg(any(feature = "zmq", feature = "zmtp"))]
 pub mod zmq;
 #[cfg(feature = "zmtp")]
-#[allow(dead_code, unused_imports, reason = "the engine that uses it is not part of the crate yet")]
+#[allow(dead_code, unused_imports, reason = "the protocol knows more than the engine asks of it yet")]
 mod zmtp;
 
 use std::future::Future;
@@ -31,7 +31,7 @@ pub use locator::Locator;
 pub use memory::MemoryTransport;
 #[cfg(feature = "mqtt")]
 pub use mqtt::MqttTransport;
-#[cfg(feature = "zmq")]
+#[cfg(any(feature = "zmq", feature = "zmtp"))]
 pub use zmq::ZmqTransport;
 
 use crate::error::{Error, ErrorKind, Result};

@@ -23,8 +23,21 @@ pub(in crate::transport) struct Counted(Arc<UnderWay>);
 impl UnderWay {
     /// Counts another one.
     pub(in crate::transport) fn count(self: &Arc<Self>) -> Counted {
-        self.messages.fetch_add(1, Ordering::AcqRel);
+        self.begin();
         Counted(self.clone())
+    }
+
+    /// Counts another one, until [`end`](Self::end).
+    pub(in crate::transport) fn begin(&self) {
+        self.messages.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// That many that [began](Self::begin) are gone.
+    pub(in crate::transport) fn end(&self, count: usize) {
+        if self.messages.fetch_sub(count, Ordering::AcqRel) == count {
+            self.none.notify_waiters();
+        }
+        self.fewer.notify_waiters();
     }
 
     /// How many there are.
@@ -50,10 +63,7 @@ impl UnderWay {
 impl Drop for Counted {
     /// On whatever thread lets go of the publication: with libzmq, one of its own.
     fn drop(&mut self) {
-        if self.0.messages.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.none.notify_waiters();
-        }
-        self.0.fewer.notify_waiters();
+        self.0.end(1);
     }
 }
 

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use super::libzmq::{LibzmqRx, LibzmqTx};
 use crate::error::Result;
 use crate::topic::{Topic, TopicFilter};
+#[cfg(feature = "zmtp")]
+use crate::transport::zmtp::engine::{NativeRx, NativeTx};
 use crate::transport::{
     Capabilities, Event, Locator, MessageSink, Outbound, TransportRx, TransportTx, TrySendError, Undelivered,
 };
@@ -25,12 +27,16 @@ pub struct ZmqRx(pub(super) Rx);
 pub(super) enum Tx {
     #[cfg(feature = "zmq")]
     Libzmq(LibzmqTx),
+    #[cfg(feature = "zmtp")]
+    Native(NativeTx),
 }
 
 #[derive(Debug)]
 pub(super) enum Rx {
     #[cfg(feature = "zmq")]
     Libzmq(LibzmqRx),
+    #[cfg(feature = "zmtp")]
+    Native(NativeRx),
 }
 
 /// Calls the engine's half.
@@ -39,6 +45,8 @@ macro_rules! on_engine {
         match $value {
             #[cfg(feature = "zmq")]
             $half::Libzmq($inner) => $call,
+            #[cfg(feature = "zmtp")]
+            $half::Native($inner) => $call,
         }
     };
 }

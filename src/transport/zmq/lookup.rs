@@ -47,14 +47,23 @@ impl Lookups {
         address: &Address,
         wanted: bool,
     ) -> Result<SocketAddr, String> {
-        let permits = if wanted { &self.own } else { &self.strangers };
-        let found = match timeout(LOOKUP_PATIENCE, permits.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => look_up(address, Some(permit)).await?,
-            _ => return Err(format!("its host name {} waits behind other look-ups", address.host)),
-        };
+        let found = self.all(address, wanted).await?;
         match found[..] {
             [only] => Ok(only),
             _ => Ok(first_that_answers(&found).await.unwrap_or(found[0])),
+        }
+    }
+
+    /// All numbers that the name of `address` has, one at least. `Err` says why there is none, for now.
+    pub(in crate::transport) async fn all(
+        &self,
+        address: &Address,
+        wanted: bool,
+    ) -> Result<Vec<SocketAddr>, String> {
+        let permits = if wanted { &self.own } else { &self.strangers };
+        match timeout(LOOKUP_PATIENCE, permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => look_up(address, Some(permit)).await,
+            _ => Err(format!("its host name {} waits behind other look-ups", address.host)),
         }
     }
 }

@@ -35,6 +35,8 @@ use std::time::Duration;
 
 use address::{Address, invalid};
 
+#[cfg(feature = "zmtp")]
+use super::zmtp::engine;
 use super::{Capabilities, Delivery, OpenOptions, Transport};
 use crate::error::Result;
 
@@ -228,6 +230,11 @@ impl Transport for ZmqTransport {
             Engine::Libzmq => {
                 let (tx, rx) = libzmq::open(addresses, self.peer_timeout, capabilities, options)?;
                 Ok((ZmqTx(Tx::Libzmq(tx)), ZmqRx(Rx::Libzmq(rx))))
+            }
+            #[cfg(feature = "zmtp")]
+            Engine::Native => {
+                let (tx, rx) = engine::open(addresses, self.peer_timeout, capabilities, options).await?;
+                Ok((ZmqTx(Tx::Native(tx)), ZmqRx(Rx::Native(rx))))
             }
         }
     }

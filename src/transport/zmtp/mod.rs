@@ -14,6 +14,7 @@
 mod command;
 mod decoder;
 mod encoder;
+pub(in crate::transport) mod engine;
 mod error;
 mod frame;
 mod greeting;

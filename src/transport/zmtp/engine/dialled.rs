@@ -1,0 +1,161 @@
+//! A connection of ours to a peer, which comes back while it is wanted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::handshake::{self, Met};
+use super::outgoing::Outgoing;
+use super::role::Role;
+use super::session::Session;
+use super::{connect, connection};
+use crate::transport::Locator;
+use crate::transport::zmq::address::Address;
+
+/// The pauses between two attempts, which grow to a bound.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that stood for so long was a good one: the next attempt is soon.
+const STOOD: Duration = Duration::from_secs(1);
+
+/// What the session knows of it.
+#[derive(Debug)]
+pub(super) struct Dialled {
+    /// Differs from that of every other, so that late news of one are not taken for another's.
+    pub(super) number: u64,
+    pub(super) outgoing: Arc<Outgoing>,
+    pub(super) is_connected: bool,
+    pub(super) was_connected: bool,
+    pub(super) made: Instant,
+    /// When it was connected or lost.
+    pub(super) since: Instant,
+    /// Why it cannot be made, if that is worth telling at once: a name that is unknown, no descriptors.
+    pub(super) obstacle: Option<String>,
+}
+
+impl Dialled {
+    /// Begins to connect to `address`, for `peer` as the session knows it.
+    pub(super) fn begin(session: &Arc<Session>, peer: &Locator, address: Address, role: Role) -> Self {
+        let number = session.next_number();
+        let outgoing = session.outgoing();
+        let now = Instant::now();
+        let dial = Dial {
+            session: session.clone(),
+            peer: peer.clone(),
+            address,
+            role,
+            number,
+            outgoing: outgoing.clone(),
+        };
+        session.spawn(dial.run());
+        Self {
+            number,
+            outgoing,
+            is_connected: false,
+            was_connected: false,
+            made: now,
+            since: now,
+            obstacle: None,
+        }
+    }
+
+    /// Notes that the connection stands, or does no longer.
+    pub(super) fn note(&mut self, is_connected: bool) {
+        (self.is_connected, self.since) = (is_connected, Instant::now());
+        self.was_connected |= is_connected;
+        if is_connected {
+            self.obstacle = None;
+        }
+    }
+
+    /// Ends it, when what waits is written, for `linger` at most.
+    pub(super) fn hang_up(self, session: &Arc<Session>, linger: Duration) {
+        if linger.is_zero() || !self.is_connected {
+            self.outgoing.close();
+            return;
+        }
+        self.outgoing.finish();
+        let outgoing = self.outgoing;
+        session.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(linger) => drop(outgoing.close()),
+                () = outgoing.closed() => {}
+            }
+        });
+    }
+}
+
+/// The task that connects, again and again.
+struct Dial {
+    session: Arc<Session>,
+    peer: Locator,
+    address: Address,
+    role: Role,
+    number: u64,
+    outgoing: Arc<Outgoing>,
+}
+
+impl Dial {
+    async fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        while !self.outgoing.is_finished() {
+            let begun = Instant::now();
+            self.attempt().await;
+            if begun.elapsed() >= STOOD {
+                pause = FIRST_PAUSE;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.outgoing.closed() => {}
+            }
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+        self.outgoing.close();
+    }
+
+    /// Connects once, and stays until the connection is lost.
+    async fn attempt(&self) {
+        let Self { session, peer, role, number, outgoing, .. } = self;
+        let met = tokio::select! {
+            met = self.meet() => met,
+            () = outgoing.closed() => return,
+        };
+        if let Some(met) = met {
+            let _lost = Lost(self);
+            let first = session.on_dial_up(peer, *number, role, outgoing);
+            connection::run(session, met, outgoing.clone(), role.clone(), *number, first).await;
+        }
+    }
+
+    async fn meet(&self) -> Option<Met> {
+        let session = &self.session;
+        let wanted = session.is_wanted(&self.peer);
+        let stream = match connect::connect(session, &self.address, wanted).await {
+            Ok(stream) => stream,
+            Err(failure) => {
+                session.on_dial_failed(&self.peer, self.number, failure);
+                return None;
+            }
+        };
+        match handshake::handshake(stream, &self.role.config(session), session.peer_timeout).await {
+            Ok(met) => Some(met),
+            Err(error) => {
+                tracing::debug!(%error, peer = %self.peer, "zmq: a peer does not complete the handshake");
+                None
+            }
+        }
+    }
+}
+
+/// Tells that a connection is lost, also if its task is dropped.
+struct Lost<'a>(&'a Dial);
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        let Dial { session, peer, number, role, outgoing, .. } = self.0;
+        session.on_dial_down(peer, *number);
+        // The subscriptions that the next connection begins with are those of then.
+        outgoing.disconnect(!matches!(role, Role::Feed));
+    }
+}

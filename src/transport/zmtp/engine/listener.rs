@@ -1,0 +1,158 @@
+//! The ports that peers connect to.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::SocketType;
+use super::connect::is_want_of_descriptors;
+use super::connection;
+use super::handshake::{Met, handshake};
+use super::role::{self, Role};
+use super::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::quiet::afterwards;
+use crate::transport::Locator;
+use crate::transport::zmq::address::Address;
+use crate::transport::zmq::drops::dropped;
+
+/// After a connection could not be accepted the next one is tried after this.
+const PAUSE: Duration = Duration::from_millis(100);
+/// So many connections of peers are served.
+const MOST: usize = 16_384;
+
+/// Binds, to a free port if that of the address is 0.
+///
+/// # Errors
+/// [`AddressInUse`](ErrorKind::AddressInUse), [`InvalidAddress`](ErrorKind::InvalidAddress), or the system's own.
+pub(super) async fn bind(address: &Address) -> Result<(TcpListener, u16)> {
+    let host = match (address.host.as_str(), address.ip()) {
+        ("*", _) => "0.0.0.0".to_owned(),
+        (_, Some(ip)) => ip.to_string(),
+        (host, None) => host.to_owned(),
+    };
+    let bound = async {
+        let listener = TcpListener::bind((host.as_str(), address.port)).await?;
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    };
+    bound.await.map_err(|error: io::Error| failed(address.endpoint(), error))
+}
+
+fn failed(address: String, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::AddrInUse => ErrorKind::AddressInUse { address },
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::InvalidInput => {
+            let reason = "this machine has no such address: listen on one of its own".into();
+            ErrorKind::InvalidAddress { address, reason }
+        }
+        io::ErrorKind::PermissionDenied => {
+            let reason = "permission denied: choose a port above 1023".into();
+            ErrorKind::InvalidAddress { address, reason }
+        }
+        _ => ErrorKind::Transport {
+            transport: "zmq+tcp",
+            operation: "binding",
+            reason: format!("{address}: {error}"),
+        },
+    };
+    Error::with_source(kind, error)
+}
+
+/// Accepts connections until the session is closed.
+pub(super) async fn accept(session: Arc<Session>, listener: TcpListener) {
+    let mut is_short = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = session.closing() => return,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                is_short = false;
+                welcome(&session, stream, from);
+            }
+            // The connection that waits stays readable: without a pause this would spin.
+            Err(error) => {
+                if is_want_of_descriptors(&error) && !is_short {
+                    is_short = true;
+                    tracing::warn!(%error, "zmq: no file descriptor is left for a peer that connects");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection in a task of its own, if there is room.
+fn welcome(session: &Arc<Session>, stream: TcpStream, from: SocketAddr) {
+    if session.accepted().len() >= MOST {
+        return dropped("too many connections", &from);
+    }
+    let (place, given_up) = session.half_open.enter(session.next_number());
+    let serving = session.clone();
+    session.spawn(async move {
+        let session = serving;
+        let config = role::answering(&session);
+        let met = tokio::select! {
+            met = handshake(stream, &config, session.peer_timeout) => met,
+            () = session.closing() => return,
+            _ = given_up => return dropped("too many connections that do not greet", &from),
+        };
+        session.half_open.leave(place);
+        match met {
+            Ok(met) => serve(&session, met).await,
+            Err(error) => {
+                afterwards(move || tracing::debug!(%error, %from, "zmq: a connection does not greet"));
+            }
+        }
+    });
+}
+
+/// Serves a peer that has greeted until its connection ends.
+async fn serve(session: &Arc<Session>, met: Met) {
+    let number = session.next_number();
+    let outgoing = session.outgoing();
+    let role = match met.established.socket_type {
+        SocketType::Xpub => Role::Subscriber,
+        _ => Role::Router(locator(&met.established.peer.identity)),
+    };
+    session.accepted().insert(number, outgoing.clone());
+    let _left = Left { session, number, role: &role };
+    match &role {
+        Role::Subscriber => session.audiences.join(number, outgoing.clone()),
+        Role::Router(Some(peer)) => session.on_router_up(peer, number, &outgoing),
+        _ => {}
+    }
+    connection::run(session, met, outgoing, role.clone(), number, Vec::new()).await;
+}
+
+/// The locator that a peer has for its routing id; `None` for a stranger.
+fn locator(identity: &[u8]) -> Option<Locator> {
+    let locator = Locator::new(std::str::from_utf8(identity).ok()?).ok()?;
+    Address::of_peer(&locator).is_ok().then_some(locator)
+}
+
+/// Notes that a connection is over, also if its task is dropped.
+struct Left<'a> {
+    session: &'a Arc<Session>,
+    number: u64,
+    role: &'a Role,
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        let outgoing = self.session.accepted().remove(&self.number);
+        match self.role {
+            Role::Subscriber => self.session.audiences.leave(self.number),
+            Role::Router(Some(peer)) => self.session.on_router_down(peer, self.number),
+            _ => {}
+        }
+        if let Some(outgoing) = outgoing {
+            outgoing.close();
+        }
+    }
+}
