@@ -254,10 +254,11 @@ pub enum ErrorKind {
         after: Duration,
     },
     /// A value was published while the same publisher was at work on this thread: by the
-    /// `Serialize` of another value, or by what listens to the log or to the metrics. It is not
-    /// published.
+    /// `Serialize` of another value, or by what listens to the log or to the metrics. Or it was
+    /// published so from within another publisher, while a thread within this one wanted that
+    /// other: the two would wait for each other. It is not published.
     #[error(
-        "a value for {topic} was published from within its own publisher: publish it after the other, or by another publisher"
+        "a value for {topic} was published from within its own publisher, or one that waits for it: publish it after the other"
     )]
     Reentrant {
         /// The publisher's topic.

@@ -2,15 +2,21 @@
 //! metrics: it may publish itself. On the same publisher that is a typed error, on another it
 //! works; it never waits. Nor does the library hold a lock while it logs or counts.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "that is how tests fail, their helpers included")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "that is how tests fail, their helpers included"
+)]
 
 mod support;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, Barrier, OnceLock, RwLock};
 use std::time::Duration;
 
+use futures::FutureExt;
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use ringbus::qos::{Offered, Overflow, Requested, ResourceLimits};
 use ringbus::transport::MemoryTransport;
@@ -102,6 +108,108 @@ async fn publishing_on_another_publisher_from_within_works() {
         assert_eq!(sample.value().unwrap(), "within");
     }
     WITHIN.set(None);
+}
+
+/// Threads stand in a circle. Each publishes on its own publisher a value whose `Serialize` waits until every thread is
+/// within one, and then publishes on its neighbour's. Returns what that gave, by neighbour.
+fn publish_in_a_circle(
+    publishers: &[Arc<Publisher<Busy, MemoryTransport>>],
+    round: u64,
+) -> Vec<(usize, Result<()>)> {
+    let all_within = Arc::new(Barrier::new(publishers.len()));
+    let (done, outcomes) = std::sync::mpsc::channel();
+    for (at, own) in publishers.iter().enumerate() {
+        let neighbour = (at + 1) % publishers.len();
+        let (own, next) = (own.clone(), publishers[neighbour].clone());
+        let (all_within, done) = (all_within.clone(), done.clone());
+        std::thread::spawn(move || {
+            let first = Cell::new(true);
+            WITHIN.set(Some(Box::new(move || {
+                first.replace(false).then(|| {
+                    all_within.wait();
+                    next.try_publish(&Busy(1_000_000 + round))
+                })
+            })));
+            own.try_publish(&Busy(round)).unwrap();
+            WITHIN.set(None);
+            OUTCOMES.take().into_iter().for_each(|outcome| done.send((neighbour, outcome)).unwrap());
+        });
+    }
+    drop(done);
+    let outcome = |_| {
+        outcomes.recv_timeout(Duration::from_secs(100)).expect("they publish, and do not wait for each other")
+    };
+    publishers.iter().map(outcome).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_that_publish_crosswise_do_not_wait_for_each_other() {
+    const ROUNDS: u64 = 100;
+    for threads in 2..=4 {
+        let (a, b) = two().await;
+        let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
+        for topic in (0..threads).map(|thread| format!("t/{thread}")) {
+            let publisher = a.publisher::<Busy>(&topic).qos(Offered::reliable().keep_all());
+            publishers.push(Arc::new(publisher.build().await.unwrap()));
+            let subscriber = b.subscriber::<u64>(&topic).qos(Requested::reliable().keep_all());
+            subscribers.push(subscriber.build().await.unwrap());
+        }
+        for publisher in &publishers {
+            soon("a match", publisher.matched(1)).await.unwrap();
+        }
+        let mut expected = vec![ROUNDS; threads];
+        for round in 0..ROUNDS {
+            let outcomes = publish_in_a_circle(&publishers, round);
+            let refused: Vec<_> = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err()).collect();
+            let is_reentrant = |error: &&ringbus::Error| matches!(error.kind(), ErrorKind::Reentrant { .. });
+            // One goes without, and so all the others go on.
+            assert!(refused.len() == 1 && refused.iter().all(is_reentrant), "round {round}: {outcomes:?}");
+            let taken = outcomes.iter().filter(|(_, outcome)| outcome.is_ok());
+            taken.for_each(|(neighbour, _)| expected[*neighbour] += 1);
+        }
+        // What was taken comes.
+        for (subscriber, expected) in subscribers.iter_mut().zip(expected) {
+            let mut outer = 0;
+            for _ in 0..expected {
+                let value = soon("a sample", subscriber.recv()).await.unwrap().unwrap().value().unwrap();
+                if value < ROUNDS {
+                    assert_eq!(value, outer);
+                    outer += 1;
+                }
+            }
+            assert_eq!(outer, ROUNDS);
+        }
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_the_same_publisher_from_within_is_a_typed_error_too() {
+    let (a, b) = two().await;
+    let mut subscriber = b.subscriber::<u64>("t").qos(Requested::reliable()).build().await.unwrap();
+    let publisher = a.publisher::<Busy>("t").qos(Offered::reliable()).build().await.unwrap();
+    let publisher = Arc::new(publisher);
+    soon("a match", publisher.matched(1)).await.unwrap();
+    publisher.publish(&Busy(0)).await.unwrap();
+    assert_eq!(publisher.stats().published, 1);
+    let inner = publisher.clone();
+    WITHIN.set(Some(Box::new(move || {
+        assert_eq!(inner.stats().published, 1, "as it was told last");
+        let waits = [inner.flush().now_or_never(), inner.matched(2).now_or_never()];
+        for outcome in waits {
+            let kind = outcome.expect("it waits").unwrap_err();
+            assert!(matches!(kind.kind(), ErrorKind::Reentrant { .. }), "{kind}");
+        }
+        inner.matched(1).now_or_never()
+    })));
+    publisher.publish(&Busy(1)).await.unwrap();
+    WITHIN.set(None);
+    let outcomes = OUTCOMES.take();
+    assert!(!outcomes.is_empty() && outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(publisher.stats().published, 2);
+    for expected in 0..2 {
+        let sample = soon("a sample", subscriber.recv()).await.unwrap().unwrap();
+        assert_eq!(sample.value().unwrap(), expected);
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::events::Events;
 use super::hub::Hub;
 use super::publisher_stats::PublisherStats;
 use super::writer::{Lack, WriterConfig, WriterCore, one_piece};
+use super::writer_endpoint::waits::Flushed;
 use super::writer_endpoint::{Refused, Until, WriterEndpoint, closed};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Encoding, EntityId};
@@ -56,7 +57,8 @@ impl<M: Serialize, T: Transport> Publisher<M, T> {
     /// [`ErrorKind::Encode`], [`ErrorKind::PayloadTooLarge`]: the value was not published. [`ErrorKind::Refused`] where the
     /// broker has refused such a message before: it was not sent. [`ErrorKind::Closed`]: nothing
     /// is published any more. [`ErrorKind::Denied`]: nothing is published while a broker refuses the session's
-    /// credentials; what was published before is kept for it.
+    /// credentials; what was published before is kept for it. [`ErrorKind::Reentrant`] from within a `Serialize` that this
+    /// publisher runs, or one that waits for it.
     pub async fn publish(&self, value: &M) -> Result<()> {
         self.publish_inner(value, None).await
     }
@@ -179,7 +181,8 @@ impl<M, T: Transport> Publisher<M, T> {
         self.writer.events().clone()
     }
 
-    /// What was published, dropped and repaired, by cause.
+    /// What was published, dropped and repaired, by cause. Asked from within a `Serialize` that this publisher runs, it is
+    /// what the last call from elsewhere has told.
     pub fn stats(&self) -> PublisherStats {
         self.writer.stats()
     }
@@ -201,15 +204,15 @@ impl<M, T: Transport> Publisher<M, T> {
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] if the session closes first.
+    /// [`ErrorKind::Denied`] while a broker refuses the session: nobody can match before it takes it again.
+    /// [`ErrorKind::Reentrant`] from within a `Serialize` that this publisher runs.
     pub async fn matched(&self, n: usize) -> Result<()> {
         let mut matched = self.writer.matched();
         loop {
             let progress = self.writer.progress();
-            if *matched.borrow_and_update() >= n {
+            matched.mark_unchanged();
+            if self.writer.has_matched(n)? {
                 return Ok(());
-            }
-            if self.writer.is_closed() {
-                return Err(closed());
             }
             tokio::select! {
                 _ = matched.changed() => {}
@@ -233,6 +236,7 @@ impl<M, T: Transport> Publisher<M, T> {
     /// [`ErrorKind::Denied`] while a broker refuses the session; what was not acknowledged is kept as it was.
     /// [`ErrorKind::Refused`] if the broker refused something that was published since the last flush: that was given up, and
     /// everything else is flushed.
+    /// [`ErrorKind::Reentrant`] from within a `Serialize` that this publisher runs.
     pub async fn flush(&self) -> Result<()> {
         if let Some(guarantee) = self.plain {
             let core = self.session.core();
@@ -243,22 +247,17 @@ impl<M, T: Transport> Publisher<M, T> {
             core.tx.acknowledged().await?;
             return self.writer.take_refusal().map_or(Ok(()), Err);
         }
+        let mut broker_has_it = false;
         loop {
             let progress = self.writer.progress();
-            self.writer.hurry(&self.hub)?;
-            if self.writer.is_closed() {
-                return Err(closed());
-            }
-            if self.writer.is_flushed() {
-                if self.writer.is_unread() {
+            match self.writer.has_flushed(&self.hub, broker_has_it)? {
+                Flushed::Whole => return Ok(()),
+                Flushed::ToBroker => {
                     self.session.core().tx.acknowledged().await?;
+                    broker_has_it = true;
                 }
-                return self.writer.take_refusal().map_or(Ok(()), Err);
+                Flushed::NotYet => progress.await,
             }
-            if let Some(error) = self.writer.denied() {
-                return Err(error);
-            }
-            progress.await;
         }
     }
 

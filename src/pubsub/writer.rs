@@ -200,9 +200,9 @@ impl WriterCore {
         self.acknowledged() >= self.sealed_next
     }
 
-    /// Whether a reader matches that acknowledges what it has.
+    /// Whether a reader matches that acknowledges what it has, and is waited for.
     pub(super) fn has_reliable_reader(&self) -> bool {
-        self.readers.values().any(|reader| reader.compatible && reader.reliable)
+        self.tally.waits_at().is_some()
     }
 
     /// The open batch, to which publishers append as far as they have [leave](Self::give_leave).

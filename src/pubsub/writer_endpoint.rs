@@ -2,6 +2,7 @@
 
 mod flusher;
 mod stand_in;
+pub(super) mod waits;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -54,6 +55,8 @@ pub(super) struct WriterEndpoint<Tx> {
     work: Notify,
     matched: watch::Sender<usize>,
     events: Events,
+    /// What [`stats`](Self::stats) told last.
+    stats_told: Mutex<PublisherStats>,
 }
 
 struct State {
@@ -128,6 +131,7 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             progress: Notify::new(),
             matched: watch::channel(0).0,
             events: Events::default(),
+            stats_told: Mutex::default(),
         }
     }
 
@@ -167,11 +171,6 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
             Appended::Grown | Appended::Full => self.send_grown(hub, lock(&self.state)),
             Appended::No => self.push(hub, source, write),
         }
-    }
-
-    #[cold]
-    fn reentrant(&self) -> Error {
-        ErrorKind::Reentrant { topic: self.topic.to_string() }.into()
     }
 
     /// Has the state machine take a sample.
@@ -291,16 +290,6 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         sent.map(|()| state)
     }
 
-    /// Sends what has gathered as soon as the transport takes it, rather than when the link is idle.
-    pub(super) fn hurry(self: &Arc<Self>, hub: &Arc<Hub<Tx>>) -> Result<()> {
-        let _inside = Inside::enter(self.as_ref());
-        let state = lock(&self.state);
-        if state.closed {
-            return Err(closed());
-        }
-        self.send_open(hub, state, usize::MAX).map(drop)
-    }
-
     /// Waits until a full batch can be sent.
     pub(super) async fn link_has_room(&self) {
         self.tx.drained(DEPTH).await;
@@ -336,10 +325,6 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
     /// What gives way where there is no room.
     pub(super) fn overflow(&self) -> Overflow {
         self.overflow
-    }
-
-    pub(super) fn stats(&self) -> PublisherStats {
-        lock(&self.state).core.stats()
     }
 
     /// A value without a frame was handed to the transport.
@@ -383,21 +368,11 @@ impl<Tx: TransportTx> WriterEndpoint<Tx> {
         self.progress.notify_waiters();
     }
 
-    /// Why the transport sends nothing for now.
-    pub(super) fn denied(&self) -> Option<Error> {
-        self.tx.denied()
-    }
-
     /// Whether everything was handed to the transport and, if reliable, acknowledged by every matched reader.
     pub(super) fn is_flushed(&self) -> bool {
         let state = lock(&self.state);
         state.closed
             || (state.line != Line::Full && state.core.has_nothing_to_send() && state.core.all_acknowledged())
-    }
-
-    /// Whether it is reliable and no reader tells what arrives: then the broker alone can.
-    pub(super) fn is_unread(&self) -> bool {
-        self.reliable && !lock(&self.state).core.has_reliable_reader()
     }
 
     pub(super) fn is_closed(&self) -> bool {
