@@ -125,6 +125,15 @@ pub enum MatchEvent {
         /// What the broker did, and what is likely.
         reason: String,
     },
+    /// A broker refuses the session's credentials. It is tried again and again, and until it takes them nothing comes and
+    /// nothing goes: what is published fails, and so does waiting for matches and for what was published; a subscriber that
+    /// waits for samples goes on waiting. Told once for each reason.
+    Denied {
+        /// The broker's address, without credentials.
+        broker: String,
+        /// The broker's reason, and what to look at.
+        reason: String,
+    },
     /// So many samples of a writer cannot be had any more.
     Lost {
         /// The topic.

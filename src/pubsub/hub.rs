@@ -268,6 +268,19 @@ impl<Tx: TransportTx> Hub<Tx> {
         }
     }
 
+    /// The broker refuses the session: who waits for a match is woken, and everybody is told.
+    fn on_denied(&self, broker: &str, reason: &str) {
+        let mut writers: Vec<_> = read(&self.writers).values().cloned().collect();
+        writers.extend(lock(&self.plain).iter().cloned());
+        let readers: Vec<_> = read(&self.readers).values().cloned().collect();
+        writers.iter().for_each(|writer| writer.on_denied());
+        readers.iter().for_each(|reader| reader.wake_matched());
+        let events = writers.iter().map(|writer| writer.events());
+        for events in events.chain(readers.iter().map(|reader| reader.events())) {
+            events.push(MatchEvent::Denied { broker: broker.to_owned(), reason: reason.to_owned() });
+        }
+    }
+
     fn announce_matching(&self, now: Mono, filter: &TopicFilter) {
         let matching: Vec<_> =
             read(&self.writers).values().filter(|writer| filter.matches(writer.topic())).cloned().collect();
@@ -396,10 +409,7 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
             Event::Refused { to, size, broker, reason, payload } => {
                 self.on_refused(GivenUp { to, size: *size, broker, reason, payload });
             }
-            Event::Denied { .. } => {
-                let writers: Vec<_> = read(&self.writers).values().cloned().collect();
-                writers.iter().for_each(|writer| writer.on_denied());
-            }
+            Event::Denied { broker, reason } => self.on_denied(broker, reason),
             Event::Reconnected { .. } => {
                 // What was sent meanwhile may be lost: heartbeats show the gaps, queries find new writers.
                 let writers: Vec<_> = read(&self.writers).values().cloned().collect();

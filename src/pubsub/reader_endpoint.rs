@@ -107,6 +107,11 @@ impl ReaderEndpoint {
         self.matched.subscribe()
     }
 
+    /// Wakes those that wait for a match, as if their number had changed.
+    pub(super) fn wake_matched(&self) {
+        self.matched.send_modify(|_| {});
+    }
+
     /// Notes whether it is subscribed; returns what was so before.
     pub(super) fn set_subscribed(&self, subscribed: bool) -> bool {
         self.subscribed.swap(subscribed, Ordering::AcqRel)

@@ -21,7 +21,7 @@ use crate::message::{Encoding, EntityId, Sample};
 use crate::qos::{DEFAULT_DEPTH, History, Requested};
 use crate::session::Session;
 use crate::topic::{TopicFilter, why_refused};
-use crate::transport::Transport;
+use crate::transport::{Transport, TransportTx};
 
 /// Receives values of one type from every topic under a filter. Built by [`Session::subscriber`]; also a
 /// [`Stream`] of `Result<Sample<M>>`.
@@ -44,6 +44,10 @@ pub struct Subscriber<M, T: Transport> {
 impl<M, T: Transport> Subscriber<M, T> {
     /// Waits for the next sample; `None` once the session is closed, or the subscriber has ended, and everything received
     /// was read. Cancel-safe.
+    ///
+    /// It goes on waiting while a connection is lost, and while a broker refuses the session's credentials, maybe after it had
+    /// taken them before: nothing comes then, and samples come again when the broker takes them. `events` tells of it
+    /// ([`MatchEvent::Denied`](super::MatchEvent::Denied)).
     ///
     /// # Errors
     /// [`ErrorKind::EncodingMismatch`] for a sample in another encoding than this subscriber's. That sample is passed over;
@@ -147,7 +151,8 @@ impl<M, T: Transport> Subscriber<M, T> {
     /// Waits until at least `n` publishers match. Cancel-safe; combine it with a timeout.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] if the session closes first.
+    /// [`ErrorKind::Closed`] if the session closes first. [`ErrorKind::Denied`] while a broker refuses the session: nobody
+    /// can match before it takes it again.
     pub async fn matched(&self, n: usize) -> Result<()> {
         let mut matched = self.reader.matched();
         let closed = || ErrorKind::Closed { what: "subscriber" }.into();
@@ -157,6 +162,9 @@ impl<M, T: Transport> Subscriber<M, T> {
             }
             if self.reader.is_closed() {
                 return Err(closed());
+            }
+            if let Some(error) = self.hub.core.tx.denied() {
+                return Err(error);
             }
             matched.changed().await.map_err(|_| closed())?;
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ringbus::pubsub::MatchEvent;
 use ringbus::qos::{History, Offered, Reliability, Requested};
 use ringbus::transport::{Event, MqttTransport, OpenOptions, Outbound, Transport, TransportTx, TrySendError};
 use ringbus::{ErrorKind, Session as Endpoint};
@@ -139,5 +140,56 @@ async fn publishers_fail_while_the_session_is_refused_and_go_on_after_it() {
     for expected in published {
         let sample = timeout(PATIENCE, subscriber.recv()).await.unwrap().unwrap().unwrap();
         assert_eq!(sample.value().unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_a_match_fails_and_waiting_for_samples_goes_on() {
+    let passwords = Passwords::new("dev", SECRET);
+    let broker = Mosquitto::start_with(&passwords.lines());
+    let session = Endpoint::open(MqttTransport::new(url(&broker, SECRET))).await.unwrap();
+    let publisher = session.publisher::<u32>("t").qos(Offered::reliable()).build().await.unwrap();
+    let plain = session.publisher::<u32>("plain").plain().build().await.unwrap();
+    let mut subscriber = session.subscriber::<u32>("t").qos(Requested::reliable()).build().await.unwrap();
+    let alone = session.subscriber::<u32>("alone").build().await.unwrap();
+    timeout(PATIENCE, publisher.matched(1)).await.unwrap().unwrap();
+    timeout(PATIENCE, subscriber.matched(1)).await.unwrap().unwrap();
+    let events = [publisher.events(), plain.events(), subscriber.events(), alone.events()];
+    let received = async { subscriber.recv().await.unwrap().unwrap().value().unwrap() };
+    let revoked_and_granted = async {
+        let revoked = async {
+            passwords.set("dev", "another");
+            broker.reload();
+        };
+        // Who waits already is told, and so is who comes later.
+        let waits = async { tokio::join!(publisher.matched(2), alone.matched(1), revoked) };
+        let (publishers, subscribers, ()) = timeout(PATIENCE, waits).await.unwrap();
+        let later = timeout(PATIENCE, async { (publisher.matched(2).await, alone.matched(1).await) });
+        let later = later.await.unwrap();
+        for outcome in [publishers, subscribers, later.0, later.1] {
+            let error = outcome.unwrap_err();
+            assert!(is_denied(&error), "{error}");
+        }
+        passwords.set("dev", SECRET);
+        broker.reload();
+        let granted = timeout(PATIENCE, async {
+            while let Err(error) = publisher.publish(&7).await {
+                assert!(is_denied(&error), "{error}");
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        granted.await.unwrap();
+    };
+    let (value, ()) = timeout(4 * PATIENCE, async { tokio::join!(received, revoked_and_granted) })
+        .await
+        .expect("what waited for a sample gets it");
+    assert_eq!(value, 7);
+    for events in events {
+        let told = std::iter::from_fn(|| events.try_next());
+        let denied = told.filter(|event| {
+            matches!(event, MatchEvent::Denied { broker, reason }
+            if !broker.contains("dev") && reason.contains("CONNACK 5"))
+        });
+        assert_eq!(denied.count(), 1, "each is told once");
     }
 }

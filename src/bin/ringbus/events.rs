@@ -120,6 +120,7 @@ fn line(event: &MatchEvent) -> String {
         MatchEvent::OtherVersion { topic, theirs, ours } => format!(
             "{topic}: a peer speaks version {theirs} of ringbus's frames, this program version {ours}: use the same release"
         ),
+        MatchEvent::Denied { broker, reason } => format!("{broker} refuses this session: {reason}"),
         MatchEvent::Unreachable { peer, reason } => {
             format!("cannot reach {}: {reason}", peer.as_str().trim_start_matches("zmq+tcp://"))
         }
