@@ -16,7 +16,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 use clap::Parser;
+use ringbus::Topic;
 use ringbus::transport::conformance::{BadAddress, Harness, checks};
 use ringbus::transport::mqtt::EmbeddedBroker;
 use ringbus::transport::{Locator, MqttTransport};
@@ -37,6 +39,12 @@ struct Args {
     /// A shell command that starts it again, and returns when it accepts connections
     #[arg(long, value_name = "COMMAND", requires = "stop")]
     start: Option<String>,
+    /// A topic whose messages the broker closes the connection over
+    #[arg(long, value_name = "TOPIC")]
+    refuses: Option<Topic>,
+    /// The broker refuses them because they have so many bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16, requires = "refuses")]
+    refuses_size: usize,
     /// How long to wait for anything that must happen
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = common::duration)]
     patience: Duration,
@@ -46,6 +54,7 @@ struct Args {
 struct Broker {
     url: String,
     switch: Option<Switch>,
+    refused: Option<(Topic, usize)>,
     patience: Duration,
 }
 
@@ -57,13 +66,15 @@ enum Switch {
 impl Broker {
     fn new(args: Args) -> anyhow::Result<Self> {
         let Args { broker, stop, start, patience, .. } = args;
+        let refused = args.refuses.map(|topic| (topic, args.refuses_size));
         if broker == "embedded" {
             let broker = EmbeddedBroker::start("127.0.0.1:0")?;
             let url = broker.url();
-            return Ok(Self { url, switch: Some(Switch::Embedded(Mutex::new(Some(broker)))), patience });
+            let switch = Some(Switch::Embedded(Mutex::new(Some(broker))));
+            return Ok(Self { url, switch, refused, patience });
         }
         let switch = stop.zip(start).map(|(stop, start)| Switch::Commands { stop, start });
-        Ok(Self { url: common::broker(Some(broker)), switch, patience })
+        Ok(Self { url: common::broker(Some(broker)), switch, refused, patience })
     }
 
     fn stop(&self) -> anyhow::Result<()> {
@@ -118,6 +129,10 @@ impl Harness for Broker {
     /// A broker does not slow a publisher down for the sake of a subscriber.
     fn broker_drops(&self) -> bool {
         true
+    }
+
+    fn refused_message(&self) -> Option<(Topic, Bytes)> {
+        self.refused.clone().map(|(topic, size)| (topic, vec![7; size].into()))
     }
 
     fn patience(&self) -> Duration {

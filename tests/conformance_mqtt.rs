@@ -7,17 +7,27 @@ mod mosquitto;
 
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use mosquitto::Mosquitto;
+use ringbus::Topic;
 use ringbus::transport::conformance::{BadAddress, Harness};
 use ringbus::transport::{BoxTransport, Locator, MqttTransport};
+
+/// The largest packet that the brokers take, in bytes, or a little more: over it, they close the connection.
+const LIMIT: usize = 20 << 20;
 
 /// A Mosquitto of the check's own.
 struct OverMosquitto(Mutex<Mosquitto>);
 
 impl OverMosquitto {
     fn start() -> Self {
-        Self(Mutex::new(Mosquitto::start()))
+        Self(Mutex::new(Mosquitto::start_with(&format!("max_packet_size {LIMIT}"))))
     }
+}
+
+/// A message over the limit.
+fn refused_message() -> Option<(Topic, Bytes)> {
+    Some((Topic::new("conformance/refused/large").unwrap(), vec![7; LIMIT + 1].into()))
 }
 
 impl Harness for OverMosquitto {
@@ -33,6 +43,10 @@ impl Harness for OverMosquitto {
 
     fn bad_peers(&self) -> Vec<Locator> {
         bad_peers()
+    }
+
+    fn refused_message(&self) -> Option<(Topic, Bytes)> {
+        refused_message()
     }
 
     /// A broker does not slow a publisher down for the sake of a subscriber.
@@ -71,6 +85,10 @@ impl Harness for Boxed {
 
     fn bad_peers(&self) -> Vec<Locator> {
         bad_peers()
+    }
+
+    fn refused_message(&self) -> Option<(Topic, Bytes)> {
+        refused_message()
     }
 
     /// A broker does not slow a publisher down for the sake of a subscriber.
@@ -144,6 +162,10 @@ mod embedded {
 
         fn bad_peers(&self) -> Vec<Locator> {
             bad_peers()
+        }
+
+        fn refused_message(&self) -> Option<(Topic, Bytes)> {
+            refused_message()
         }
 
         fn broker_drops(&self) -> bool {

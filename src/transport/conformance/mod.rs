@@ -47,6 +47,7 @@ mod lifecycle;
 mod member;
 mod payloads;
 mod pressure;
+mod refused;
 mod retained;
 mod sink;
 mod topics;
@@ -55,10 +56,12 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::{Locator, OpenOptions, Transport};
 use crate::error::{ErrorKind, Result};
+use crate::topic::Topic;
 
 pub use directed::{directed_both_ways, foreign_locators};
 pub use faults::{interrupted_link, newcomers, peer_events, prompt_departures, restarted_peer};
@@ -68,6 +71,7 @@ pub use lifecycle::{
 };
 pub use payloads::{all_sizes, over_limit_is_refused, oversize_from_a_peer};
 pub use pressure::{back_pressure, cancelled_receive};
+pub use refused::refused_message;
 pub use retained::{retained, retained_wildcards};
 pub use sink::sink;
 pub use topics::{concurrent_senders, fan_out, interest, ordering, own_messages, unheard_topics};
@@ -122,6 +126,13 @@ pub trait Harness: Send + Sync + 'static {
     /// faster than the sender) nor for completeness.
     fn broker_drops(&self) -> bool {
         false
+    }
+
+    /// A message that the broker between the endpoints does not take, and closes the sender's connection over: its topic
+    /// holds what the broker does not carry, or it is over the broker's size limit. `None`, the default, if none can be
+    /// named; then [`refused_message`] has nothing to ask.
+    fn refused_message(&self) -> Option<(Topic, Bytes)> {
+        None
     }
 
     /// The options that endpoints are opened with, where a check does not ask for others.
@@ -267,6 +278,7 @@ macro_rules! __transport_checks {
             restarted_peer
             interrupted_link
             acknowledgements
+            refused_message
             close_flushes
             closed_is_closed
             dropped_without_close
