@@ -9,7 +9,7 @@ use crate::message::{Encoding, EntityId};
 use crate::qos::Mismatch;
 use crate::quiet::afterwards;
 use crate::time::Timestamp;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicFilter};
 use crate::transport::Locator;
 
 /// The most events that wait unread; the oldest give way, and are counted.
@@ -132,6 +132,16 @@ pub enum MatchEvent {
         /// The broker's address, without credentials.
         broker: String,
         /// The broker's reason, and what to look at.
+        reason: String,
+    },
+    /// The broker does not make this subscriber's subscription again, which was in force before: nothing comes by it. It is
+    /// tried again when the broker has been away.
+    SubscriptionRefused {
+        /// What the subscriber asked for.
+        filter: TopicFilter,
+        /// The broker's address.
+        broker: String,
+        /// What the broker did, and what is likely.
         reason: String,
     },
     /// So many samples of a writer cannot be had any more.
@@ -324,6 +334,9 @@ fn log(event: &MatchEvent) {
         }
         MatchEvent::Crowded { topic, limit } => {
             tracing::warn!(%topic, limit, "the table of peers is full: others give way to newcomers");
+        }
+        MatchEvent::SubscriptionRefused { filter, broker, reason } => {
+            tracing::warn!(%filter, %broker, %reason, "the broker does not take a subscription any more");
         }
         MatchEvent::Refused { topic, size, broker, reason } => {
             tracing::warn!(%topic, size, %broker, %reason, "the broker does not take what was published");

@@ -228,6 +228,12 @@ impl<Tx: TransportTx> Hub<Tx> {
         read(&self.readers).get(&id).cloned()
     }
 
+    /// The readers that a subscription to the filter is, or was, for.
+    pub(super) fn readers_of(&self, filter: &TopicFilter) -> Vec<Arc<ReaderEndpoint>> {
+        let is_for = |reader: &&Arc<ReaderEndpoint>| reader.wire_filter().intersects(filter);
+        read(&self.readers).values().filter(is_for).cloned().collect()
+    }
+
     /// The transport has lost a session, or reaches it again.
     fn on_peer(&self, now: Mono, peer: &Locator, is_there: bool) {
         let readers: Vec<_> = read(&self.readers).values().cloned().collect();
@@ -410,6 +416,9 @@ impl<Tx: TransportTx> Service for Hub<Tx> {
                 self.on_refused(GivenUp { to, size: *size, broker, reason, payload });
             }
             Event::Denied { broker, reason } => self.on_denied(broker, reason),
+            Event::SubscriptionRefused { filter, broker, reason } => {
+                self.on_subscription_refused(filter, broker, reason);
+            }
             Event::Reconnected { .. } => {
                 // What was sent meanwhile may be lost: heartbeats show the gaps, queries find new writers.
                 let writers: Vec<_> = read(&self.writers).values().cloned().collect();

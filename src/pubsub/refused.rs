@@ -12,6 +12,7 @@ use super::writer_endpoint::WriterEndpoint;
 use crate::error::{Error, ErrorKind};
 use crate::message::EntityId;
 use crate::quiet::lock;
+use crate::topic::TopicFilter;
 use crate::transport::{Destination, TransportTx};
 use crate::wire::{self, Frame, Room};
 
@@ -54,6 +55,15 @@ impl<Tx: TransportTx> Hub<Tx> {
                 plain.iter().for_each(|writer| writer.on_refused(None, message));
             }
             _ => {}
+        }
+    }
+
+    /// The transport has lost a subscription.
+    pub(super) fn on_subscription_refused(&self, filter: &TopicFilter, broker: &str, reason: &str) {
+        for reader in self.readers_of(filter) {
+            let (filter, broker, reason) =
+                (reader.wire_filter().clone(), broker.to_owned(), reason.to_owned());
+            reader.events().push(MatchEvent::SubscriptionRefused { filter, broker, reason });
         }
     }
 

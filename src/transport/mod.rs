@@ -429,6 +429,16 @@ pub enum Event {
         /// The message.
         payload: Bytes,
     },
+    /// A subscription that was in force is no more: the broker, or another one in its place, refuses it or closes the
+    /// connection over it again and again. All others are in force. It is tried again when the broker has been away.
+    SubscriptionRefused {
+        /// The filter: the one that was asked for, or one that stands for several.
+        filter: TopicFilter,
+        /// The broker's address.
+        broker: String,
+        /// What the broker does, and what is likely.
+        reason: String,
+    },
     /// The broker refuses the session's credentials: sends, subscriptions and what waits for acknowledgements fail with
     /// [`ErrorKind::Denied`] until [`Reconnected`](Self::Reconnected). Told once for each reason.
     Denied {

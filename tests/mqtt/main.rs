@@ -11,6 +11,7 @@ mod fragments;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
 mod names;
+mod new_broker;
 mod presence;
 mod pressure;
 mod proxy;
@@ -81,14 +82,15 @@ async fn what_is_no_broker_is_said_to_be_none() {
     }
 }
 
-/// A broker that refuses every filter below `secret/`, and delivers the first message to an inbox alone.
-async fn strict_broker(listener: tokio::net::TcpListener) {
+/// A broker that refuses every filter below `secret/`, and delivers the first message to an inbox alone. One that is `mild`
+/// refuses none, and ends with the first ping.
+async fn strict_broker(listener: &tokio::net::TcpListener, mild: bool) {
     let (mut socket, _) = listener.accept().await.unwrap();
     let (mut input, mut output) = (bytes::BytesMut::new(), bytes::BytesMut::new());
     let mut delivered = false;
     while socket.read_buf(&mut input).await.unwrap() > 0 {
         while let Ok(packet) = Packet::read(&mut input, 100_000) {
-            let granted = |filter: &SubscribeFilter| match filter.path.starts_with("secret/") {
+            let granted = |filter: &SubscribeFilter| match filter.path.starts_with("secret/") && !mild {
                 true => SubscribeReasonCode::Failure,
                 false => SubscribeReasonCode::Success(filter.qos),
             };
@@ -106,7 +108,7 @@ async fn strict_broker(listener: tokio::net::TcpListener) {
                     }
                     acknowledgement
                 }
-                Packet::PingReq => Packet::PingResp,
+                Packet::PingReq if !mild => Packet::PingResp,
                 _ => return,
             };
             answer.write(&mut output, 100_000).unwrap();
@@ -119,7 +121,7 @@ async fn strict_broker(listener: tokio::net::TcpListener) {
 async fn a_refused_subscription_is_a_typed_error_and_the_next_one_works() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("mqtt://{}", listener.local_addr().unwrap());
-    let broker = tokio::spawn(strict_broker(listener));
+    let broker = tokio::spawn(async move { strict_broker(&listener, false).await });
     let session = Session::open(&url, "s").await;
     session.subscribe("open/a").await;
     for _ in 0..2 {
@@ -130,6 +132,26 @@ async fn a_refused_subscription_is_a_typed_error_and_the_next_one_works() {
     session.subscribe("open/#").await;
     // Neither the fence of this change nor the goodbye depends on a broker that delivers.
     session.unsubscribe("open/#").await;
+    assert_eq!(session.close().await, 0);
+    broker.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_refused_after_a_reconnect_is_told() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let broker = tokio::spawn(async move {
+        strict_broker(&listener, true).await;
+        strict_broker(&listener, false).await;
+    });
+    let mut session = Session::open(&url, "s").await;
+    session.subscribe("open/a").await;
+    session.subscribe("secret/#").await;
+    let told = session.until(|event| matches!(event, Event::SubscriptionRefused { .. })).await;
+    let Event::SubscriptionRefused { filter, broker: at, reason } = told else { unreachable!() };
+    assert_eq!((filter.as_str(), &at), ("secret/#", &url));
+    assert!(reason.contains("access rules"), "{reason}");
+    session.until(|event| matches!(event, Event::Reconnected { .. })).await;
     assert_eq!(session.close().await, 0);
     broker.await.unwrap();
 }

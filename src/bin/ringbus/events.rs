@@ -80,6 +80,7 @@ fn is_trouble(event: &MatchEvent) -> bool {
             | MatchEvent::Crowded { .. }
             | MatchEvent::Slow { .. }
             | MatchEvent::Unreachable { .. }
+            | MatchEvent::SubscriptionRefused { .. }
             | MatchEvent::OtherVersion { .. }
             | MatchEvent::Departed { cause: Departure::TooSlow, .. }
     )
@@ -123,6 +124,9 @@ fn line(event: &MatchEvent) -> String {
         MatchEvent::Denied { broker, reason } => format!("{broker} refuses this session: {reason}"),
         MatchEvent::Unreachable { peer, reason } => {
             format!("cannot reach {}: {reason}", peer.as_str().trim_start_matches("zmq+tcp://"))
+        }
+        MatchEvent::SubscriptionRefused { filter, broker, reason } => {
+            format!("{filter}: nothing is heard any more: {broker} refuses the subscription: {reason}")
         }
         MatchEvent::Lost { topic, peer, samples } => format!("{topic}: lost {samples} samples of {peer}"),
         MatchEvent::Departed { topic, peer, cause: Departure::Displaced } => {

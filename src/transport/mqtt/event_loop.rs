@@ -239,6 +239,7 @@ impl EventLoop {
         self.received.clear();
         self.answers.clear();
         self.subscribing.restore(link, &mut self.window)?;
+        self.watch_suspect();
         let mut announced = false;
         let mut ping = interval(self.settings.keep_alive / 2);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -258,6 +259,7 @@ impl EventLoop {
                 announced = true;
             }
             if self.watch_until.is_none() {
+                self.subscribing.accuse(link, &mut self.window)?;
                 self.subscribing.try_again(link, &mut self.window)?;
             }
             self.pump(link)?;

@@ -65,6 +65,8 @@ impl EventLoop {
             Packet::SubAck(ack) => {
                 let restored = self.subscribing.suback(&ack, link, &mut self.window)?;
                 self.note_grant();
+                self.tell_refused_filters();
+                self.watch_suspect();
                 if let Some(own) = restored {
                     self.is_restored(own, link)?;
                 }

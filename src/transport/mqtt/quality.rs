@@ -14,7 +14,7 @@ impl EventLoop {
         self.subscribing.granted().is_some()
             && self.watch_until.is_none()
             && !self.subscribing.has_suspect()
-            && (!self.suspicion.stands() || self.subscribing.is_restored())
+            && (!self.searches() || self.subscribing.is_restored())
     }
 
     /// The broker may have said which QoS it grants.

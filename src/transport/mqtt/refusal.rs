@@ -28,7 +28,12 @@ impl EventLoop {
     pub(super) fn examine(&mut self, link: &Connection, error: &ConnectionError) {
         let closed = matches!(error, ConnectionError::Ended | ConnectionError::Io(_));
         let after = link.since_written();
-        let behind = closed && after < RIGHT_BEHIND && self.subscribing.is_restored();
+        let soon = closed && after < RIGHT_BEHIND;
+        let behind = soon && self.subscribing.is_restored();
+        if !self.subscribing.is_restored() {
+            self.subscribing.lost_restoring(soon, after);
+            self.tell_refused_filters();
+        }
         let unproven = self.unproven.len();
         if behind && let Some(closing) = &mut self.closing {
             closing.lost += unproven;
@@ -54,7 +59,7 @@ impl EventLoop {
 
     /// Whether it is being found out over what the broker closes connections.
     pub(super) fn searches(&self) -> bool {
-        self.suspicion.stands() || self.subscribing.has_suspect()
+        self.suspicion.stands() || self.subscribing.has_suspect() || self.subscribing.searches()
     }
 
     /// There is a connection again: gives up the message that was found, and says for how long to watch the connection.
@@ -117,10 +122,30 @@ impl EventLoop {
         );
     }
 
+    /// Tells of subscriptions that were in force and that the broker does not make again.
+    pub(super) fn tell_refused_filters(&mut self) {
+        for (filter, reason) in self.subscribing.take_refused() {
+            let broker = self.settings.broker.to_string();
+            metrics::counter!("ringbus_mqtt_filters_refused_total").increment(1);
+            tracing::warn!(%broker, %filter, reason, "a subscription that was in force is refused: given up");
+            if self.closing.is_none() && self.has_stage_room() {
+                let reason = reason.to_owned();
+                self.staged.push_back(Event::SubscriptionRefused { filter, broker, reason });
+            }
+        }
+    }
+
     /// The connection has its subscriptions: it is watched before a suspect goes out.
     pub(super) fn watch(&mut self) {
         let change = self.subscribing.has_suspect().then_some(WATCH);
         self.watch_until = self.suspicion.watch().max(change).map(|time| Instant::now() + time);
+    }
+
+    /// A connection gets its subscriptions, and the next one is a suspect: it is watched before that goes out.
+    pub(super) fn watch_suspect(&mut self) {
+        if let Some(time) = self.subscribing.watch().filter(|_| self.watch_until.is_none()) {
+            self.watch_until = Some(Instant::now() + time);
+        }
     }
 
     /// An attempt to connect failed: the broker was away, and what was lost was lost by that.

@@ -1,12 +1,12 @@
 //! The subscriptions in force, and the one change to them that is under way.
 
+mod restoring;
 mod suspect;
-
-use std::collections::HashMap;
 
 use rumqttc::{Packet, Publish, QoS, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe};
 use tokio::sync::oneshot;
 
+use self::restoring::Restoring;
 use self::suspect::Suspect;
 use super::connection::{Connection, ConnectionError};
 use super::level::Level;
@@ -19,8 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Topic, TopicFilter};
 use crate::transport::filters::{Filters, Verdict};
 
-/// How many filters one SUBSCRIBE carries after a reconnect.
-const FILTERS_PER_PACKET: usize = 64;
+/// What is likely where a broker says no to a subscription.
+const REFUSES: &str =
+    "it may not allow such a filter, or so many (NATS: 63 in all), or its access rules exclude this client";
 
 /// What users want, what the broker holds, and the way from the one to the other, a change at a time.
 #[derive(Debug)]
@@ -43,8 +44,10 @@ pub(super) struct Subscribing {
     /// the fence.
     last_marked: Option<(TopicFilter, u64)>,
     level: Level,
-    /// The SUBSCRIBEs of a new connection that have not been answered.
-    restoring: HashMap<u16, Vec<TopicFilter>>,
+    /// What a new connection has yet to get.
+    restoring: Restoring,
+    /// Subscriptions that were in force and are no more, as users know them, and why, until they are told.
+    refused: Vec<(TopicFilter, &'static str)>,
     /// The highest QoS that the present connection's broker grants; `None` while it has not said so.
     granted: Option<QoS>,
     /// How often it was found waiting for that.
@@ -122,7 +125,8 @@ impl Subscribing {
             marks: false,
             last_marked: None,
             level,
-            restoring: HashMap::new(),
+            restoring: Restoring::new(),
+            refused: Vec::new(),
             granted: None,
             ticks: 0,
             suspect: None,
@@ -167,7 +171,12 @@ impl Subscribing {
 
     /// Whether the connection has its subscriptions.
     pub(super) fn is_restored(&self) -> bool {
-        self.restoring.is_empty() && self.granted.is_some()
+        self.restoring.is_done() && self.granted.is_some()
+    }
+
+    /// The subscriptions that were in force and are no more, since the last call.
+    pub(super) fn take_refused(&mut self) -> Vec<(TopicFilter, &'static str)> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Begins a change. Only while [idle](Self::is_idle).
@@ -186,29 +195,16 @@ impl Subscribing {
         self.start(filter, wanted, mark, Some(reply), link, window)
     }
 
-    /// Sends every subscription on a new connection.
-    pub(super) fn restore(
-        &mut self,
-        link: &mut Connection,
-        window: &mut Window,
-    ) -> Result<(), ConnectionError> {
+    /// Nothing is known of a new connection.
+    fn begin_anew(&mut self) {
         self.transition.end();
-        self.restoring.clear();
+        self.restoring.begin();
         self.last_marked = None;
         (self.granted, self.ticks, self.lowered) = (None, 0, false);
         if let Some(current) = &mut self.current {
             current.stage = Stage::Restore;
             current.brings = false;
         }
-        // The filter that is asked for with QoS 2 in any case comes first: what is published waits for its answer.
-        let probe = self.plan.at_broker().find(|filter| self.qos(filter) == QoS::ExactlyOnce).cloned();
-        let rest = self.plan.at_broker().filter(|filter| Some(*filter) != probe.as_ref()).cloned();
-        let filters: Vec<_> = probe.iter().cloned().chain(rest).collect();
-        for chunk in filters.chunks(FILTERS_PER_PACKET) {
-            let id = self.subscribe(chunk, link, window)?;
-            self.restoring.insert(id, chunk.to_vec());
-        }
-        Ok(())
     }
 
     /// Takes a SUBACK. `Some` when it was the last that a new connection waited for: with an error if one of the
@@ -219,9 +215,10 @@ impl Subscribing {
         link: &mut Connection,
         window: &mut Window,
     ) -> Result<Option<Result<()>>, ConnectionError> {
-        if let Some(filters) = self.restoring.remove(&ack.pkid) {
+        if let Some(filters) = self.restoring.under_way.remove(&ack.pkid) {
             self.note_grants(&filters, ack);
             self.lower_inbox(&filters, link, window)?;
+            self.restore_more(&filters, link, window)?;
             return self.restored(&filters, ack, link, window);
         }
         let Some(mut current) = self.current.take() else { return Ok(None) };
@@ -374,6 +371,7 @@ impl Subscribing {
         let at_broker =
             self.level.outgoing(filter.as_str()).ok().and_then(|name| TopicFilter::new(name).ok());
         let at_broker = at_broker.unwrap_or_else(|| filter.clone());
+        self.restoring.forget(&at_broker);
         let change = match (changes, wanted) {
             // To subscribe again to what is held is how its retained messages come again.
             (false, true) if mark.is_some() => self.plan.add(&at_broker),
@@ -488,7 +486,7 @@ impl Subscribing {
         let (pkid, topics) = (window.next_id(), vec![inbox.to_string()]);
         link.send(&Packet::Unsubscribe(Unsubscribe { pkid, topics }))?;
         let id = self.subscribe(std::slice::from_ref(inbox), link, window)?;
-        self.restoring.insert(id, vec![inbox.clone()]);
+        self.restoring.under_way.insert(id, vec![inbox.clone()]);
         Ok(())
     }
 
@@ -501,17 +499,17 @@ impl Subscribing {
     ) -> Result<Option<Result<()>>, ConnectionError> {
         let mut own = Ok(());
         for refused in refusals(ack).filter_map(|at| filters.get(at)) {
-            tracing::warn!(filter = %refused, "the broker refused a subscription after a reconnect");
+            let asked = |current: &mut Current| current.wanted && current.at_broker == *refused;
             if self.library.contains(refused) {
+                tracing::warn!(filter = %refused, "the broker refuses what the session itself needs");
                 own = Err(refusal(refused));
-            }
-            if let Some(current) =
-                self.current.take_if(|current| current.wanted && current.at_broker == *refused)
-            {
+            } else if let Some(current) = self.current.take_if(asked) {
                 self.refuse(current);
+            } else if let Some(filter) = self.as_users_know(refused) {
+                self.refused.push((filter, REFUSES));
             }
         }
-        if !self.restoring.is_empty() && own.is_ok() {
+        if !self.restoring.is_done() && own.is_ok() {
             return Ok(None);
         }
         if let Some(current) = self.current.take() {
@@ -587,10 +585,7 @@ fn refusal(filter: &TopicFilter) -> Error {
     ErrorKind::Transport {
         transport: "mqtt",
         operation: "subscribe",
-        reason: format!(
-            "the broker refused {filter}: it may not allow such a filter, or so many (NATS: 63 in all), or its access \
-             rules exclude this client"
-        ),
+        reason: format!("the broker refused {filter}: {REFUSES}"),
     }
     .into()
 }

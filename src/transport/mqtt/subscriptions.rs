@@ -33,6 +33,11 @@ impl Subscriptions {
         self.groups.keys()
     }
 
+    /// The filters that one at the broker stands for, itself among them if it is wanted.
+    pub(super) fn group(&self, at_broker: &TopicFilter) -> Vec<TopicFilter> {
+        self.groups.get(at_broker).into_iter().flatten().cloned().collect()
+    }
+
     /// Wants a filter. One that is covered already is subscribed to and given back all the same: that is how its
     /// retained messages come and how the broker can refuse it.
     pub(super) fn add(&mut self, filter: &TopicFilter) -> Change {

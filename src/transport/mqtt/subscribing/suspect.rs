@@ -57,6 +57,7 @@ impl Subscribing {
         if let Some(suspect) = &mut self.suspect {
             suspect.strikes = 0;
         }
+        self.restore_all();
     }
 
     /// Tries the subscription again that a connection was lost behind, if nothing stands against it.
@@ -80,11 +81,10 @@ impl Subscribing {
     }
 }
 
-fn closes(filter: &TopicFilter) -> Error {
-    ErrorKind::Transport {
-        transport: "mqtt",
-        operation: "subscribe",
-        reason: format!("the broker closes the connection over {filter}: it does not take such a filter"),
-    }
-    .into()
+/// What a broker says by that.
+pub(super) const CLOSES: &str = "it closes the connection over such a filter";
+
+pub(super) fn closes(filter: &TopicFilter) -> Error {
+    let reason = format!("the broker closes the connection over {filter}: it does not take such a filter");
+    ErrorKind::Transport { transport: "mqtt", operation: "subscribe", reason }.into()
 }
