@@ -1,10 +1,15 @@
 //! `ringbus place`: which node is responsible for a key, what a change of the ring moves, and why two rings disagree.
 
 mod doctor;
+mod from;
 mod keys;
+mod like;
+mod names;
+mod nginx;
 mod plan;
 mod ring;
 mod table;
+mod twemproxy;
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -12,8 +17,10 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
 use clap::ArgGroup;
+use ringbus::dht::hash_ring::KeyRule;
 use ringbus::{HashRing, Mode};
 
+use self::like::Like;
 use self::ring::parse_weight;
 use crate::failure::Usage;
 
@@ -27,6 +34,10 @@ Examples:
       keys from standard input, one a line; the owner and one more node for each
   ringbus place --mode ketama --nodes a,b,c k1
       as libketama places it
+  ringbus place --like 'pylibmc ketama_weighted' --nodes 10.0.0.1:11211,10.0.0.2:11211 k1
+      as that client does; --clients lists those that are known
+  ringbus place --from-nginx /etc/nginx/nginx.conf --pool backend /index.html
+      as nginx does with the upstream 'backend', which has 'hash $request_uri consistent'
   ringbus place --plan --nodes a,b,c --add d=2 --remove b --keys keys.txt
       what moves if d comes with the weight 2 and b goes: from whom to whom, how much of the circle, how many of the
       keys in the file, and how evenly the circle is shared before and after
@@ -45,9 +56,10 @@ const UNWRITABLE: &str = "cannot write to standard output";
 /// Show which node is responsible for a key, and where its replicas go; plan changes, and compare rings
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, group(ArgGroup::new("task").args(["plan", "doctor"])))]
+#[command(group(ArgGroup::new("configuration").args(["from_nginx", "from_twemproxy"])))]
 pub(crate) struct Args {
     /// The ring's nodes, separated by commas
-    #[arg(long, value_name = "NODE,...", required = true, value_delimiter = ',')]
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',')]
     nodes: Vec<String>,
 
     /// Shares of nodes that are not to have the same as the others; the rest have 1
@@ -57,6 +69,31 @@ pub(crate) struct Args {
     /// Whose rule of placement, as in ketama: the modes are listed below
     #[arg(long, default_value_t, hide_default_value = true)]
     mode: Mode,
+
+    /// Place keys as this client does, as in 'pylibmc ketama': mode and hash of keys in one
+    #[arg(long, value_name = "CLIENT", conflicts_with = "mode", value_parser = like::parse)]
+    like: Option<Like>,
+
+    /// List the clients that --like knows
+    #[arg(long, exclusive = true)]
+    clients: bool,
+
+    /// How keys are hashed, if otherwise than the mode does, as in fnv1a_64 or, with a hash tag, fnv1a_64:{}
+    #[arg(long, value_name = "HASH[:TAG]")]
+    hash: Option<KeyRule>,
+
+    /// Take the ring from an nginx configuration: an upstream with 'hash ... consistent'
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with_all = ["nodes", "weights", "mode", "like", "hash", "from_twemproxy"])]
+    from_nginx: Option<String>,
+
+    /// Take the ring from a twemproxy configuration: a pool with 'distribution: ketama', which is its default
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "weights", "mode", "like", "hash"])]
+    from_twemproxy: Option<String>,
+
+    /// Which upstream or pool of the configuration [default: the only one]
+    #[arg(long, value_name = "NAME", requires = "configuration")]
+    pool: Option<String>,
 
     /// How many nodes to list for each key, the owner among them [default: all]
     #[arg(long, value_name = "N")]
@@ -91,6 +128,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MODE", requires = "doctor")]
     against_mode: Option<Mode>,
 
+    /// With --doctor: the client that the other ring is like, in place of its mode
+    #[arg(long, value_name = "CLIENT", requires = "doctor", conflicts_with = "against_mode")]
+    #[arg(value_parser = like::parse)]
+    against_like: Option<Like>,
+
+    /// With --doctor: how the other ring's keys are hashed [default: as its mode does]
+    #[arg(long, value_name = "HASH[:TAG]", requires = "doctor")]
+    against_hash: Option<KeyRule>,
+
     /// With --plan and --doctor: a file of keys, one a line; - is standard input
     #[arg(long, value_name = "FILE", requires = "task")]
     keys: Option<String>,
@@ -110,6 +156,9 @@ pub(crate) struct Args {
 
 /// Prints a line a key, or what --plan or --doctor ask for.
 pub(crate) fn run(args: Args) -> Result<()> {
+    if args.clients {
+        return io::stdout().lock().write_all(like::list().as_bytes()).context(UNWRITABLE);
+    }
     // Not by clap, for which an option need not be there that conflicts with another: --add k1 would be read over.
     if args.plan || args.doctor {
         if !args.key.is_empty() {

@@ -64,6 +64,10 @@ impl NodeIndex {
 }
 
 impl HashRing {
+    /// How many points a ring has at most: what a mode would make beyond that, as [`Mode::Nginx`] can of great weights, is
+    /// scaled down, each node keeping its share.
+    pub const MOST_POINTS: usize = mode::MOST_POINTS;
+
     /// A ring of nodes of equal weight.
     ///
     /// The order of the nodes matters only where two points collide; a name that is listed twice counts once.
@@ -232,6 +236,11 @@ impl fmt::Debug for HashRing {
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/placement.md")]
 struct PlacementPage;
+
+/// Compiles the examples of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/migrating-rings.md")]
+struct MigratingPage;
 
 #[cfg(test)]
 mod tests;

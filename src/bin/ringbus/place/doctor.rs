@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result};
 use ringbus::HashRing;
-use ringbus::dht::hash_ring::{Comparison, Disagreement, Reason};
+use ringbus::dht::hash_ring::{Comparison, Disagreement, Reason, Rule};
 use serde_json::json;
 
 use super::table::{align, name, percent_of, printable, table};
@@ -13,7 +13,8 @@ use super::{Args, UNWRITABLE, keys, ring};
 
 /// Prints the keys that differ, and counts by reason.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let comparison = Comparison::new(&ring::here(args)?, &ring::there(args)?);
+    let here = ring::here(args)?;
+    let comparison = Comparison::new(&here, &ring::there(args, &here)?);
     let mut findings = Findings::default();
     let mut out = BufWriter::new(io::stdout().lock());
     // clap has seen to it that there is a file.
@@ -30,7 +31,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         Ok(())
     })?;
-    let text = if args.json { format!("{}\n", findings.json()) } else { findings.text(file) };
+    let text = if args.json {
+        format!("{}\n", findings.json(&comparison))
+    } else {
+        findings.text(file, &comparison)
+    };
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(UNWRITABLE)
 }
 
@@ -38,7 +43,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
 struct Findings {
     keys: u64,
     differing: u64,
-    by_reason: BTreeMap<Reason, u64>,
+    /// Of each reason, and of another mode of each rule that differs.
+    by_reason: BTreeMap<(Reason, Option<Rule>), u64>,
     shown: Vec<[String; 5]>,
 }
 
@@ -47,11 +53,11 @@ impl Findings {
         self.keys += 1;
         if let Some(found) = found {
             self.differing += 1;
-            *self.by_reason.entry(found.reason).or_default() += 1;
+            *self.by_reason.entry((found.reason, found.rule)).or_default() += 1;
         }
     }
 
-    fn text(&self, file: &str) -> String {
+    fn text(&self, file: &str, comparison: &Comparison) -> String {
         let mut text = String::new();
         if !self.shown.is_empty() {
             let mut table = table(&["key", "position", "here", "there", "why"]);
@@ -67,16 +73,34 @@ impl Findings {
         let (differing, all) = (self.differing, self.keys);
         let (of, s) = (percent_of(differing, all), if all == 1 { "" } else { "s" });
         text += &format!("{differing} of {all} key{s} in {file} ({of}) placed differently\n");
-        for (reason, count) in &self.by_reason {
-            text += &format!("  {count}: {reason}\n");
+        for ((reason, rule), count) in &self.by_reason {
+            text += &format!("  {count}: {}\n", because(*reason, *rule));
+        }
+        let rules: Vec<_> = comparison.rules().collect();
+        if !rules.is_empty() {
+            text += "\nthe modes differ in\n";
+        }
+        for difference in rules {
+            let (rule, here, there) = (difference.rule, &difference.here, &difference.there);
+            text += &format!("  {rule}: {here} here, {there} there\n");
         }
         text
     }
 
-    fn json(&self) -> serde_json::Value {
-        let reasons = self.by_reason.iter().map(|(reason, count)| (word(*reason).to_owned(), json!(count)));
-        let reasons: serde_json::Map<_, _> = reasons.collect();
-        json!({ "keys": self.keys, "differing": self.differing, "reasons": reasons })
+    fn json(&self, comparison: &Comparison) -> serde_json::Value {
+        let (mut reasons, mut rules) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
+        for (&(reason, rule), count) in &self.by_reason {
+            *reasons.entry(word(reason)).or_default() += count;
+            rules.extend(rule.map(|rule| (rule_word(rule), *count)));
+        }
+        let modes = comparison.rules().map(|difference| {
+            let (here, there) = (&difference.here, &difference.there);
+            json!({ "rule": rule_word(difference.rule), "here": here, "there": there })
+        });
+        let modes: Vec<_> = modes.collect();
+        json!({
+            "keys": self.keys, "differing": self.differing, "reasons": reasons, "rules": rules, "modes": modes
+        })
     }
 }
 
@@ -90,14 +114,23 @@ fn why(found: &Disagreement<'_>) -> String {
     match (found.reason, found.here, found.there) {
         (Reason::MissingThere, Some(node), _) => format!("{} is missing there", printable(node)),
         (Reason::MissingHere, _, Some(node)) => format!("{} is missing here", printable(node)),
-        (reason, ..) => reason.to_string(),
+        (reason, ..) => because(reason, found.rule),
+    }
+}
+
+fn because(reason: Reason, rule: Option<Rule>) -> String {
+    match (reason, rule) {
+        (Reason::Mode, Some(rule)) => format!("{reason}: {rule}"),
+        (Reason::Mode, None) => format!("{reason}: several of its rules together"),
+        _ => reason.to_string(),
     }
 }
 
 fn write_json(ring: &HashRing, key: &str, found: &Disagreement<'_>, out: &mut impl Write) -> Result<()> {
     let position = ring.position_of(key.as_bytes());
     let (here, there, reason) = (found.here, found.there, word(found.reason));
-    let object = json!({ "key": key, "position": position, "here": here, "there": there, "reason": reason });
+    let object = json!({ "key": key, "position": position, "here": here, "there": there, "reason": reason,
+        "rule": found.rule.map(rule_word) });
     writeln!(out, "{object}").context(UNWRITABLE)
 }
 
@@ -112,6 +145,19 @@ fn word(reason: Reason) -> &'static str {
         Reason::Order => "order",
         Reason::Together => "together",
         // The library may learn more reasons than this program knows.
+        _ => "other",
+    }
+}
+
+/// A rule as JSON names it.
+fn rule_word(rule: Rule) -> &'static str {
+    match rule {
+        Rule::KeyHash => "key_hash",
+        Rule::Label => "label",
+        Rule::Counts => "counts",
+        Rule::Points => "points",
+        Rule::OnPoint => "on_point",
+        Rule::Tie => "tie",
         _ => "other",
     }
 }

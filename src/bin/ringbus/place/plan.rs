@@ -13,7 +13,8 @@ use super::{Args, UNWRITABLE, keys, ring};
 
 /// Prints the plan, as tables or as JSON.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let (old, new) = (ring::here(args)?, ring::planned(args)?);
+    let old = ring::here(args)?;
+    let new = ring::planned(args, &old)?;
     let (before, after) = (old.ring(), new.ring());
     let diff = HashRing::diff(&before, &after);
     let mut plan = Plan { flows: flows(&diff), keys: args.keys.as_ref().map(|_| (0, 0)), diff };

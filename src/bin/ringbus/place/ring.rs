@@ -1,60 +1,107 @@
 //! Rings as the command line describes them; stricter than the library, to which every list is a ring.
 
-use ringbus::{Mode, RingSpec};
+use std::collections::{HashMap, HashSet};
 
-use super::Args;
+use anyhow::Result;
+use ringbus::RingSpec;
+
+use super::{Args, from, names};
+use crate::events::say;
 use crate::failure::Usage;
 
-/// The ring of `--nodes`, `--weights` and `--mode`.
-pub(super) fn here(args: &Args) -> Result<RingSpec, Usage> {
-    check_names("--nodes", &args.nodes)?;
-    check_weights("--weights", &args.weights, "--nodes", &args.nodes)?;
-    Ok(spec(args.mode, &args.nodes, &args.weights))
+/// The ring of `--nodes`, `--weights` and `--mode` or `--like`, or that of a configuration.
+pub(super) fn here(args: &Args) -> Result<RingSpec> {
+    let spec = match from::configured(args)? {
+        Some(spec) => spec,
+        None => {
+            if args.nodes.is_empty() {
+                return Err(
+                    Usage::new("there is no ring: give --nodes, --from-nginx or --from-twemproxy").into()
+                );
+            }
+            names::check("--nodes", args.nodes.iter().map(String::as_str))?;
+            let weights = weights("--weights", &args.weights, "--nodes", &args.nodes)?;
+            let nodes =
+                args.nodes.iter().map(|node| (node.clone(), weights.get(&**node).copied().unwrap_or(1.0)));
+            if let Some(note) = args.like.and_then(|like| like.note) {
+                say(note);
+            }
+            let mode = args.like.map_or(args.mode, |like| like.mode);
+            RingSpec {
+                mode,
+                nodes: nodes.collect(),
+                keys: args.hash.or(args.like.and_then(|like| like.keys)),
+            }
+        }
+    };
+    names::check_weights(&spec)?;
+    Ok(spec)
 }
 
-/// The ring of `--against-nodes`, `--against-weights` and `--against-mode`.
-pub(super) fn there(args: &Args) -> Result<RingSpec, Usage> {
-    let (names, weights, mode) = (&args.against_nodes, &args.against_weights, args.against_mode);
-    if names.is_empty() && weights.is_empty() && mode.is_none() {
+/// The ring of `--against-nodes`, `--against-weights`, `--against-mode` or `--against-like`, and `--against-hash`.
+pub(super) fn there(args: &Args, here: &RingSpec) -> Result<RingSpec> {
+    let (listed, given, like) = (&args.against_nodes, &args.against_weights, args.against_like);
+    let same_mode = args.against_mode.is_none() && like.is_none();
+    if listed.is_empty() && given.is_empty() && same_mode && args.against_hash.is_none() {
         return Err(Usage::new(
-            "--doctor has nothing to compare with: give --against-mode, --against-nodes or --against-weights",
-        ));
+            "--doctor has nothing to compare with: give --against-like, --against-mode, --against-hash, \
+             --against-nodes or --against-weights",
+        )
+        .into());
     }
-    let (option, nodes) =
-        if names.is_empty() { ("--nodes", &args.nodes) } else { ("--against-nodes", names) };
-    check_names(option, nodes)?;
-    check_weights("--against-weights", weights, option, nodes)?;
-    let weights = if weights.is_empty() { &args.weights } else { weights };
-    Ok(spec(mode.unwrap_or(args.mode), nodes, weights))
+    let (option, nodes) = if listed.is_empty() {
+        ("--nodes", here.nodes.iter().map(|(node, _)| node.clone()).collect())
+    } else {
+        ("--against-nodes", listed.clone())
+    };
+    names::check(option, nodes.iter().map(String::as_str))?;
+    let mut weights = weights("--against-weights", given, option, &nodes)?;
+    if given.is_empty() {
+        weights = here.nodes.iter().map(|(node, weight)| (node.as_str(), *weight)).collect();
+    }
+    let nodes =
+        nodes.iter().map(|node| (node.clone(), weights.get(&**node).copied().unwrap_or(1.0))).collect();
+    let (mode, keys) = match like {
+        Some(like) => (like.mode, like.keys),
+        None if same_mode => (here.mode, here.keys),
+        None => (args.against_mode.unwrap_or(here.mode), None),
+    };
+    if let Some(note) = like.and_then(|like| like.note) {
+        say(note);
+    }
+    let spec = RingSpec { mode, nodes, keys: args.against_hash.or(keys) };
+    names::check_weights(&spec)?;
+    Ok(spec)
 }
 
 /// The ring after `--remove` and `--add`.
-pub(super) fn planned(args: &Args) -> Result<RingSpec, Usage> {
-    let mut ring = here(args)?;
+pub(super) fn planned(args: &Args, here: &RingSpec) -> Result<RingSpec> {
     if args.add.is_empty() && args.remove.is_empty() {
-        return Err(Usage::new("--plan has nothing to change: give --add or --remove"));
+        return Err(Usage::new("--plan has nothing to change: give --add or --remove").into());
     }
-    check_names("--remove", &args.remove)?;
-    for node in &args.remove {
-        let known = args.nodes.join(",");
-        if !args.nodes.contains(node) {
-            return Err(Usage::new(format!("--remove names {node:?}, which is not among --nodes {known}")));
-        }
+    names::check("--remove", args.remove.iter().map(String::as_str))?;
+    let before: HashSet<&str> = here.nodes.iter().map(|(node, _)| node.as_str()).collect();
+    if let Some(node) = args.remove.iter().find(|node| !before.contains(node.as_str())) {
+        let known = known(here.nodes.iter().map(|(node, _)| node.as_str()));
+        return Err(Usage::new(format!("--remove names {node:?}, which is not among --nodes {known}")).into());
     }
+    let mut ring = here.clone();
     ring.nodes.retain(|(node, _)| !args.remove.contains(node));
     for added in &args.add {
         let (node, weight) = parse_added(added)?;
         if ring.nodes.iter().any(|(known, _)| *known == node) {
-            let why = if args.nodes.contains(&node) { "is a node already" } else { "is added twice" };
+            let why = if before.contains(node.as_str()) { "is a node already" } else { "is added twice" };
             return Err(Usage::new(format!(
                 "--add names {node:?}, which {why}: to plan another weight of a node, remove it as well"
-            )));
+            ))
+            .into());
         }
         ring.nodes.push((node, weight));
     }
     if ring.nodes.is_empty() {
-        return Err(Usage::new("--remove leaves no node: add one, or leave one"));
+        return Err(Usage::new("--remove leaves no node: add one, or leave one").into());
     }
+    names::check_weights(&ring)?;
     Ok(ring)
 }
 
@@ -75,34 +122,35 @@ fn parse_added(text: &str) -> Result<(String, f64), Usage> {
     } else {
         (text.to_owned(), 1.0)
     };
-    check_names("--add", std::slice::from_ref(&node))?;
+    names::check("--add", [node.as_str()])?;
     Ok((node, weight))
 }
 
-fn check_names(option: &str, nodes: &[String]) -> Result<(), Usage> {
-    if nodes.iter().any(String::is_empty) {
-        return Err(Usage::new(format!(
-            "{option} has an empty name: give names separated by single commas, as in a,b,c"
-        )));
-    }
-    Ok(())
-}
-
-fn check_weights(option: &str, weights: &[(String, f64)], of: &str, nodes: &[String]) -> Result<(), Usage> {
-    for (index, (node, _)) in weights.iter().enumerate() {
-        if !nodes.contains(node) {
-            let known = nodes.join(",");
+/// The weights by node, each of a node of the list.
+fn weights<'a>(
+    option: &str,
+    given: &'a [(String, f64)],
+    of: &str,
+    nodes: &[String],
+) -> Result<HashMap<&'a str, f64>, Usage> {
+    let listed: HashSet<&str> = nodes.iter().map(String::as_str).collect();
+    let mut weights = HashMap::new();
+    for (node, weight) in given {
+        if !listed.contains(node.as_str()) {
+            let known = known(nodes.iter().map(String::as_str));
             return Err(Usage::new(format!("{option} names {node:?}, which is not among {of} {known}")));
         }
-        if weights[..index].iter().any(|(earlier, _)| earlier == node) {
+        if weights.insert(node.as_str(), *weight).is_some() {
             return Err(Usage::new(format!("{option} names {node:?} twice: give it one weight")));
         }
     }
-    Ok(())
+    Ok(weights)
 }
 
-fn spec(mode: Mode, nodes: &[String], weights: &[(String, f64)]) -> RingSpec {
-    let weight =
-        |node: &String| weights.iter().find(|(name, _)| name == node).map_or(1.0, |&(_, weight)| weight);
-    RingSpec { mode, nodes: nodes.iter().map(|node| (node.clone(), weight(node))).collect(), keys: None }
+/// The first nodes of a list, for a message in one line.
+fn known<'a>(nodes: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 20;
+    let more = nodes.len().saturating_sub(SHOWN);
+    let shown = nodes.take(SHOWN).collect::<Vec<_>>().join(",");
+    if more == 0 { shown } else { format!("{shown},... and {more} more") }
 }

@@ -15,6 +15,9 @@ pub use rules::Rule;
 use rules::{Label, Search, Tie};
 pub(super) use rules::{PointHash, Rules};
 
+/// See [`HashRing::MOST_POINTS`](super::HashRing::MOST_POINTS).
+pub(super) const MOST_POINTS: usize = counts::MOST as usize;
+
 /// Whose placement a [`HashRing`](super::HashRing) reproduces. `docs/migrating-rings.md` lists clients by their modes.
 ///
 /// A mode says which points a node has, which node has a point on which two meet, and whose a key is that lies exactly
