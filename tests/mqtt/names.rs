@@ -66,6 +66,13 @@ async fn at_mosquitto_the_older_session_keeps_the_name() {
     timeout(PATIENCE * 2, older_and_newcomer(&broker.url())).await.expect("they find out about each other");
 }
 
+#[cfg(feature = "embedded-broker")]
+#[tokio::test]
+async fn at_rumqttd_the_older_session_keeps_the_name() {
+    let broker = ringbus::transport::mqtt::EmbeddedBroker::start("127.0.0.1:0").unwrap();
+    timeout(PATIENCE * 2, older_and_newcomer(&broker.url())).await.expect("they find out about each other");
+}
+
 #[tokio::test]
 async fn of_two_ring_nodes_of_one_name_the_newcomer_ends_with_the_reason() {
     let broker = Mosquitto::start();

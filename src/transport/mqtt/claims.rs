@@ -39,6 +39,8 @@ pub(super) struct Claims {
     left: bool,
     /// On the present one, too.
     leaves: bool,
+    /// The subscription to claims on the present one, until it is confirmed.
+    looks: Option<u16>,
     /// How many foreign claims were found in its place.
     rounds: u32,
 }
@@ -56,12 +58,21 @@ enum Verdict {
 
 impl Claims {
     pub(super) fn new(now: Instant) -> Self {
-        Self { opened: now, closed: None, suspects: false, left: false, leaves: false, rounds: 0 }
+        Self {
+            opened: now,
+            closed: None,
+            suspects: false,
+            left: false,
+            leaves: false,
+            looks: None,
+            rounds: 0,
+        }
     }
 
     /// A connection was lost.
     fn lost(&mut self, now: Instant, by_the_broker: bool) {
         self.left |= std::mem::take(&mut self.leaves);
+        self.looks = None;
         let again = self.closed.is_some_and(|before| now - before < SOON);
         self.suspects = by_the_broker && again;
         self.closed = by_the_broker.then_some(now);
@@ -102,14 +113,28 @@ impl EventLoop {
 
     /// Looks for a claim on this connection, if the last ones were lost as if another session had the name, and leaves one.
     pub(super) fn claim_name(&mut self, link: &mut Connection) -> Result<(), ConnectionError> {
-        if !self.claims.suspects || self.claims.leaves || self.closing.is_some() {
+        let looks = self.claims.leaves || self.claims.looks.is_some();
+        if !self.claims.suspects || looks || self.closing.is_some() {
             return Ok(());
         }
-        self.claims.leaves = true;
-        let topic = self.settings.claim_topic.clone();
-        let mut packet = Subscribe::new(&topic, QoS::AtLeastOnce);
+        let mut packet = Subscribe::new(&self.settings.claim_topic, QoS::AtLeastOnce);
         packet.pkid = self.window.next_id();
-        link.send(&Packet::Subscribe(packet))?;
+        self.claims.looks = Some(packet.pkid);
+        link.send(&Packet::Subscribe(packet))
+    }
+
+    /// The broker has confirmed a subscription. Behind that to claims the session leaves its own: a broker that looks for
+    /// what it keeps a little later (rumqttd) would find that in the place of a foreign one.
+    pub(super) fn leave_claim(
+        &mut self,
+        confirmed: u16,
+        link: &mut Connection,
+    ) -> Result<(), ConnectionError> {
+        if self.claims.looks != Some(confirmed) || self.closing.is_some() {
+            return Ok(());
+        }
+        (self.claims.looks, self.claims.leaves) = (None, true);
+        let topic = self.settings.claim_topic.clone();
         let claim = self.claims.claim(&self.settings.nonce, Instant::now());
         let mut publish = Publish::new(topic, QoS::AtLeastOnce, claim);
         publish.retain = true;

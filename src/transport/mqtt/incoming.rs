@@ -63,6 +63,7 @@ impl EventLoop {
                 link.answer(&Packet::PubComp(PubComp::new(pkid)))?;
             }
             Packet::SubAck(ack) => {
+                self.leave_claim(ack.pkid, link)?;
                 let restored = self.subscribing.suback(&ack, link, &mut self.window)?;
                 self.note_grant();
                 self.tell_refused_filters();
