@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use support::machine::on_this_machine;
 use support::mosquitto::Mosquitto;
 use support::net::Net;
 use support::program::{Program, each_is_wrong_usage};
@@ -156,7 +157,8 @@ fn a_publisher_whose_responsible_node_was_killed_ends_soon_when_it_is_told_to() 
     let told = Instant::now();
     let ended = publisher.terminate();
     println!("out after {:?}, code {:?}", told.elapsed(), ended.code);
-    assert!(told.elapsed() < Duration::from_millis(6500), "{:?}: {ended:?}", told.elapsed());
+    let took = told.elapsed();
+    assert!(took < on_this_machine(Duration::from_millis(6500)), "{took:?}: {ended:?}");
 }
 
 /// The address at which a subscriber says that it listens.
@@ -383,11 +385,13 @@ fn another_encoding_is_no_match_and_both_last_lines_say_so() {
 #[test]
 fn what_does_not_come_in_time_is_a_failure_only_where_it_was_asked_for() {
     let net = Net::mqtt();
-    net.run(&["sub", "--timeout=200ms", "nothing"]).ok();
-    let ended = net.run(&["sub", "--timeout=200ms", "--count=2", "nothing"]);
-    ended.failed(1, "time is up after 0 of 2 values on nothing");
-    let ended = net.run(&["pub", "--timeout=200ms", "--wait=2", "nothing", "x"]);
-    ended.failed(1, "0 of 2 subscribers matched nothing within 200ms");
+    // The broker has to be reached within that time, too, also from a machine that is busy. All wait at the same time.
+    let quiet = net.start(&["sub", "--timeout=10s", "nothing"]);
+    let counting = net.start(&["sub", "--timeout=10s", "--count=2", "nothing"]);
+    let waiting = net.start(&["pub", "--timeout=10s", "--wait=2", "nobody", "x"]);
+    quiet.ended().ok();
+    counting.ended().failed(1, "time is up after 0 of 2 values on nothing");
+    waiting.ended().failed(1, "0 of 2 subscribers matched nobody within 10s");
     net.run(&["pub", "--wait=0", "nothing", "x"]).ok();
 }
 

@@ -45,7 +45,7 @@ async fn a_lone_sample_goes_alone_and_at_once<H: Harness>(harness: H) {
     }
     waits.sort();
     // What is held back always is; what the machine delays is not always.
-    assert!(waits[5] < Duration::from_millis(4), "held back for {:?}", waits[5]);
+    assert!(waits[0] < Duration::from_millis(4), "held back for {:?}", waits[0]);
 }
 
 async fn a_burst_is_gathered_into_bounded_frames<H: Harness>(harness: H) {

@@ -15,6 +15,7 @@ use ringbus::transport::{
     Locator, MqttTransport, OpenOptions, Outbound, Transport, TransportRx, TransportTx,
 };
 use ringbus::{Dht, DhtNode, ErrorKind, Session, Topic};
+use support::machine::on_this_machine;
 use support::{Memory, open, soon};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -52,7 +53,8 @@ async fn client<H: Harness>(
     nodes: &[Node<H::Transport>],
 ) -> (Session<H::Transport>, Dht<H::Transport, Successor>) {
     let session = open(harness, name).await;
-    let dht = session.successor_dht(seeds(nodes));
+    // A flood waits for its turn, and a busy machine takes its time.
+    let dht = session.successor_dht(seeds(nodes)).timeout(support::PATIENCE);
     (session, dht)
 }
 
@@ -442,5 +444,5 @@ async fn the_first_request_of_a_client_is_not_slow() {
     times.sort_unstable();
     println!("first requests: median {:?}, longest {:?}", times[15], times[29]);
     // Half of an announcement's interval: those who waited for one took 490 ms, two thirds of all.
-    assert!(times[15] < Duration::from_millis(250), "{times:?}");
+    assert!(times[15] < on_this_machine(Duration::from_millis(250)), "{times:?}");
 }
