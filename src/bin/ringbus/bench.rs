@@ -34,6 +34,7 @@ use measure::{Case, Kind, Measured, Method};
 use order::{Crowd, Link, Payload, Side};
 pub(crate) use peer::{Args as PeerArgs, run as run_peer};
 
+use crate::engine::Engine;
 use crate::failure::Usage;
 
 /// The largest sample: a thousand of them wait in each queue of libzmq.
@@ -64,6 +65,10 @@ pub(crate) struct Args {
     /// What to measure
     #[arg(long, value_name = "TRANSPORT", default_value = "zmq")]
     transport: Transport,
+
+    /// zmq: this library's engine [default: libzmq]
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<Engine>,
 
     /// mqtt: go through this broker rather than through an own mosquitto
     #[arg(long, value_name = "URL")]
@@ -190,6 +195,9 @@ impl Args {
                 )));
             }
         }
+        if self.transport == Transport::Mqtt && self.engine.is_some() {
+            return Err(Usage::new("--engine goes with ZeroMQ: leave --engine or --transport mqtt out"));
+        }
         if self.round_trip && self.size.contains(&Payload::Struct) {
             return Err(Usage::new("round trips are of bytes: leave struct out of --size, or --round-trip"));
         }
@@ -214,7 +222,7 @@ impl Args {
     }
 
     fn links(&self, broker: Option<&Broker>) -> Vec<Link> {
-        let Some(broker) = broker else { return vec![Link::Zmq] };
+        let Some(broker) = broker else { return vec![Link::Zmq(self.engine.unwrap_or_default())] };
         let qos = if self.qos.is_empty() { &[0, 1] } else { self.qos.as_slice() };
         qos.iter().map(|qos| broker.link(*qos, self.nodelay)).collect()
     }

@@ -18,6 +18,7 @@ use ringbus::transport::{BoxTransport, Locator};
 use ringbus::{Dht, Session, SessionOptions};
 use tokio::time::{Instant, timeout_at};
 
+use crate::engine::Engine;
 use crate::failure::Usage;
 use crate::hints::{self, patiently};
 
@@ -53,9 +54,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
-    /// zmq: publish at this port of the same host [default: 5550 beside port 5556, otherwise a free one]
+    /// zmq: publish at this port of the same host [default: 5550 beside port 5556, otherwise a free one; with the native
+    /// engine the port that is listened on]
     #[arg(long, value_name = "PORT")]
     out_port: Option<u16>,
+
+    /// zmq: what speaks ZeroMQ; programs on different engines understand each other [default: libzmq]
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<Engine>,
 
     /// zmq: tell others to connect to this host; needed with --listen '*:PORT'
     #[arg(long, value_name = "HOST")]

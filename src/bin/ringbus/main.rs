@@ -8,6 +8,7 @@ mod bench;
 mod connect;
 mod demo;
 mod duration;
+mod engine;
 mod events;
 mod failure;
 mod get;

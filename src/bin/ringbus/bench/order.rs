@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Engine;
+
 /// What one process is to do in one round; its first line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Order {
@@ -43,7 +45,7 @@ pub(super) enum Side {
 /// What the samples travel over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Link {
-    Zmq,
+    Zmq(Engine),
     Mqtt {
         host: String,
         port: u16,
@@ -149,7 +151,7 @@ impl Crowd {
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Zmq => f.write_str("zmq"),
+            Self::Zmq(_) => f.write_str("zmq"),
             Self::Mqtt { qos, nodelay, .. } => {
                 write!(f, "mqtt, QoS {qos}{}", if *nodelay { ", nodelay" } else { "" })
             }

@@ -37,11 +37,12 @@ async fn play() -> anyhow::Result<()> {
 async fn work(door: Door, order: Order) -> anyhow::Result<()> {
     match (order.side, order.link.clone()) {
         #[cfg(feature = "zmq")]
-        (Side::Library, Link::Zmq) => {
-            library::run(door, order, ringbus::transport::ZmqTransport::ephemeral).await
+        (Side::Library, Link::Zmq(engine)) => {
+            let transport = || ringbus::transport::ZmqTransport::ephemeral().engine(engine.into());
+            library::run(door, order, transport).await
         }
         #[cfg(feature = "zmq")]
-        (Side::Raw, Link::Zmq) => super::raw_zmq::run(door, order).await,
+        (Side::Raw, Link::Zmq(_)) => super::raw_zmq::run(door, order).await,
         #[cfg(feature = "mqtt")]
         (Side::Library, Link::Mqtt { host, port, .. }) => {
             let url = format!("mqtt://{host}:{port}");

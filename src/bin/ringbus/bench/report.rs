@@ -100,7 +100,7 @@ pub(super) fn json(measured: &[Measured]) -> Value {
 
 fn one_as_json(one: &Measured) -> Value {
     let (transport, qos, nodelay) = match one.case.link {
-        Link::Zmq => ("zmq", None, false),
+        Link::Zmq(_) => ("zmq", None, false),
         Link::Mqtt { qos, nodelay, .. } => ("mqtt", Some(qos), nodelay),
     };
     let size = match one.case.payload {

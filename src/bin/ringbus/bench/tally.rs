@@ -108,12 +108,13 @@ pub(super) fn report(tallies: &[Tally], cpu: Duration) -> Report {
 mod tests {
     use super::super::order::{Crowd, Link, Payload, Role, Side};
     use super::*;
+    use crate::engine::Engine;
 
     fn tally(publishers: usize) -> Tally {
         let order = Order {
             role: Role::Subscribe,
             side: Side::Raw,
-            link: Link::Zmq,
+            link: Link::Zmq(Engine::default()),
             topic: "b/1".into(),
             payload: Payload::Bytes(16),
             crowd: Crowd { publishers, subscribers: 1 },

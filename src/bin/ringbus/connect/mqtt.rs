@@ -97,5 +97,6 @@ pub(super) fn foreign(options: &Options) -> Vec<(&'static str, bool)> {
         ("--listen", options.listen.is_some()),
         ("--out-port", options.out_port.is_some()),
         ("--advertise", options.advertise.is_some()),
+        ("--engine", options.engine.is_some()),
     ]
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use ringbus::transport::{Locator, ZmqTransport};
 
 use super::{Client, Endpoint, Kind, Options, shown};
+use crate::engine::Engine;
 use crate::failure::Usage;
 
 /// The ports of a node that was told nothing else: into it, and out of it.
@@ -22,14 +23,16 @@ pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<Zmq
         (None, None) => ZmqTransport::ephemeral(),
     };
     // The two well-known ports belong together; whoever chooses another address gets a free one beside it.
-    let usual = listen.is_some_and(|listen| listen.ends_with(PORTS.0)).then_some(PORTS.1);
+    let engine = options.engine.unwrap_or_default();
+    let is_usual = engine == Engine::Libzmq && listen.is_some_and(|listen| listen.ends_with(PORTS.0));
+    let usual = is_usual.then_some(PORTS.1);
     if let Some(port) = options.out_port.or(usual) {
         transport = transport.out_port(port);
     }
     if let Some(host) = &options.advertise {
         transport = transport.advertise(host);
     }
-    Ok(transport)
+    Ok(transport.engine(engine.into()))
 }
 
 pub(super) fn locator(text: &str) -> Result<Locator> {
