@@ -104,12 +104,12 @@ struct Connection<'a> {
 impl Connection<'_> {
     async fn live(&mut self, outgoing: &Outgoing, writer: &Writer) -> End {
         loop {
-            if let Err(broken) = self.hand_out() {
-                return broken.into();
-            }
+            let may_read = match self.hand_out() {
+                Ok(is_all) => is_all,
+                Err(broken) => return broken.into(),
+            };
             let is_blocked = outgoing.is_blocked();
             let credit = self.incoming.credit.clone();
-            let may_read = !credit.is_spent();
             if may_read {
                 self.make_room();
             }
@@ -150,15 +150,15 @@ impl Connection<'_> {
         }
     }
 
-    /// Delivers what was read, while there is credit.
-    fn hand_out(&mut self) -> Result<(), Broken> {
+    /// Delivers what was read, while there is credit. `false` if that was spent: whole frames may be left, and there may be
+    /// credit again by now.
+    fn hand_out(&mut self) -> Result<bool, Broken> {
         let mut delivery = None;
-        while !self.incoming.credit.is_spent()
-            && let Some(frame) = self.decoder.next(&mut self.input)?
-        {
+        while !self.incoming.credit.is_spent() {
+            let Some(frame) = self.decoder.next(&mut self.input)? else { return Ok(true) };
             self.incoming.take(frame, delivery.get_or_insert_with(|| self.session.inbox.deliver()))?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Makes room for what is to be read. A length that a peer states is not believed: memory comes as its bytes do.
@@ -197,22 +197,26 @@ struct Pulse {
 impl Pulse {
     fn look(&mut self, peer_timeout: Duration, outgoing: &Outgoing, may_read: bool) -> Option<End> {
         let progress = outgoing.progress();
-        let is_stuck = outgoing.is_blocked() && progress == self.progress;
-        (self.progress, self.stuck) = (progress, if is_stuck { self.stuck + 1 } else { 0 });
-        // While nothing is read there is nothing to be heard.
-        self.silent = if self.heard || !may_read { 0 } else { self.silent + 1 };
-        self.heard = false;
+        let moves = progress != self.progress;
+        self.progress = progress;
+        self.stuck = if outgoing.is_blocked() && !moves { self.stuck + 1 } else { 0 };
+        // While nothing is read there is nothing to be heard, and what is taken is sign enough.
+        if std::mem::take(&mut self.heard) || moves || !may_read {
+            self.silent = 0;
+        } else if self.silent > 0 || (self.minor > 0 && outgoing.waiting() == 0) {
+            // From the first PING on.
+            self.silent += 1;
+        }
         if self.stuck >= LOOKS {
             return Some(End::Stuck(peer_timeout));
-        }
-        if self.minor == 0 || is_stuck {
-            return None;
         }
         if self.silent > LOOKS {
             return Some(End::Silent(peer_timeout));
         }
-        if self.silent > 0 && outgoing.waiting() == 0 {
+        if self.silent == 1 {
             outgoing.force(Item::Ping);
+            // Its own bytes are no sign of the peer.
+            self.progress = outgoing.progress();
         }
         None
     }

@@ -69,13 +69,17 @@ impl Dialled {
         }
     }
 
-    /// Ends it, when what waits is written, for `linger` at most.
-    pub(super) fn hang_up(self, session: &Arc<Session>, linger: Duration) {
-        if linger.is_zero() || !self.is_connected {
+    /// Lets what has come be read to its end, within `linger`, and connects no more.
+    pub(super) fn retire(self, session: &Arc<Session>, linger: Duration) {
+        if !self.is_connected {
             self.outgoing.close();
             return;
         }
-        self.outgoing.finish();
+        self.outgoing.retire();
+        self.close_after(session, linger);
+    }
+
+    fn close_after(self, session: &Arc<Session>, linger: Duration) {
         let outgoing = self.outgoing;
         session.spawn(async move {
             tokio::select! {
@@ -83,6 +87,16 @@ impl Dialled {
                 () = outgoing.closed() => {}
             }
         });
+    }
+
+    /// Ends it, when what waits is written, for `linger` at most.
+    pub(super) fn hang_up(self, session: &Arc<Session>, linger: Duration) {
+        if linger.is_zero() || !self.is_connected {
+            self.outgoing.close();
+            return;
+        }
+        self.outgoing.finish();
+        self.close_after(session, linger);
     }
 }
 
@@ -99,7 +113,7 @@ struct Dial {
 impl Dial {
     async fn run(self) {
         let mut pause = FIRST_PAUSE;
-        while !self.outgoing.is_finished() {
+        while !self.outgoing.is_finished() && !self.outgoing.is_retired() {
             let begun = Instant::now();
             self.attempt().await;
             if begun.elapsed() >= STOOD {

@@ -276,17 +276,17 @@ impl Session {
 
     /// Connects to the peer's publications, and no longer to those it had before.
     fn follow(self: &Arc<Self>, peers: &mut Peers, locator: &Locator, port: u16, nonce: u64) {
-        if let Some(record) = peers.get_mut(locator) {
-            record.nonce = Some(nonce);
-        }
+        let before = peers.get_mut(locator).and_then(|record| record.nonce.replace(nonce));
+        // The connection to an earlier life of the peer is dead, and says so only when it has been read to its end.
+        let is_reborn = before.is_some_and(|before| before != nonce);
         // One that is known under two names is heard once.
         let shared = nonce == self.nonce || peers.shares_feed(nonce, locator);
         let Some(record) = peers.get_mut(locator) else { return };
-        let same = record.feed.as_ref().is_some_and(|feed| feed.port == port);
+        let same = !is_reborn && record.feed.as_ref().is_some_and(|feed| feed.port == port);
         if !same && !shared && port != 0 {
             let dialled = Dialled::begin(self, locator, record.address.with_port(port), Role::Feed);
             if let Some(before) = record.feed.replace(Feed { port, dialled }) {
-                before.dialled.hang_up(self, Duration::ZERO);
+                before.dialled.retire(self, self.peer_timeout);
             }
         }
         self.settle(locator, record);

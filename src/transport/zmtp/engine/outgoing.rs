@@ -32,6 +32,8 @@ pub(super) struct Outgoing {
     is_blocked: AtomicBool,
     /// The connection's task is to end when all is written.
     is_finishing: AtomicBool,
+    /// The connection that stands is not made anew.
+    is_retired: AtomicBool,
     is_closed: AtomicBool,
     queue: Mutex<Queue>,
     under_way: Arc<UnderWay>,
@@ -89,6 +91,7 @@ impl Outgoing {
             progress: AtomicUsize::new(0),
             is_blocked: AtomicBool::new(false),
             is_finishing: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             queue: Mutex::default(),
             under_way,
@@ -222,6 +225,16 @@ impl Outgoing {
     /// Whether [`finish`](Self::finish) was called.
     pub(super) fn is_finishing(&self) -> bool {
         self.is_finishing.load(Ordering::Acquire)
+    }
+
+    /// Lets the connection that stands be the last: it is read to its end, and not made anew.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+    }
+
+    /// Whether [`retire`](Self::retire) was called.
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
     }
 
     /// Whether nothing more will be written.
