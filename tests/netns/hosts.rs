@@ -68,6 +68,17 @@ impl Hosts {
         self.nft(number, "delete table inet cut");
     }
 
+    /// Cuts the way between two hosts, which others go on to reach. For good.
+    #[cfg(feature = "cli")]
+    pub(crate) fn part(&self, one: u8, other: u8) {
+        let address = Self::address(other);
+        self.nft(one, "add table inet ways");
+        for (chain, way) in [("input", "saddr"), ("output", "daddr")] {
+            self.nft(one, &format!("add chain inet ways {chain} {{ type filter hook {chain} priority 0; }}"));
+            self.nft(one, &format!("add rule inet ways {chain} ip {way} {address} drop"));
+        }
+    }
+
     /// What a host has in `/etc/hosts`, and whom it asks for other names. Programs that run already see later changes, too.
     #[cfg(feature = "cli")]
     pub(crate) fn set_names(&self, number: u8, names: &[(&str, u8)], name_server: &str) {

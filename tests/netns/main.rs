@@ -11,6 +11,8 @@ mod machine;
 #[cfg(feature = "cli")]
 mod names;
 mod program;
+#[cfg(feature = "cli")]
+mod ways;
 mod weather;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -19,7 +19,7 @@ use super::support::soon;
 const VARIABLE: &str = "RINGBUS_TEST_STANDSTILL";
 /// Longer than the publishers' leases and a call's deadline, and shorter than what nodes and publishers grant their readers.
 const STOPPED: Duration = Duration::from_secs(8);
-const LEASE: Duration = Duration::from_secs(3);
+const LEASE: Duration = Duration::from_secs(5);
 /// So many calls are under way at any time.
 const CALLERS: u64 = 16;
 

@@ -91,7 +91,9 @@ impl<T: Transport> Dht<T, Successor> {
     /// # Errors
     /// [`ErrorKind::PayloadTooLarge`] for a value over 1 MiB, or over what the session's transport carries: it was not
     /// sent. [`ErrorKind::Timeout`], naming the key, how often it was tried, and how many requests of this client
-    /// are unanswered and answered: it may have been stored.
+    /// are unanswered and answered: it may have been stored. [`ErrorKind::Unreachable`] instead, where
+    /// there is no broker and the node that is responsible for the key is not heard: it names that
+    /// node, and the one that has said that it is there, or does not reach it either.
     /// [`ErrorKind::ForeignLocator`] or [`ErrorKind::InvalidAddress`] for a seed; [`ErrorKind::Closed`].
     pub async fn put(&self, key: impl Into<Key>, value: &str) -> Result<Key> {
         let key = key.into();
@@ -177,8 +179,8 @@ impl<Tx: TransportTx> Shared<Tx> {
             shell.acquaintances.attach(seed).await?;
         }
         let mut listening = Listening::new(session);
-        for topic in text::CLIENT_TOPICS {
-            if topic != text::ADDRESSES || shell.needs_addresses() {
+        for topic in text::CLIENT_TOPICS.into_iter().chain([text::ANSWERS]) {
+            if ![text::ADDRESSES, text::ANSWERS].contains(&topic) || shell.needs_addresses() {
                 listening.subscribe(TopicFilter::new(topic)?).await?;
             }
         }
@@ -243,20 +245,23 @@ impl<Tx: TransportTx> ClientShell<Tx> {
 }
 
 impl<Tx: TransportTx> Service for ClientShell<Tx> {
-    fn on_topic(&self, _now: Mono, topic: &Topic, payload: &Bytes) {
+    fn on_topic(&self, now: Mono, topic: &Topic, payload: &Bytes) {
         // The session may hear more than this client listens to.
-        if !text::CLIENT_TOPICS.contains(&topic.as_str()) {
+        let by_detour = || self.needs_addresses() && topic.as_str() == text::ANSWERS;
+        let listens = text::CLIENT_TOPICS.contains(&topic.as_str()) || by_detour();
+        if !listens {
             return;
         }
         match text::decode(topic.as_str(), payload, SuccessorConfig::default().max_value) {
             Ok(Message::Heal(heal)) => {
                 if self.needs_addresses() {
                     self.acquaintances.meet(&heal.addresses);
+                    lock(&self.state).core.hear(now, &heal);
                 }
             }
             Ok(message) => {
                 let mut state = lock(&self.state);
-                state.core.handle(&message);
+                state.core.handle(now, &message);
                 self.run_actions(&mut state);
             }
             Err(cause) => {
@@ -278,8 +283,8 @@ impl<Tx: TransportTx> Service for ClientShell<Tx> {
         }
     }
 
-    fn on_standstill(&self, _now: Mono, stood: Duration) {
-        lock(&self.state).core.stood_still(stood);
+    fn on_standstill(&self, now: Mono, stood: Duration) {
+        lock(&self.state).core.stood_still(now, stood);
     }
 
     fn on_timeout(&self, now: Mono) -> Option<Mono> {

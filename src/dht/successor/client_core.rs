@@ -5,10 +5,13 @@
 //! are. That is enough to read what one has written, as each node's messages arrive in the order in which it published
 //! them: an answer from before a put arrives before the put's acknowledgement.
 
+mod detours;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::detours::{Asked, Detours};
 use super::message::Message;
 use crate::dht::key::Key;
 use crate::dht::schedule::Schedule;
@@ -82,8 +85,10 @@ pub(crate) struct ClientCore {
     calls: BTreeMap<CallId, RequestId>,
     schedule: Schedule<RequestId>,
     actions: VecDeque<ClientAction>,
+    detours: Detours,
     last_request: RequestId,
     last_call: CallId,
+    last_token: u64,
 }
 
 type RequestId = u64;
@@ -93,12 +98,16 @@ type RequestId = u64;
 struct Request {
     /// What is published: a put or a get.
     question: Question,
+    /// When it was first asked.
+    begun: Mono,
     attempts: u32,
     last_attempt: Mono,
     next_attempt: Mono,
     /// From an attempt to the next.
     pause: Duration,
     longest_pause: Duration,
+    /// What was asked by way of others.
+    asked: Asked,
     waiting: Vec<Waiting>,
 }
 
@@ -127,8 +136,10 @@ impl ClientCore {
             calls: BTreeMap::new(),
             schedule: Schedule::default(),
             actions: VecDeque::new(),
+            detours: Detours::default(),
             last_request: 0,
             last_call: 0,
+            last_token: 0,
         }
     }
 
@@ -150,6 +161,9 @@ impl ClientCore {
             request.pause = request.pause.min(first_pause);
             request.next_attempt = request.next_attempt.min(now + request.pause);
             request.longest_pause = request.longest_pause.min(longest_pause(patience));
+            let former = request.asked.renew(now);
+            self.forget_token(former.as_ref());
+            self.begin_detour(now, id);
             return self.wait(now, id, patience);
         }
         let id = self.new_request();
@@ -173,15 +187,18 @@ impl ClientCore {
     }
 
     /// Takes a message.
-    pub(crate) fn handle(&mut self, message: &Message) {
+    pub(crate) fn handle(&mut self, now: Mono, message: &Message) {
         match message {
             Message::AckPut { client, node } => {
-                if let Some(id) = self.puts.get(client).copied() {
+                if let Some(id) = self.puts.get(client).copied()
+                    && self.counts_plain_answer(now, id)
+                {
                     self.complete(id, &Answer::Stored(*node));
                 }
             }
-            Message::ResGet { key, value } => self.found(*key, Some(value.clone())),
-            Message::ErrGet(key) => self.found(*key, None),
+            Message::ResGet { key, value } => self.found(now, *key, Some(value.clone())),
+            Message::ErrGet(key) => self.found(now, *key, None),
+            Message::Answer { at: None, token, reply, .. } => self.on_answer(now, token, reply),
             _ => {}
         }
     }
@@ -199,7 +216,8 @@ impl ClientCore {
     }
 
     /// The process stood still for so long: no call fails because of it, what is unanswered is asked again.
-    pub(crate) fn stood_still(&mut self, stood: Duration) {
+    pub(crate) fn stood_still(&mut self, now: Mono, stood: Duration) {
+        self.detours.stood_still(now);
         let unanswered: Vec<RequestId> = self.requests.keys().copied().collect();
         for id in unanswered {
             if let Some(request) = self.requests.get_mut(&id) {
@@ -218,6 +236,7 @@ impl ClientCore {
                 let again = request.ask(now);
                 self.actions.push_back(ClientAction::Publish(again));
             }
+            self.ask_by_detour(now, id);
             self.reschedule(id);
         }
     }
@@ -245,16 +264,19 @@ impl ClientCore {
     fn begin(&mut self, now: Mono, id: RequestId, question: Question, patience: Patience) -> CallId {
         let mut request = Request {
             question,
+            begun: now,
             attempts: 0,
             last_attempt: now,
             next_attempt: now,
             pause: self.first_pause(patience),
             longest_pause: longest_pause(patience),
+            asked: Asked::new(now),
             waiting: Vec::new(),
         };
         let first = request.ask(now);
         self.actions.push_back(ClientAction::Publish(first));
         self.requests.insert(id, request);
+        self.begin_detour(now, id);
         self.wait(now, id, patience)
     }
 
@@ -269,8 +291,10 @@ impl ClientCore {
         call
     }
 
-    fn found(&mut self, key: Key, value: Option<Arc<str>>) {
-        if let Some(id) = self.gets.get(&key).copied() {
+    fn found(&mut self, now: Mono, key: Key, value: Option<Arc<str>>) {
+        if let Some(id) = self.gets.get(&key).copied()
+            && self.counts_plain_answer(now, id)
+        {
             self.complete(id, &Answer::Found(value));
         }
     }
@@ -287,13 +311,18 @@ impl ClientCore {
     fn expire(&mut self, now: Mono, id: RequestId) {
         let progress = self.progress();
         let Some(request) = self.requests.get_mut(&id) else { return };
-        for Waiting { call, timeout, .. } in request.waiting.extract_if(.., |call| call.deadline <= now) {
+        let expired: Vec<_> = request.waiting.extract_if(.., |call| call.deadline <= now).collect();
+        let unanswered = request.waiting.is_empty();
+        for Waiting { call, timeout, .. } in expired {
             self.calls.remove(&call);
-            let what = request.question.describe(request.attempts, progress);
-            let result = Err(ErrorKind::Timeout { what, after: timeout }.into());
-            self.actions.push_back(ClientAction::Complete { call, result });
+            let Some(request) = self.requests.get(&id) else { return };
+            let error = self.unreachable(now, request, timeout).unwrap_or_else(|| {
+                let (what, why) = (request.question.describe(request.attempts), progress.describe());
+                ErrorKind::Timeout { what: format!("{what} ({why}),"), after: timeout }.into()
+            });
+            self.actions.push_back(ClientAction::Complete { call, result: Err(error) });
         }
-        if request.waiting.is_empty() {
+        if unanswered {
             self.forget(id);
         }
     }
@@ -302,6 +331,7 @@ impl ClientCore {
     fn forget(&mut self, id: RequestId) -> Vec<Waiting> {
         self.schedule.clear(id);
         let Some(request) = self.requests.remove(&id) else { return Vec::new() };
+        self.forget_token(request.token());
         match request.question {
             Question::Put { token, .. } => self.puts.remove(&token),
             Question::Get(key) => self.gets.remove(&key),
@@ -312,7 +342,10 @@ impl ClientCore {
     fn reschedule(&mut self, id: RequestId) {
         if let Some(request) = self.requests.get(&id) {
             let deadline = request.waiting.iter().map(|waiting| waiting.deadline).min();
-            self.schedule.set(id, deadline.map_or(request.next_attempt, |at| at.min(request.next_attempt)));
+            let asks = self.detours.has_takers();
+            let ask = if asks { request.asked.next } else { request.next_attempt };
+            let next = request.next_attempt.min(ask);
+            self.schedule.set(id, deadline.map_or(next, |at| at.min(next)));
         }
     }
 }
@@ -334,20 +367,31 @@ impl Request {
 }
 
 impl Question {
-    fn describe(&self, attempts: u32, progress: Progress) -> String {
+    fn key(&self) -> Key {
+        match self {
+            Self::Put { key, .. } | Self::Get(key) => *key,
+        }
+    }
+
+    fn describe(&self, attempts: u32) -> String {
         let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
         let (verb, key) = match self {
             Self::Put { key, .. } => ("putting", key),
             Self::Get(key) => ("getting", key),
         };
-        let Progress { unanswered, answered } = progress;
-        let why = match answered {
+        format!("{verb} key {key}, tried {times}")
+    }
+}
+
+impl Progress {
+    fn describe(self) -> String {
+        let Self { unanswered, answered } = self;
+        match answered {
             0 => format!("{unanswered} unanswered, none ever answered: is a node running there?"),
             _ => {
                 format!("{unanswered} unanswered, {answered} answered: the ring, or its broker, may be slow")
             }
-        };
-        format!("{verb} key {key}, tried {times} ({why}),")
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod clock;
 mod departing;
+mod detours;
 mod joining;
 mod neighbourhood;
 mod pairs;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use self::clock::VersionClock;
 use self::departing::Leaving;
+use self::detours::Detours;
 use self::joining::Joining;
 use self::pairs::Pair;
 use self::transfers::Transfers;
@@ -95,6 +97,7 @@ pub(crate) struct SuccessorCore {
     /// Gets that cannot be answered yet, and until when it is worth it.
     held: BTreeMap<Key, Mono>,
     warmth: Warmth,
+    detours: Detours,
     /// From then on it has heard every node of the ring at least once.
     acquainted: Mono,
     deferred: Vec<(Arc<str>, Key, Arc<str>)>,
@@ -140,6 +143,7 @@ impl SuccessorCore {
             waiters: Waiters::default(),
             held: BTreeMap::new(),
             warmth: Warmth::default(),
+            detours: Detours::default(),
             acquainted: Mono::ZERO,
             deferred: Vec::new(),
             announced: now,
@@ -242,8 +246,14 @@ impl SuccessorCore {
             Message::Leave { id, successor, predecessor } => self.on_leave(now, id, successor, predecessor),
             Message::AckLeave { leaver, acker } => self.on_ack_leave(now, leaver, acker),
             Message::Fail(id) => self.on_fail(now, id),
-            Message::Heal(heal) => self.on_heal(now, heal),
+            Message::Heal(heal) => {
+                self.heard_directly(now, &heal);
+                self.on_heal(now, heal);
+            }
             Message::Replica { to, replica } => self.on_replica(now, to, replica),
+            Message::Ask { at, by, token, question } => self.on_question(now, (at, by), token, question),
+            Message::Answer { at, token, key, reply } => self.on_answer(at, token, key, reply),
+            Message::Via { at, by, carried } => self.on_via(now, at, by, *carried),
             // For clients.
             Message::ResGet { .. } | Message::ErrGet(_) => {}
         }
@@ -257,8 +267,10 @@ impl SuccessorCore {
         if late >= self.config.announce * 2 || deaf {
             // This node itself stood still, or is cut off; what the others said meanwhile has not been read yet.
             self.view.forgive(now);
+            self.detours.forgive(now);
         }
         self.view.purge(now, self.config.lease);
+        self.find_ways(now);
         self.give_up_silent(now);
         let was_warm = self.warmth.is_warm();
         let patience = self.successor_patience(now);
@@ -298,6 +310,9 @@ impl SuccessorCore {
     }
 
     fn publish(&mut self, message: Message) {
+        if self.has_ways() {
+            self.publish_by_detours(&message);
+        }
         self.actions.push_back(Action::Publish(message));
     }
 

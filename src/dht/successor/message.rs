@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::dht::key::Key;
 
-/// One message of the protocol; the last five are extensions, on topics that plain peers do not listen to.
+/// One message of the protocol; the last eight are extensions, on topics that plain peers do not
+/// listen to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
     /// A newcomer announces itself.
@@ -33,6 +34,55 @@ pub(crate) enum Message {
     Replica { to: Option<Key>, replica: Replica },
     /// The owner's answer where there is no value.
     ErrGet(Key),
+    /// A client asks the node `at` to answer, or to have the owner answer; then `by` is the node
+    /// that has passed it on.
+    Ask { at: Key, by: Option<Key>, token: Arc<str>, question: Question },
+    /// What became of an [`Ask`](Self::Ask), for whoever has chosen the token; to the node `at`
+    /// first, if there is one.
+    Answer { at: Option<Key>, token: Arc<str>, key: Key, reply: Reply },
+    /// One node's message to another that may not hear it, by way of the node `at`; at its end `by`
+    /// says which that was.
+    Via { at: Key, by: Option<Key>, carried: Box<Carried> },
+}
+
+/// What a client asks by way of any node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Store a pair; the token is the client's of [`Message::Put`].
+    Put { key: Key, value: Arc<str> },
+    /// Fetch a value.
+    Get { key: Key },
+}
+
+impl Question {
+    /// What it is about.
+    pub(crate) fn key(&self) -> Key {
+        match self {
+            Self::Put { key, .. } | Self::Get { key } => *key,
+        }
+    }
+}
+
+/// What a client is answered by way of any node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// This node has stored the pair.
+    Stored(Key),
+    /// The value.
+    Found(Arc<str>),
+    /// There is no value.
+    Nothing,
+    /// The node `by` was asked, and has not passed it on: it does not hear the owner itself.
+    Unreached { owner: Key, by: Key },
+}
+
+/// A message between two nodes that goes by way of a third.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) from: Key,
+    pub(crate) to: Key,
+    /// None that is about detours.
+    pub(crate) message: Message,
 }
 
 /// Which neighbour.
@@ -61,6 +111,8 @@ pub(crate) struct Heal {
     pub(crate) clock: u64,
     /// Where it and its neighbours are reached, for transports without a broker. Empty otherwise.
     pub(crate) addresses: Vec<String>,
+    /// Whether it passes on what others cannot say to each other.
+    pub(crate) takes_detours: bool,
 }
 
 /// Which neighbours are plain peers.

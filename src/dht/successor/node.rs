@@ -101,7 +101,8 @@ impl<T: Transport> SuccessorNodeBuilder<T> {
         // Before the first word: the answers must be heard.
         let mut listening = Listening::new(session);
         let mut topics = HashSet::new();
-        for topic in text::node_topics(id) {
+        let detours = (!session.tx.capabilities().brokered).then(|| text::detour_topics(id));
+        for topic in text::node_topics(id).chain(detours.into_iter().flatten()) {
             let topic = Topic::new(topic)?;
             listening.subscribe(TopicFilter::from(&topic)).await?;
             topics.insert(topic);

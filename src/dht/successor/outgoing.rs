@@ -8,6 +8,8 @@ use crate::transport::{Capabilities, Outbound};
 
 /// More than what stands around a value in any message of the ring, in bytes.
 const AROUND_A_VALUE: usize = 128;
+/// And in one that is carried by another, where there is no broker.
+const AROUND_WHAT_IS_CARRIED: usize = 128;
 
 /// A message on its way out, acknowledged where the transport can.
 pub(super) fn outbound(message: &Message) -> Result<Outbound> {
@@ -17,5 +19,6 @@ pub(super) fn outbound(message: &Message) -> Result<Outbound> {
 
 /// The longest value, of at most `limit` bytes, that fits into the transport's messages.
 pub(super) fn longest_value(limit: usize, capabilities: &Capabilities) -> usize {
-    limit.min(capabilities.max_payload.saturating_sub(AROUND_A_VALUE))
+    let around = if capabilities.brokered { AROUND_A_VALUE } else { AROUND_A_VALUE + AROUND_WHAT_IS_CARRIED };
+    limit.min(capabilities.max_payload.saturating_sub(around))
 }

@@ -2,10 +2,13 @@
 //!
 //! Ids and keys are decimal, `None` stands for nobody. Nothing is allocated before it has been checked.
 
+mod detours;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
+pub(super) use self::detours::{ANSWERS, detour_topics};
 use super::message::{Heal, Message, Plain, Replica, ReplicaBody, Side, Stage};
 use crate::dht::key::Key;
 
@@ -92,6 +95,19 @@ pub(crate) fn encode(message: &Message) -> (Cow<'static, str>, String) {
             return (Cow::Owned(format!("replica/{to}")), encode_replica(replica));
         }
         Message::ErrGet(key) => ("err-get", key.to_string()),
+        Message::Ask { at, by, token, question } => {
+            return (Cow::Owned(format!("ask/{at}")), detours::encode_ask(*by, token, question));
+        }
+        Message::Answer { at: None, token, key, reply } => {
+            (ANSWERS, detours::encode_answer(token, *key, reply))
+        }
+        Message::Answer { at: Some(at), token, key, reply } => {
+            let topic = format!("{ANSWERS}/{at}");
+            return (Cow::Owned(topic), detours::encode_answer(token, *key, reply));
+        }
+        Message::Via { at, by, carried } => {
+            return (Cow::Owned(format!("via/{at}")), detours::encode_via(carried, *by));
+        }
     };
     (Cow::Borrowed(topic), payload)
 }
@@ -101,7 +117,7 @@ pub(crate) fn encode(message: &Message) -> (Cow<'static, str>, String) {
 /// `max_value` bounds a value in bytes.
 pub(crate) fn decode(topic: &str, payload: &[u8], max_value: usize) -> Result<Message, Malformed> {
     // What stands around a value is short.
-    if payload.len() > max_value.saturating_add(MAX_CLIENT + 64 + MAX_ADDRESSES * MAX_ADDRESS) {
+    if payload.len() > max_value.saturating_add(MAX_CLIENT + 128 + MAX_ADDRESSES * MAX_ADDRESS) {
         return Err(Malformed::TooLong);
     }
     let text = std::str::from_utf8(payload).map_err(|_| Malformed::Utf8)?;
@@ -129,6 +145,9 @@ pub(crate) fn decode(topic: &str, payload: &[u8], max_value: usize) -> Result<Me
         "replica" => decode_replica(text, max_value).map(|replica| Message::Replica { to: None, replica }),
         "err-get" => number(text).map(Message::ErrGet),
         _ => {
+            if let Some(message) = detours::decode(topic, text, max_value) {
+                return message;
+            }
             let to = topic.strip_prefix("replica/").ok_or(Malformed::Topic)?;
             let replica = decode_replica(text, max_value)?;
             Ok(Message::Replica { to: Some(number(to)?), replica })
@@ -172,7 +191,8 @@ fn decode_leave(text: &str) -> Result<Message, Malformed> {
     Ok(Message::Leave { id, successor, predecessor })
 }
 
-/// `ID/PREDECESSOR/SUCCESSOR/PLAIN/STAGE/CLOCK`, then addresses, each after a space.
+/// `ID/PREDECESSOR/SUCCESSOR/PLAIN/STAGE/CLOCK`, then addresses, each after a space, then perhaps
+/// `detours`.
 fn encode_heal(heal: &Heal) -> String {
     let stage = match heal.stage {
         Stage::Joining => "joining",
@@ -189,7 +209,9 @@ fn encode_heal(heal: &Heal) -> String {
     };
     let (predecessor, successor) = (or_none(heal.predecessor), or_none(heal.successor));
     let mut text = format!("{}/{predecessor}/{successor}/{plain}/{stage}/{}", heal.id, heal.clock);
-    for address in heal.addresses.iter().take(MAX_ADDRESSES) {
+    let takes_detours = heal.takes_detours.then_some(detours::TAKES_DETOURS);
+    let room = MAX_ADDRESSES - usize::from(heal.takes_detours);
+    for address in heal.addresses.iter().map(String::as_str).take(room).chain(takes_detours) {
         text.push(' ');
         text.push_str(address);
     }
@@ -216,6 +238,9 @@ fn decode_heal(text: &str) -> Result<Heal, Malformed> {
         "gone" => Stage::Gone,
         _ => return Err(Malformed::Word),
     };
+    let mut addresses = decode_addresses(words)?;
+    let words = addresses.len();
+    addresses.retain(|word| word != detours::TAKES_DETOURS);
     let heal = Heal {
         id: number(id)?,
         predecessor: number_or_none(predecessor)?,
@@ -223,7 +248,8 @@ fn decode_heal(text: &str) -> Result<Heal, Malformed> {
         plain: Plain { predecessor: before, successor: after },
         stage,
         clock: clock.parse().map_err(|_| Malformed::Number)?,
-        addresses: decode_addresses(words)?,
+        takes_detours: addresses.len() < words,
+        addresses,
     };
     if heal.predecessor == Some(heal.id) || heal.successor == Some(heal.id) {
         return Err(Malformed::Twice);

@@ -54,15 +54,15 @@ fn a_put_ends_with_the_acknowledgement_of_its_own_token() {
     let (one, two) = ("0123456789ab-1", "0123456789ab-2");
     assert_eq!(published(&mut core), [put_message(one, 7, "one"), put_message(two, 7, "two")]);
     for foreign in [ack("ffffffffffff-1", 9), ack("0123456789ab", 9), ack("0123456789ab-3", 9), ack("7", 9)] {
-        core.handle(&foreign);
+        core.handle(at(0), &foreign);
     }
     assert_eq!(completed(&mut core), []);
-    core.handle(&ack(two, 9));
+    core.handle(at(0), &ack(two, 9));
     assert_eq!(completed(&mut core), [(second, Ok(Answer::Stored(Key::new(9))))]);
     // A second acknowledgement, of a repetition, is for nobody.
-    core.handle(&ack(two, 9));
+    core.handle(at(0), &ack(two, 9));
     assert_eq!(completed(&mut core), []);
-    core.handle(&ack(one, 5));
+    core.handle(at(0), &ack(one, 5));
     assert_eq!(completed(&mut core), [(first, Ok(Answer::Stored(Key::new(5))))]);
     assert_eq!(core.poll_timeout(), None);
 }
@@ -87,7 +87,7 @@ fn a_put_is_repeated_unchanged_soon_and_then_ever_less_often_until_it_times_out(
     assert_eq!(completed(&mut core), [(call, Err(ErrorKind::Timeout { what, after: 4 * SECOND }))]);
     assert_eq!(core.poll_timeout(), None);
     // Its acknowledgement comes too late.
-    core.handle(&ack("0123456789ab-1", 9));
+    core.handle(at(0), &ack("0123456789ab-1", 9));
     assert_eq!(completed(&mut core), []);
 }
 
@@ -96,7 +96,7 @@ fn a_ring_that_has_answered_is_not_hurried() {
     let mut core = client();
     core.get(at(0), Key::new(7), Patience::default());
     assert_eq!(core.poll_timeout(), Some(at(100)));
-    core.handle(&res(7, "v"));
+    core.handle(at(0), &res(7, "v"));
     while core.poll_action().is_some() {}
     core.put(at(0), Key::new(7), "v".into(), Patience::default());
     assert_eq!(core.poll_timeout(), Some(at(1000)));
@@ -137,7 +137,7 @@ fn what_nobody_heard_is_asked_again_when_somebody_hears() {
 fn a_ring_that_has_answered_is_slow_and_not_absent() {
     let mut core = client();
     core.get(at(0), Key::new(7), Patience::default());
-    core.handle(&Message::ErrGet(Key::new(7)));
+    core.handle(at(0), &Message::ErrGet(Key::new(7)));
     while core.poll_action().is_some() {}
     let patience = Patience { timeout: SECOND, retry_after: SECOND };
     let calls = [8, 9].map(|key| core.get(at(0), Key::new(key), patience));
@@ -158,11 +158,11 @@ fn gets_of_one_key_share_a_question_and_its_answer() {
     let other = core.get(at(0), Key::new(8), Patience::default());
     let second = core.get(at(10), Key::new(7), Patience::default());
     assert_eq!(published(&mut core), [Message::Get(Key::new(7)), Message::Get(Key::new(8))]);
-    core.handle(&res(7, "v"));
+    core.handle(at(0), &res(7, "v"));
     assert_eq!(completed(&mut core), [(first, found("v")), (second, found("v"))]);
-    core.handle(&res(7, "later"));
+    core.handle(at(0), &res(7, "later"));
     assert_eq!(completed(&mut core), []);
-    core.handle(&Message::ErrGet(Key::new(8)));
+    core.handle(at(0), &Message::ErrGet(Key::new(8)));
     assert_eq!(completed(&mut core), [(other, Ok(Answer::Found(None)))]);
     // A get that begins now asks anew.
     core.get(at(20), Key::new(7), Patience::default());
@@ -189,22 +189,22 @@ fn one_who_joins_a_question_waits_for_as_long_as_one_who_asks() {
     assert!(matches!(core.poll_action(),
         Some(ClientAction::Complete { call, result: Err(error) }) if call == first && *error.kind() == timeout));
     assert_eq!(published(&mut core), [Message::Get(Key::new(7))]);
-    core.handle(&res(7, ""));
+    core.handle(at(0), &res(7, ""));
     assert_eq!(completed(&mut core), [(second, found(""))]);
 }
 
 #[test]
 fn answers_to_others_questions_end_a_get_but_never_one_that_has_not_begun() {
     let mut core = client();
-    core.handle(&res(7, "before"));
-    core.handle(&Message::ErrGet(Key::new(7)));
+    core.handle(at(0), &res(7, "before"));
+    core.handle(at(0), &Message::ErrGet(Key::new(7)));
     let call = core.get(at(0), Key::new(7), Patience::default());
     published(&mut core);
     for other in [res(8, "x"), Message::ErrGet(Key::new(8)), Message::Get(Key::new(7)), Message::HasStarted] {
-        core.handle(&other);
+        core.handle(at(0), &other);
     }
     assert_eq!(completed(&mut core), []);
-    core.handle(&res(7, "after"));
+    core.handle(at(0), &res(7, "after"));
     assert_eq!(completed(&mut core), [(call, found("after"))]);
 }
 
@@ -215,12 +215,12 @@ fn a_client_reads_what_it_has_written_also_while_an_older_question_is_out() {
     let old = core.get(at(0), Key::new(7), Patience::default());
     let put = core.put(at(1), Key::new(7), "new".into(), Patience::default());
     published(&mut core);
-    core.handle(&res(7, "old"));
-    core.handle(&ack("0123456789ab-2", 9));
+    core.handle(at(0), &res(7, "old"));
+    core.handle(at(0), &ack("0123456789ab-2", 9));
     assert_eq!(completed(&mut core), [(old, found("old")), (put, Ok(Answer::Stored(Key::new(9))))]);
     let fresh = core.get(at(2), Key::new(7), Patience::default());
     assert_eq!(published(&mut core), [Message::Get(Key::new(7))]);
-    core.handle(&res(7, "new"));
+    core.handle(at(0), &res(7, "new"));
     assert_eq!(completed(&mut core), [(fresh, found("new"))]);
 }
 
@@ -233,9 +233,9 @@ fn what_nobody_waits_for_is_forgotten() {
     core.cancel(put);
     core.cancel(gets[0]);
     core.cancel(gets[0]);
-    core.handle(&ack("0123456789ab-1", 9));
+    core.handle(at(0), &ack("0123456789ab-1", 9));
     assert_eq!(completed(&mut core), []);
-    core.handle(&res(7, "v"));
+    core.handle(at(0), &res(7, "v"));
     assert_eq!(completed(&mut core), [(gets[1], found("v"))]);
     let last = core.get(at(2), Key::new(7), Patience::default());
     published(&mut core);

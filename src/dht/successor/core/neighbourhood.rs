@@ -32,6 +32,7 @@ impl SuccessorCore {
             stage: self.stage(),
             clock: self.spoken,
             addresses,
+            takes_detours: self.has_ways(),
         };
         self.publish(Message::Heal(heal));
     }
@@ -228,12 +229,14 @@ impl SuccessorCore {
             self.warmth.resume(Resumed { until: now + self.config.quiet, successor, told: false });
         }
         self.view.forgive(now);
+        self.detours.forgive(now);
         self.announce(now);
     }
 
     /// The connection is back.
     pub(super) fn on_reconnected(&mut self, now: Mono) {
         self.view.forgive(now);
+        self.detours.forgive(now);
         if self.is_serving() {
             self.doubt(now, Duration::ZERO);
         }
@@ -271,8 +274,9 @@ impl SuccessorCore {
         let mut addresses = vec![own.clone()];
         let neighbours = [self.links.predecessor, self.links.successor].into_iter().flatten();
         let others = self.view.heard_after(self.introduced);
+        // One word of them says that it takes detours.
         for (id, address) in neighbours.filter_map(|id| self.view.address(id)).chain(others) {
-            if addresses.len() < MAX_ADDRESSES && !addresses.iter().any(|known| known == address) {
+            if addresses.len() < MAX_ADDRESSES - 1 && !addresses.iter().any(|known| known == address) {
                 addresses.push(address.to_string());
                 self.introduced = id;
             }

@@ -47,6 +47,9 @@ impl SuccessorCore {
             // repeats it.
             return;
         }
+        if !handover && self.detours.is_late(&client, key) && self.pairs.contains_key(&key) {
+            return self.acknowledge_late(now, client, key);
+        }
         let fresh = self.warmth.is_newcomer();
         let full = self.pairs.len() >= self.config.max_pairs;
         match self.pairs.get_mut(&key) {

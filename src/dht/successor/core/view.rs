@@ -80,6 +80,11 @@ impl View {
         self.members.range(key..).next().or_else(|| self.members.first_key_value()).map(|(id, _)| *id)
     }
 
+    /// All members but this node.
+    pub(super) fn members(&self) -> impl Iterator<Item = Key> {
+        self.members.keys().copied()
+    }
+
     pub(super) fn contains(&self, id: Key) -> bool {
         self.members.contains_key(&id)
     }

@@ -219,6 +219,7 @@ fn messages_of_strangers_change_nothing() {
             stage: Stage::Joining,
             clock: CLOCK_FAR_AHEAD,
             addresses: vec!["nonsense".into()],
+            takes_detours: true,
         }),
         Message::Replica { to: None, replica: replica(ReplicaBody::Lack) },
         Message::Replica { to: Some(first), replica: replica(ReplicaBody::Lack) },

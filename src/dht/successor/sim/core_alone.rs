@@ -141,6 +141,7 @@ fn a_plain_peer_that_was_denied_now_and_then_is_not_given_up() {
             stage: Stage::Done,
             clock,
             addresses: Vec::new(),
+            takes_detours: false,
         }));
         node.run_for(Duration::from_millis(500));
     };
@@ -169,7 +170,9 @@ fn a_newcomer_takes_a_pair_from_anybody_and_answers_when_its_successor_has_no_la
         let links = (Some(ME), Some(ME));
         let addresses = vec![format!("tcp://{id}")];
         let (predecessor, successor) = if id == successor { links } else { (Some(successor), Some(ME)) };
-        Message::Heal(Heal { id, predecessor, successor, plain: Plain::default(), stage, clock, addresses })
+        let plain = Plain::default();
+        let takes_detours = false;
+        Message::Heal(Heal { id, predecessor, successor, plain, stage, clock, addresses, takes_detours })
     };
     let ask = |version, digest| {
         let body = ReplicaBody::Ask { version, digest, bound: None };

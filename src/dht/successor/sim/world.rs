@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::asker::Asker;
 use super::clients::{Clients, RETRY};
 use crate::dht::key::Key;
 use crate::dht::sim::clockwork::Clockwork;
@@ -15,7 +16,7 @@ use crate::dht::successor::config::SuccessorConfig;
 use crate::dht::successor::core::{Action, Input, SuccessorCore};
 use crate::dht::successor::event::SuccessorEvent;
 use crate::dht::successor::message::Message;
-use crate::dht::successor::text::{CLIENT_TOPICS, decode, encode, node_topics};
+use crate::dht::successor::text::{ANSWERS, CLIENT_TOPICS, decode, detour_topics, encode, node_topics};
 use crate::time::{Mono, Timestamp, earliest};
 
 /// How the medium treats messages; each receiver's copy has its own fate.
@@ -85,6 +86,8 @@ pub(super) enum Party {
     /// What speaks for those who cannot.
     Broker,
     Node(Place),
+    /// One of the library's own clients.
+    Asker(usize),
 }
 
 #[derive(Debug)]
@@ -102,6 +105,9 @@ pub(super) struct World {
     pub(super) rng: SmallRng,
     pub(super) nodes: Vec<SimNode>,
     pub(super) clients: Clients,
+    pub(super) askers: Vec<Asker>,
+    /// Nothing that the first says reaches the second.
+    pub(super) broken: BTreeSet<(Party, Party)>,
     pub(super) config: SuccessorConfig,
     medium: Medium,
     queue: BTreeMap<Mono, Vec<Event>>,
@@ -125,6 +131,8 @@ impl World {
             rng: SmallRng::seed_from_u64(seed),
             nodes: Vec::new(),
             clients: Clients::new(memory, medium.reorders),
+            askers: Vec::new(),
+            broken: BTreeSet::new(),
             config,
             medium,
             queue: BTreeMap::new(),
@@ -148,8 +156,9 @@ impl World {
             + self.rng.random_range(-5000..=5000);
         let wall = Timestamp::from_nanos(wall * 1_000_000);
         let address = self.medium.meeting.as_ref().map(|_| format!("tcp://{id}"));
+        let detours = address.is_some().then(|| detour_topics(id)).into_iter().flatten();
+        let (topics, told) = (node_topics(id).chain(detours).collect(), Vec::new());
         let core = SuccessorCore::new(self.now, id, self.config.clone(), wall, address);
-        let (topics, told) = (node_topics(id).collect(), Vec::new());
         let node = SimNode {
             id,
             core,
@@ -278,6 +287,13 @@ impl World {
                     self.drain(place);
                 }
             }
+            Event::Deliver(_, Party::Asker(number), message) => {
+                self.askers[number].hear(self.now, &message);
+                self.drain_asker(number);
+            }
+            // What is put by the library's own clients is not in these clients' books.
+            Event::Deliver(_, _, Message::ResGet { key, .. })
+                if !self.askers.is_empty() && !self.clients.books.contains_key(&key) => {}
             Event::Deliver(_, _, message) => self.clients.hear(&message),
             Event::Publish(message) => {
                 self.has_happened();
@@ -343,6 +359,11 @@ impl World {
         if CLIENT_TOPICS.contains(&&*topic) && topic != "heal" {
             self.send(from, Party::Clients, &read);
         }
+        for number in 0..self.askers.len() {
+            if CLIENT_TOPICS.contains(&&*topic) || topic == ANSWERS {
+                self.send(from, Party::Asker(number), &read);
+            }
+        }
         for place in 0..self.nodes.len() {
             let node = &self.nodes[place];
             if node.is_alive() && !node.is_cut && node.topics.contains(&topic) {
@@ -354,6 +375,10 @@ impl World {
     fn send(&mut self, from: Party, to: Party, message: &Message) {
         if self.met.get(&(from, to)).is_some_and(|met| self.now < *met) {
             self.log(|| format!("    {} does not hear it yet", self.name(to)));
+            return;
+        }
+        if self.broken.contains(&(from, to)) {
+            self.log(|| format!("    cannot reach {}", self.name(to)));
             return;
         }
         if self.medium.loss > 0.0 && self.rng.random_bool(self.medium.loss) {
@@ -399,8 +424,21 @@ impl World {
         node.due = if node.is_alive() { node.core.poll_timeout() } else { None };
     }
 
+    /// Takes over what a client wants done.
+    pub(super) fn drain_asker(&mut self, number: usize) {
+        while let Some(message) = self.askers[number].next_message() {
+            self.publish(Party::Asker(number), &message);
+        }
+    }
+
+    /// Cuts the way between two, in both directions.
+    pub(super) fn cut_between(&mut self, one: Party, other: Party) {
+        self.broken.extend([(one, other), (other, one)]);
+    }
+
     fn name(&self, party: Party) -> String {
         match party {
+            Party::Asker(number) => format!("asker {number}"),
             Party::Clients => "clients".into(),
             Party::Broker => "broker".into(),
             Party::Node(place) => format!("{} (place {place})", self.nodes[place].id),
@@ -427,6 +465,7 @@ impl Clockwork for World {
 
     fn next_event(&self) -> Option<Mono> {
         let due = self.nodes.iter().filter_map(|node| node.due).min();
+        let due = earliest(due, self.askers.iter().filter_map(Asker::due).min());
         earliest(self.queue.first_key_value().map(|(at, _)| *at), due)
     }
 
@@ -435,6 +474,12 @@ impl Clockwork for World {
         while let Some(batch) = self.queue.first_entry().filter(|batch| *batch.key() <= now) {
             for event in batch.remove() {
                 self.happen(event);
+            }
+        }
+        for number in 0..self.askers.len() {
+            if self.askers[number].due().is_some_and(|due| due <= now) {
+                self.askers[number].handle_timeout(now);
+                self.drain_asker(number);
             }
         }
         for place in 0..self.nodes.len() {

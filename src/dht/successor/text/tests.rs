@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::dht::successor::message::{Carried, Question, Reply};
 
 const MAX_VALUE: usize = 1000;
 
@@ -41,13 +42,53 @@ fn the_plain_protocol_to_the_letter() {
 }
 
 #[test]
+fn detours_to_the_letter() {
+    let ask = |by, question| Message::Ask { at: key(3), by, token: "a-1".into(), question };
+    reads(&ask(None, Question::Get { key: key(7) }), "ask/3", "None/a-1/get/7");
+    let value = "v / w".into();
+    reads(&ask(Some(key(4)), Question::Put { key: key(7), value }), "ask/3", "4/a-1/put/7 v / w");
+    let answer = |at, reply| Message::Answer { at, token: "a-1".into(), key: key(7), reply };
+    reads(&answer(None, Reply::Stored(key(9))), "answer", "a-1/7/stored/9");
+    reads(&answer(Some(key(4)), Reply::Found(" v".into())), "answer/4", "a-1/7/found  v");
+    reads(&answer(None, Reply::Nothing), "answer", "a-1/7/nothing");
+    let unreached = Reply::Unreached { owner: key(9), by: key(4) };
+    reads(&answer(None, unreached), "answer", "a-1/7/unreached/9/4");
+    let via = |by, message| {
+        let carried = Box::new(Carried { from: key(1), to: key(2), message });
+        Message::Via { at: key(4), by, carried }
+    };
+    reads(&via(None, Message::Join(key(1))), "via/4", "1/2/None/join 1");
+    let body = ReplicaBody::Store { version: 5, value: "v/ w".into() };
+    let replica = Replica { from: key(1), tag: 6, key: key(7), body };
+    let replica = Message::Replica { to: Some(key(2)), replica };
+    reads(&via(Some(key(4)), replica), "via/4", "1/2/4/replica/2 1/6/store/7/5 v/ w");
+    // None is carried by another, however deep.
+    let nested = decode("via/4", b"1/2/None/via/5 1/2/None/join 1", MAX_VALUE);
+    assert_eq!(nested, Err(Malformed::Topic));
+    assert_eq!(decode("via/4", b"1/1/None/join 1", MAX_VALUE), Err(Malformed::Twice));
+    // Builds of before take the word for an address that they cannot read, and pass over it.
+    let heal = Heal {
+        id: key(1),
+        predecessor: None,
+        successor: None,
+        plain: Plain::default(),
+        stage: Stage::Done,
+        clock: 5,
+        addresses: vec!["memory:a".into()],
+        takes_detours: true,
+    };
+    reads(&Message::Heal(heal), "heal", "1/None/None/neither/done/5 memory:a detours");
+}
+
+#[test]
 fn the_extensions_to_the_letter() {
     reads(&Message::Fail(key(1)), "fail", "1");
     reads(&Message::ErrGet(key(7)), "err-get", "7");
     let heal = |predecessor, stage, addresses: &[&str]| {
         let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
         let (id, successor, plain) = (key(1), Some(key(2)), Plain::default());
-        Message::Heal(Heal { id, predecessor, successor, plain, stage, clock: 5, addresses })
+        let takes_detours = false;
+        Message::Heal(Heal { id, predecessor, successor, plain, stage, clock: 5, addresses, takes_detours })
     };
     reads(&heal(Some(key(3)), Stage::Joining, &[]), "heal", "1/3/2/neither/joining/5");
     reads(&heal(None, Stage::Busy, &["memory:a"]), "heal", "1/None/2/neither/busy/5 memory:a");
@@ -180,6 +221,7 @@ fn a_message_never_grows_beyond_what_is_read() {
         stage: Stage::Done,
         clock: u64::MAX,
         addresses: vec!["a".repeat(MAX_ADDRESS); MAX_ADDRESSES + 5],
+        takes_detours: false,
     };
     let (topic, payload) = encode(&Message::Heal(heal));
     let decoded = decode(&topic, payload.as_bytes(), 0).unwrap();
@@ -219,12 +261,17 @@ fn neighbours() -> impl Strategy<Value = (Key, Option<Key>, Option<Key>)> {
 fn heals() -> impl Strategy<Value = Message> {
     let stage =
         prop::sample::select(vec![Stage::Joining, Stage::Busy, Stage::Done, Stage::Leaving, Stage::Gone]);
-    let addresses = prop::collection::vec("[a-z]{1,9}:[!-~]{1,40}", 0..=MAX_ADDRESSES);
+    let addresses =
+        |most| prop::collection::vec("[a-z]{1,9}:[!-~]{1,40}", 0..=most).prop_map(move |list| (list, most));
+    // The word for detours takes the place of an address.
+    let addresses = prop_oneof![addresses(MAX_ADDRESSES), addresses(MAX_ADDRESSES - 1)];
     let plain =
         (any::<bool>(), any::<bool>()).prop_map(|(predecessor, successor)| Plain { predecessor, successor });
     (neighbours(), plain, stage, any::<u64>(), addresses).prop_map(|(who, plain, stage, clock, addresses)| {
         let (id, predecessor, successor) = who;
-        Message::Heal(Heal { id, predecessor, successor, plain, stage, clock, addresses })
+        let (addresses, most) = addresses;
+        let takes_detours = most < MAX_ADDRESSES;
+        Message::Heal(Heal { id, predecessor, successor, plain, stage, clock, addresses, takes_detours })
     })
 }
 
@@ -247,7 +294,46 @@ fn replicas() -> impl Strategy<Value = Message> {
     })
 }
 
+fn tokens() -> impl Strategy<Value = Arc<str>> {
+    "[!-.0-~]{0,20}".prop_map(Arc::from)
+}
+
+fn asks() -> impl Strategy<Value = Message> {
+    let question = prop_oneof![
+        keys().prop_map(|key| Question::Get { key }),
+        (keys(), values()).prop_map(|(key, value)| Question::Put { key, value }),
+    ];
+    (keys(), prop::option::of(keys()), tokens(), question)
+        .prop_map(|(at, by, token, question)| Message::Ask { at, by, token, question })
+}
+
+fn replies() -> impl Strategy<Value = Message> {
+    let reply = prop_oneof![
+        keys().prop_map(Reply::Stored),
+        values().prop_map(Reply::Found),
+        Just(Reply::Nothing),
+        (keys(), keys()).prop_map(|(owner, by)| Reply::Unreached { owner, by }),
+    ];
+    (prop::option::of(keys()), tokens(), keys(), reply).prop_map(|(at, token, key, reply)| Message::Answer {
+        at,
+        token,
+        key,
+        reply,
+    })
+}
+
+fn vias() -> impl Strategy<Value = Message> {
+    let pair = (keys(), keys()).prop_filter("two nodes", |(a, b)| a != b);
+    (keys(), prop::option::of(keys()), pair, plain_messages()).prop_map(|(at, by, (from, to), message)| {
+        Message::Via { at, by, carried: Box::new(Carried { from, to, message }) }
+    })
+}
+
 fn messages() -> impl Strategy<Value = Message> {
+    prop_oneof![4 => plain_messages(), 1 => asks(), 1 => replies(), 1 => vias()]
+}
+
+fn plain_messages() -> impl Strategy<Value = Message> {
     let side = prop::sample::select(vec![Side::Successor, Side::Predecessor]);
     let pair = (keys(), keys()).prop_filter("two nodes", |(a, b)| a != b);
     prop_oneof![
@@ -268,8 +354,8 @@ fn messages() -> impl Strategy<Value = Message> {
 }
 
 fn topics() -> impl Strategy<Value = String> {
-    let known: Vec<String> =
-        node_topics(key(5)).map(Cow::into_owned).chain(["res-get", "err-get"].map(str::to_owned)).collect();
+    let nodes = node_topics(key(5)).chain(detour_topics(key(5))).map(Cow::into_owned);
+    let known: Vec<String> = nodes.chain(["res-get", "err-get", ANSWERS].map(str::to_owned)).collect();
     prop_oneof![9 => prop::sample::select(known), 1 => any::<String>()]
 }
 
