@@ -4,6 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::error::FrameError;
 use super::frame::{Frame, MAX_PARTS, read_head};
+use super::mechanism::{OVERHEAD, Opener};
 
 /// Cuts the frames of one established connection from its input. Bodies share the input's memory.
 #[derive(Debug)]
@@ -12,18 +13,20 @@ pub(in crate::transport) struct Decoder {
     /// Bytes and frames of the message that has begun and not ended.
     begun: usize,
     parts: usize,
+    opener: Option<Opener>,
 }
 
 impl Decoder {
-    pub(super) fn new(max_message: usize) -> Self {
-        Self { max_message, begun: 0, parts: 0 }
+    pub(super) const fn new(max_message: usize, opener: Option<Opener>) -> Self {
+        Self { max_message, begun: 0, parts: 0, opener }
     }
 
     /// Takes the next whole frame from the front of `input`; `None` if more has to be read first.
     ///
     /// Of a message that would pass `max_message` nothing more is waited for: the frame is refused
-    /// when its head is there. A command may stand between the frames of a message, where libzmq
-    /// puts its PING.
+    /// when its head is there. Under CURVE that holds for each frame alone, and for the message
+    /// when the frame is opened, since its head does not tell what it belongs to. A command may
+    /// stand between the frames of a message, where libzmq puts its PING.
     ///
     /// # Errors
     /// The peer broke the protocol. `input` is left somewhere in the broken frame: close the
@@ -31,41 +34,63 @@ impl Decoder {
     #[inline]
     pub(in crate::transport) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         let Some(received) = read_head(input)? else { return Ok(None) };
-        let begun = if received.command { 0 } else { self.begun };
-        if received.body > (self.max_message - begun) as u64 {
-            let len = received.body.saturating_add(begun as u64);
-            return Err(FrameError::TooLong { len, max: self.max_message });
+        if self.opener.is_none() && !received.command {
+            self.bound(received.body)?;
+        } else if received.body > self.most() as u64 {
+            return Err(FrameError::TooLong { len: received.body, max: self.max_message });
         }
-        // It is at most `max_message`, which is a usize.
+        // It is at most what `most` says, which is a usize.
         let body = received.body as usize;
         if input.len() - received.head < body {
             return Ok(None);
         }
-        let mut frame = input.split_to(received.head + body);
-        frame.advance(received.head);
-        let frame = Frame { more: received.more, command: received.command, body: frame.freeze() };
-        self.count(&frame)?;
+        let mut body = input.split_to(received.head + body);
+        body.advance(received.head);
+        let frame = match &mut self.opener {
+            None => Frame { more: received.more, command: received.command, body: body.freeze() },
+            Some(opener) => opener.open(body)?,
+        };
+        if !frame.command {
+            self.count(&frame)?;
+        }
         Ok(Some(frame))
     }
 
     /// How many bytes more the frame at the front of `input` needs, as far as its head tells: at
-    /// least 1, and never more than the bound on a message and a head.
+    /// least 1, and never more than the longest frame that is taken.
     pub(in crate::transport) fn missing(&self, input: &[u8]) -> usize {
         match read_head(input) {
             Ok(Some(received)) => {
-                let body = received.body.min(self.max_message as u64) as usize;
+                let body = received.body.min(self.most() as u64) as usize;
                 (received.head + body).saturating_sub(input.len()).max(1)
             }
             _ => 1,
         }
     }
 
+    /// The longest body that a frame may have on the wire.
+    #[inline]
+    const fn most(&self) -> usize {
+        match self.opener {
+            None => self.max_message,
+            Some(_) => self.max_message.saturating_add(OVERHEAD),
+        }
+    }
+
+    /// Refuses a frame with which the message that has begun would be too long.
+    #[inline]
+    fn bound(&self, body: u64) -> Result<(), FrameError> {
+        if body <= (self.max_message - self.begun) as u64 {
+            return Ok(());
+        }
+        let len = body.saturating_add(self.begun as u64);
+        Err(FrameError::TooLong { len, max: self.max_message })
+    }
+
     /// Holds the bounds of a message over its frames.
     #[inline]
     fn count(&mut self, frame: &Frame) -> Result<(), FrameError> {
-        if frame.command {
-            return Ok(());
-        }
+        self.bound(frame.body.len() as u64)?;
         if !frame.more {
             (self.begun, self.parts) = (0, 0);
             return Ok(());
@@ -95,23 +120,23 @@ mod tests {
             let mut input = BytesMut::from(&b"\x02"[..]);
             input.extend_from_slice(&len.to_be_bytes());
             let (capacity, refused) = (input.capacity(), FrameError::TooLong { len, max: 1000 });
-            assert_eq!(Decoder::new(1000).next(&mut input), Err(refused));
+            assert_eq!(Decoder::new(1000, None).next(&mut input), Err(refused));
             assert_eq!(input.capacity(), capacity, "no room was made for it");
-            assert!(Decoder::new(1000).missing(&input) <= 1000 + MAX_HEAD);
+            assert!(Decoder::new(1000, None).missing(&input) <= 1000 + MAX_HEAD);
         }
     }
 
     #[test]
     fn the_bound_is_over_all_frames_of_a_message() {
         let mut input = BytesMut::new();
-        let mut encoder = Encoder::default();
+        let mut encoder = Encoder::new(None);
         for (flags, len) in [(Flags::More, 600), (Flags::Last, 400), (Flags::More, 600)] {
             encoder.put(flags, &[&vec![7; len]], &mut input).unwrap();
         }
         // A command in between costs the message nothing.
         encoder.put(Flags::Command, &[&[7; 1000]], &mut input).unwrap();
         input.extend_from_slice(&Head::new(Flags::Last, 401));
-        let mut decoder = Decoder::new(1000);
+        let mut decoder = Decoder::new(1000, None);
         for len in [600, 400, 600, 1000] {
             assert_eq!(body(decoder.next(&mut input)).len(), len);
         }
@@ -121,7 +146,7 @@ mod tests {
     #[test]
     fn a_message_of_empty_frames_ends() {
         let mut input = BytesMut::from(&b"\x01\0".repeat(MAX_PARTS)[..]);
-        let mut decoder = Decoder::new(1000);
+        let mut decoder = Decoder::new(1000, None);
         for _ in 1..MAX_PARTS {
             assert!(body(decoder.next(&mut input)).is_empty());
         }
@@ -132,7 +157,7 @@ mod tests {
     fn bodies_are_cut_from_the_input() {
         let mut input = BytesMut::from(&b"\0\x03abc\x01\x02de\x04\x05\x04JOIN\0"[..]);
         let at = input.as_ptr();
-        let mut decoder = Decoder::new(1000);
+        let mut decoder = Decoder::new(1000, None);
         let first = body(decoder.next(&mut input));
         assert_eq!((&first[..], first.as_ptr()), (&b"abc"[..], at.wrapping_add(2)));
         let second = decoder.next(&mut input).unwrap().unwrap();
@@ -152,13 +177,13 @@ mod tests {
             message in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 1..6),
             chunk in 1_usize..700,
         ) {
-            let (mut wire, mut encoder) = (BytesMut::new(), Encoder::default());
+            let (mut wire, mut encoder) = (BytesMut::new(), Encoder::new(None));
             for (i, part) in message.iter().enumerate() {
                 let flags = if i + 1 < message.len() { Flags::More } else { Flags::Last };
                 let (front, back) = part.split_at(part.len() / 2);
                 encoder.put(flags, &[front, back], &mut wire).unwrap();
             }
-            let (mut input, mut decoder, mut read) = (BytesMut::new(), Decoder::new(2400), Vec::new());
+            let (mut input, mut decoder, mut read) = (BytesMut::new(), Decoder::new(2400, None), Vec::new());
             for arrived in wire.chunks(chunk) {
                 input.extend_from_slice(arrived);
                 while let Some(frame) = decoder.next(&mut input).unwrap() {
@@ -172,7 +197,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_end_in_frames_or_one_error(bytes in any::<Vec<u8>>()) {
-            let (mut input, mut decoder) = (BytesMut::from(&bytes[..]), Decoder::new(64));
+            let (mut input, mut decoder) = (BytesMut::from(&bytes[..]), Decoder::new(64, None));
             let mut taken = 0;
             while let Ok(Some(frame)) = decoder.next(&mut input) {
                 prop_assert!(frame.body.len() <= 64);

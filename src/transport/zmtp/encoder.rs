@@ -5,18 +5,26 @@ use bytes::{BufMut, BytesMut};
 use super::command::{self, Subscription};
 use super::error::FrameError;
 use super::frame::{Flags, Head};
+use super::mechanism::Sealer;
 
 /// Writes the frames of one established connection.
 ///
 /// Where it [`lends`](Self::lends), a [`Head`] and the body as it lies in memory are the same bytes
-/// as what it writes, for each peer: large bodies need no copy.
+/// as what it writes, for each peer: large bodies need no copy. Under CURVE each frame is encrypted
+/// for its own connection. The default is one that does not encrypt.
 #[derive(Debug, Default)]
-pub(in crate::transport) struct Encoder {}
+pub(in crate::transport) struct Encoder {
+    sealer: Option<Sealer>,
+}
 
 impl Encoder {
+    pub(super) const fn new(sealer: Option<Sealer>) -> Self {
+        Self { sealer }
+    }
+
     /// Whether frames may be written as [`Head::new`] and the body, without this encoder.
-    pub(in crate::transport) fn lends(&self) -> bool {
-        true
+    pub(in crate::transport) const fn lends(&self) -> bool {
+        self.sealer.is_none()
     }
 
     /// Appends a frame whose body is these pieces, one behind the other.
@@ -29,6 +37,9 @@ impl Encoder {
         body: &[&[u8]],
         output: &mut BytesMut,
     ) -> Result<(), FrameError> {
+        if let Some(sealer) = &mut self.sealer {
+            return sealer.put(flags, body, output);
+        }
         put_clear(flags, body, output);
         Ok(())
     }

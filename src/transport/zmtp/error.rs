@@ -64,10 +64,25 @@ pub(in crate::transport) enum HandshakeError {
     /// This side has no socket type of its own, and its mechanism has it speak first.
     #[error("a side that speaks first needs a socket type of its own")]
     NoSocketType,
+    /// A box of CURVE does not open.
+    #[error("the box of {command} does not open: a wrong key, or a damaged message")]
+    Sealed {
+        /// The command that it came in.
+        command: &'static str,
+    },
+    /// The client's password is wrong, or its key is not one that this server lets in.
+    #[error("client {client} is not let in: its password is wrong or its key is not on the list")]
+    NotAllowed {
+        /// Its user, or its public key.
+        client: String,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Entropy,
     /// The peer answered with ERROR.
     #[error("the peer refuses the connection: {reason:?}")]
     Refused {
-        /// Its reason; libzmq sends a status code of three digits, 400 for a refused key or password.
+        /// Its reason; libzmq sends a status code of three digits, 400 for what was not let in.
         reason: String,
     },
     /// The handshake has ended before, well or badly.
@@ -95,6 +110,23 @@ pub(in crate::transport) enum FrameError {
     /// A message has too many frames.
     #[error("a message of more than {MAX_PARTS} frames")]
     TooManyParts,
+    /// A frame under CURVE is not a MESSAGE that this connection's key opens.
+    #[error("frame of {len} bytes is not a MESSAGE of this connection")]
+    Sealed {
+        /// The length of its body.
+        len: usize,
+    },
+    /// A MESSAGE of CURVE came again, or out of order.
+    #[error("MESSAGE {counter} behind {last}: it was there before, or comes too late")]
+    Replayed {
+        /// Its counter.
+        counter: u64,
+        /// The greatest counter that has come.
+        last: u64,
+    },
+    /// This side has used up the counters of its connection.
+    #[error("2^64 frames were sent on this connection; a new one is needed")]
+    Exhausted,
     /// A command is shorter or longer than its fields.
     #[error("a {command} command of {len} bytes")]
     Command {

@@ -9,6 +9,7 @@ use super::encoder::Encoder;
 use super::error::HandshakeError;
 use super::frame::read_head;
 use super::greeting;
+use super::keys::PublicKey;
 use super::mechanism::{Agreed, Local, Mechanism};
 use super::metadata::Metadata;
 use super::socket_type::SocketType;
@@ -59,6 +60,8 @@ pub(in crate::transport) struct PeerInfo {
     pub(in crate::transport) socket_type: SocketType,
     /// Its routing id; empty if it has none.
     pub(in crate::transport) identity: Bytes,
+    /// The lasting public key that it has proved, if it is a client of CURVE.
+    pub(in crate::transport) client_key: Option<PublicKey>,
     /// All that it said of itself.
     pub(in crate::transport) metadata: Metadata,
 }
@@ -134,16 +137,18 @@ impl Handshake {
     }
 
     fn established(&self, minor: u8, agreed: Agreed) -> Established {
+        let (sealer, opener) = agreed.keys.unzip();
         Established {
             peer: PeerInfo {
                 minor,
                 socket_type: agreed.peer,
                 identity: agreed.metadata.identity(),
+                client_key: agreed.client_key,
                 metadata: agreed.metadata,
             },
             socket_type: agreed.ours,
-            decoder: Decoder::new(self.max_message),
-            encoder: Encoder::default(),
+            decoder: Decoder::new(self.max_message, opener),
+            encoder: Encoder::new(sealer),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! does, and it is the engine that sets deadlines and closes connections after an error.
 //!
 //! The specifications: [23/ZMTP](https://rfc.zeromq.org/spec/23/),
-//! [37/ZMTP 3.1](https://rfc.zeromq.org/spec/37/).
+//! [37/ZMTP 3.1](https://rfc.zeromq.org/spec/37/), and those that the mechanisms name.
 //!
 //! What a peer can make this room hold: [`MAX_HANDSHAKE_FRAME`] bytes until it is established, then
 //! `max_message` bytes a message. A length over the bound is refused when its head is read.
@@ -19,11 +19,15 @@ mod error;
 mod frame;
 mod greeting;
 mod handshake;
+mod keys;
 mod mechanism;
 mod metadata;
 mod socket_type;
 #[cfg(test)]
 mod tests;
+mod z85;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -33,6 +37,7 @@ pub(in crate::transport) use encoder::Encoder;
 pub(in crate::transport) use error::{FrameError, HandshakeError};
 pub(in crate::transport) use frame::{Flags, Frame, Head};
 pub(in crate::transport) use handshake::{Established, Handshake, MAX_HANDSHAKE_FRAME, PeerInfo};
+pub(in crate::transport) use keys::{Account, AllowedClients, KeyPair, PublicKey};
 pub(in crate::transport) use metadata::{MAX_IDENTITY, Metadata};
 pub(in crate::transport) use socket_type::{Socket, SocketType};
 
@@ -54,4 +59,22 @@ pub(in crate::transport) struct Config {
 pub(in crate::transport) enum Security {
     /// No authentication, no encryption.
     Null,
+    /// The connecting side of PLAIN: this account is told to the server, in the clear.
+    PlainClient(Account),
+    /// The side of PLAIN that lets these accounts in, and no other.
+    PlainServer(Arc<[Account]>),
+    /// The connecting side of CURVE.
+    CurveClient {
+        /// The server's lasting public key, which the server has to prove.
+        server: PublicKey,
+        /// Our own.
+        keys: KeyPair,
+    },
+    /// The side of CURVE that lets clients in.
+    CurveServer {
+        /// Our own keys.
+        keys: KeyPair,
+        /// The clients that it lets in.
+        allow: Arc<AllowedClients>,
+    },
 }

@@ -75,8 +75,8 @@ impl SocketType {
 pub(in crate::transport) enum Socket {
     /// Always this type.
     Fixed(SocketType),
-    /// The type that the function gives for the peer's type, `None` to refuse it. For a side that is
-    /// bound: it says nothing of itself before it has the peer's READY or INITIATE, so that one
+    /// The type that the function gives for the peer's type, `None` to refuse it. For the side
+    /// that is bound: it says nothing of itself before it has the peer's READY or INITIATE, so that one
     /// port serves several kinds of peers.
     Answer(fn(SocketType) -> Option<SocketType>),
 }

@@ -1,5 +1,7 @@
 //! Both sides of each mechanism against each other, and against what strangers send.
 
+use std::collections::HashSet;
+
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
@@ -20,7 +22,27 @@ fn config(socket: Socket, security: Security) -> Config {
 
 /// Each mechanism, as the side that is bound and the side that connects have it.
 fn mechanisms() -> Vec<(Security, Security)> {
-    vec![(Security::Null, Security::Null)]
+    let account = || account("secret");
+    let (server, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let only = AllowedClients::Only([client.public()].into());
+    vec![
+        (Security::Null, Security::Null),
+        (Security::PlainServer([account()].into()), Security::PlainClient(account())),
+        (curve_server(&server, only), curve_client(server.public(), &client)),
+        (curve_server(&server, AllowedClients::Any), curve_client(server.public(), &client)),
+    ]
+}
+
+fn account(password: &str) -> Account {
+    Account::new("user".to_owned(), password.to_owned()).unwrap()
+}
+
+fn curve_server(keys: &KeyPair, allow: AllowedClients) -> Security {
+    Security::CurveServer { keys: keys.clone(), allow: allow.into() }
+}
+
+fn curve_client(server: PublicKey, keys: &KeyPair) -> Security {
+    Security::CurveClient { server, keys: keys.clone() }
 }
 
 /// One side of a connection, with what it has read and not yet used.
@@ -73,10 +95,12 @@ fn talk(
 }
 
 /// Sends frames of each kind through an established connection.
-fn exchange(from: &mut Established, to: &mut Established) {
+fn exchange(from: &mut Established, to: &mut Established, encrypted: bool) {
     let mut wire = BytesMut::new();
     let long = vec![9; 70_000];
     from.encoder.put(Flags::More, &[b"to", b"pic"], &mut wire).unwrap();
+    let is_clear = wire.windows(5).any(|bytes| bytes == b"topic");
+    assert_eq!((is_clear, from.encoder.lends()), (!encrypted, !encrypted));
     from.encoder.put(Flags::Last, &[&long], &mut wire).unwrap();
     from.encoder.put_ping(50, b"context", &mut wire).unwrap();
     let subscription = Subscription::Subscribe(Bytes::from_static(b"weather/"));
@@ -111,8 +135,9 @@ fn both_sides_of_each_mechanism_meet_in_either_version() {
             assert_eq!(server.peer.identity, connecting.identity);
             assert_eq!(client.peer.socket_type, SocketType::Router);
             assert_eq!(client.socket_type, SocketType::Dealer);
-            exchange(&mut server, &mut client);
-            exchange(&mut client, &mut server);
+            let encrypted = server.peer.client_key.is_some();
+            exchange(&mut server, &mut client, encrypted);
+            exchange(&mut client, &mut server, encrypted);
         }
     }
 }
@@ -185,6 +210,172 @@ fn a_frame_of_a_handshake_is_bounded_and_a_command() {
         assert!(matches!(message, HandshakeError::Unexpected { .. }), "{message}");
         let refused = HandshakeError::Refused { reason: "400".to_owned() };
         assert_eq!(after_greeting(b"\x04\x0a\x05ERROR\x03400"), Err(refused));
+    }
+}
+
+/// The two errors of a bound side and a connecting one that do not get together.
+fn refusals(bound: Security, connecting: Security) -> (HandshakeError, Option<HandshakeError>) {
+    let mut server = Side::new(&config(Socket::Answer(one_port), bound));
+    let mut client = Side::new(&config(Socket::Fixed(SocketType::Sub), connecting));
+    let mut to_client = server.answer(b"").unwrap();
+    let mut to_server = client.answer(b"").unwrap();
+    loop {
+        server.input.extend_from_slice(&to_server.split());
+        let step = server.handshake.advance(&mut server.input, &mut to_client);
+        let answer = client.answer(&to_client.split());
+        if let Err(error) = step {
+            assert!(server.established.is_none() && client.established.is_none());
+            return (error, answer.err());
+        }
+        to_server = answer.expect("the bound side is the first to refuse");
+        assert!(!to_server.is_empty(), "neither says anything");
+    }
+}
+
+#[test]
+fn a_client_that_is_not_let_in_is_told_and_gets_nothing() {
+    let refused = Some(HandshakeError::Refused { reason: "400".to_owned() });
+    let not_allowed = |client: &str| HandshakeError::NotAllowed { client: client.to_owned() };
+
+    let accounts = [account("secret"), Account::new(String::new(), String::new()).unwrap()];
+    let server = Security::PlainServer(accounts.into());
+    for password in ["", "secre", "Secret", "secret2"] {
+        let client = Security::PlainClient(account(password));
+        assert_eq!(refusals(server.clone(), client), (not_allowed("user"), refused.clone()));
+    }
+    let nobody = refusals(Security::PlainServer([].into()), Security::PlainClient(account("secret")));
+    assert_eq!(nobody, (not_allowed("user"), refused.clone()));
+
+    let (server, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    for allowed in [HashSet::new(), [server.public()].into()] {
+        let bound = curve_server(&server, AllowedClients::Only(allowed));
+        let both = refusals(bound, curve_client(server.public(), &client));
+        assert_eq!(both, (not_allowed(&client.public().to_string()), refused.clone()));
+    }
+}
+
+#[test]
+fn a_client_of_another_servers_key_gets_no_answer() {
+    let (server, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let both = refusals(
+        curve_server(&server, AllowedClients::Any),
+        curve_client(other.public(), &KeyPair::generate().unwrap()),
+    );
+    assert_eq!(both, (HandshakeError::Sealed { command: "HELLO" }, None));
+}
+
+#[test]
+fn sides_of_different_mechanisms_name_both() {
+    let mechanisms = mechanisms();
+    for (i, (bound, _)) in mechanisms[..3].iter().enumerate() {
+        for (j, (_, connecting)) in mechanisms[..3].iter().enumerate() {
+            if i != j {
+                let (error, told) = refusals(bound.clone(), connecting.clone());
+                let is_mechanism = |error| matches!(error, HandshakeError::Mechanism { .. });
+                assert!(is_mechanism(error) && told.is_some_and(is_mechanism));
+            }
+        }
+    }
+}
+
+/// All that a client sends in one connection, HELLO, INITIATE and a message, and the same client.
+fn recorded(bound: &Config, connecting: &Config) -> Vec<BytesMut> {
+    let (mut server, mut client) = (Side::new(bound), Side::new(connecting));
+    let mut to_client = server.answer(b"").unwrap();
+    let mut sent = vec![client.answer(b"").unwrap()];
+    while client.established.is_none() {
+        to_client.extend_from_slice(&server.answer(sent.last().unwrap()).unwrap());
+        sent.push(client.answer(&to_client.split()).unwrap());
+    }
+    let mut message = BytesMut::new();
+    let encoder = &mut client.established.as_mut().unwrap().encoder;
+    encoder.put(Flags::Last, &[b"pay 100"], &mut message).unwrap();
+    let mut input = std::mem::take(&mut server.input);
+    input.extend_from_slice(&message);
+    let decoder = &mut server.established.as_mut().unwrap().decoder;
+    assert_eq!(decoder.next(&mut input).unwrap().unwrap().body, "pay 100");
+    sent.push(message);
+    sent
+}
+
+#[test]
+fn a_recorded_connection_cannot_be_played_again() {
+    let (server, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let bound = config(Socket::Answer(one_port), curve_server(&server, AllowedClients::Any));
+    let connecting = config(Socket::Fixed(SocketType::Sub), curve_client(server.public(), &client));
+    let sent = recorded(&bound, &connecting);
+    let mut again = Side::new(&bound);
+    again.answer(b"").unwrap();
+    let error = sent.iter().find_map(|bytes| again.answer(bytes).err());
+    assert_eq!(error, Some(HandshakeError::Sealed { command: "INITIATE's cookie" }));
+
+    // And HELLO and INITIATE work once each in the connection that they are of.
+    let (mut server, mut client) = (Side::new(&bound), Side::new(&connecting));
+    let to_client = server.answer(b"").unwrap();
+    client.answer(b"").unwrap();
+    let hello = client.answer(&to_client).unwrap();
+    let greeting_and_hello = [&to_client[..], &hello].concat();
+    let welcome = server.answer(&greeting_and_hello).unwrap();
+    let initiate = client.answer(&welcome).unwrap();
+    let mut other = Side::new(&bound);
+    other.answer(b"").unwrap();
+    other.answer(&greeting_and_hello).unwrap();
+    let error = other.answer(&initiate).unwrap_err();
+    assert_eq!(error, HandshakeError::Sealed { command: "INITIATE's cookie" });
+    assert_eq!(
+        server.answer(&hello).unwrap_err(),
+        HandshakeError::Unexpected { expected: "INITIATE", found: "HELLO".to_owned() }
+    );
+    assert_eq!(server.answer(&initiate).unwrap_err(), HandshakeError::Over);
+}
+
+#[test]
+fn an_answer_to_a_stranger_is_no_longer_than_what_it_sent() {
+    let server = KeyPair::generate().unwrap();
+    let bound = config(Socket::Answer(one_port), curve_server(&server, AllowedClients::Any));
+    let client = curve_client(server.public(), &KeyPair::generate().unwrap());
+    let (mut server, mut client) =
+        (Side::new(&bound), Side::new(&config(Socket::Fixed(SocketType::Sub), client)));
+    let greeting = server.answer(b"").unwrap();
+    client.answer(b"").unwrap();
+    let hello = client.answer(&greeting).unwrap();
+    let welcome = server.answer(&[&greeting[..], &hello].concat()).unwrap();
+    assert_eq!((hello.len(), welcome.len()), (202, 170));
+}
+
+#[test]
+fn no_state_of_a_handshake_prints_a_secret() {
+    let secrets = |pair: &KeyPair| {
+        let key = pair.secret().0;
+        [pair.secret_text().to_string(), format!("{:?}", &key[..4]).replace(['[', ']'], "")]
+    };
+    let (server, client) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let secrets = [secrets(&server), secrets(&client), ["pass-word".to_owned(), "pass-word".to_owned()]];
+    let bound = config(Socket::Answer(one_port), curve_server(&server, AllowedClients::Any));
+    let connecting = config(Socket::Fixed(SocketType::Sub), curve_client(server.public(), &client));
+    let plain = |security| config(Socket::Fixed(SocketType::Sub), security);
+    let mut printed = String::new();
+    for (bound, connecting) in [
+        (bound, connecting),
+        (
+            config(Socket::Answer(one_port), Security::PlainServer([account("pass-word")].into())),
+            plain(Security::PlainClient(account("pass-word"))),
+        ),
+    ] {
+        let (mut server, mut client) = (Side::new(&bound), Side::new(&connecting));
+        let mut to_client = server.answer(b"").unwrap();
+        let mut to_server = client.answer(b"").unwrap();
+        while !(to_client.is_empty() && to_server.is_empty()) {
+            to_client.extend_from_slice(&server.answer(&to_server.split()).unwrap());
+            to_server = client.answer(&to_client.split()).unwrap();
+            printed += &format!("{:?} {:?}", server.handshake, client.handshake);
+            printed += &format!("{:?} {:?}", server.established, client.established);
+        }
+        printed += &format!("{bound:?} {connecting:?}");
+    }
+    assert!(printed.contains(&server.public().to_string()) && printed.contains("BoxKey(..)"));
+    for secret in secrets.as_flattened() {
+        assert!(!printed.contains(secret), "{secret} in {printed}");
     }
 }
 
