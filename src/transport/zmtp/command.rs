@@ -9,6 +9,9 @@ pub(super) const CANCEL: &[u8] = b"\x06CANCEL";
 pub(super) const PING: &[u8] = b"\x04PING";
 pub(super) const PONG: &[u8] = b"\x04PONG";
 pub(super) const ERROR: &[u8] = b"\x05ERROR";
+/// What the PLAIN server of libzmq (4.3.5, and before) sends for [`ERROR`]: its source writes the
+/// name with a hexadecimal escape, which in C takes the E behind it in.
+pub(super) const LIBZMQ_PLAIN_ERROR: &[u8] = b"\x5eRROR";
 /// The longest context of a PING, in bytes.
 pub(super) const MAX_CONTEXT: usize = 16;
 

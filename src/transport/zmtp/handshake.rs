@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Config;
-use super::command::{ERROR, error_reason};
+use super::command::{ERROR, LIBZMQ_PLAIN_ERROR, error_reason};
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::error::HandshakeError;
@@ -120,7 +120,9 @@ impl Handshake {
                     let Some(command) = next_command(input, self.mechanism.awaited())? else {
                         return Ok(None);
                     };
-                    if let Some(rest) = command.strip_prefix(ERROR) {
+                    let error =
+                        command.strip_prefix(ERROR).or_else(|| command.strip_prefix(LIBZMQ_PLAIN_ERROR));
+                    if let Some(rest) = error {
                         let reason = error_reason(rest).ok_or(HandshakeError::Malformed {
                             command: "ERROR",
                             reason: "its reason is cut short",

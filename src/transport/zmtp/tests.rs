@@ -1,5 +1,7 @@
 //! Both sides of each mechanism against each other, and against what strangers send.
 
+mod foreign;
+
 use std::collections::HashSet;
 
 use bytes::{Bytes, BytesMut};
