@@ -39,6 +39,8 @@ fn clients_are_known_by_name() {
         ("npm hashring", "npm hashring 3.2.0", None),
         ("npm memcached", "npm memcached 2.2.2", None),
         ("nginx 1.22.1", "nginx 1.22.1, http", None),
+        ("haproxy", "HAProxy 2.6.12", None),
+        ("envoy ring_hash 1.40.0", "Envoy 1.40.0", None),
         ("cache::memcached::fast ketama_points 160", "Cache::Memcached::Fast 0.28", None),
         ("twemproxy", "twemproxy 0.5.0", Some("fnv1a_64")),
         ("nutcracker murmur", "twemproxy 0.5.0", Some("murmur")),
@@ -68,7 +70,7 @@ fn clients_are_known_by_name() {
             checked += 1;
         }
     }
-    assert!(checked >= 34, "{checked}");
+    assert!(checked >= 42, "{checked}");
 }
 
 #[test]
@@ -192,6 +194,11 @@ fn weights_that_make_no_ring_are_refused_or_said_by_name() {
         &["--mode", "nginx", "--nodes", "a,b", "--weights", "a=200000", "k"],
         2,
         "and they add up to 200001",
+    );
+    refused(
+        &["--mode", "haproxy", "--nodes", "a,b", "--weights", "b=257", "k"],
+        2,
+        "\"b\" has the weight 257",
     );
     let (out, said) = written(&["--nodes", "a,b", "--weights", "a=0.001", "k"]);
     assert!(out.ends_with("\tb\tb\n"), "{out}");

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringbus::dht::hash_ring::{KeyHash, KeyRule};
+use ringbus::dht::hash_ring::KeyHash;
 use ringbus::{HashRing, Mode, RingSpec};
 use serde::Deserialize;
 
@@ -74,8 +74,7 @@ fn every_mode_and_every_hash_of_keys_has_its_vectors() {
     let expected =
         Mode::ALL.map(Mode::name).into_iter().filter(|mode| !["hash_ring", "ketama"].contains(mode));
     assert_eq!(modes, expected.collect());
-    let rules = cases.iter().filter_map(|case| case.rule.as_deref()?.parse::<KeyRule>().ok());
-    let hashes: BTreeSet<&str> = rules.map(|rule| rule.hash().name()).collect();
+    let hashes: BTreeSet<&str> = cases.iter().map(|case| case.ring().key_rule().hash().name()).collect();
     assert_eq!(hashes, KeyHash::ALL.map(KeyHash::name).into_iter().collect());
 }
 

@@ -48,8 +48,8 @@ Output, tab-separated, a line a key:
   KEY  POSITION (0 to 4294967295)  OWNER  PREFERENCE,...
 
 Modes: hash_ring (Python's hash_ring 1.3.1, and ringbus's own rings), ketama (libketama), libmemcached-weighted,
-libmemcached, twemproxy (nutcracker with 'distribution: ketama' and 'hash: md5'), npm-hashring, npm-memcached, and nginx
-(hash ... consistent). A placement depends on nothing but the mode, the names and the weights.";
+libmemcached, twemproxy (nutcracker with 'distribution: ketama' and 'hash: md5'), npm-hashring, npm-memcached, nginx
+(hash ... consistent), haproxy (hash-type consistent) and envoy (RING_HASH). A placement depends on nothing but the mode, the names and the weights.";
 
 const UNWRITABLE: &str = "cannot write to standard output";
 

@@ -290,8 +290,8 @@ mod tests {
     fn ring(points: &[(u32, u32)], weights: &[f64]) -> HashRing {
         let nodes = weights.iter().enumerate().map(|(node, weight)| (node.to_string(), *weight));
         let points = points.iter().map(|&(position, node)| (position, NodeIndex(node))).collect();
-        let inner = Inner { listed: Listed::new(Mode::HashRing, nodes), points: Points::new(points) };
-        HashRing { inner: std::sync::Arc::new(inner), keys: KeyRule::default() }
+        let inner = Inner::new(Listed::new(Mode::HashRing, nodes), Points::new(points));
+        HashRing { inner, keys: KeyRule::default() }
     }
 
     fn moves<'a>(diff: &RingDiff<'a>) -> Vec<(u32, u32, Option<&'a str>, Option<&'a str>)> {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{hash, md5};
+use super::mode::Wide;
+use super::{hash, md5, mode};
 use crate::error::{Error, ErrorKind};
 
 /// How the keys of a ring are placed on the circle of 2^32 positions: which part of a key is hashed, and by what.
@@ -23,8 +24,7 @@ pub struct KeyRule {
     tag: Option<[u8; 2]>,
 }
 
-/// A hash of keys. All but the first have the names that twemproxy's `hash` has for them, and its results, to the bit:
-/// its 64-bit hashes are cut to their lower halves, and bytes from 128 up are negative where it reads C's `char`.
+/// A hash of keys. All but the last two have the names that twemproxy's `hash` has for them, and its results, to the bit: its 64-bit hashes are cut to their lower halves, and bytes from 128 up are negative where it reads C's `char`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyHash {
@@ -53,11 +53,16 @@ pub enum KeyHash {
     Murmur,
     /// Jenkins's lookup3: `jenkins`.
     Jenkins,
+    /// HAProxy's default, the hash of sdbm and an avalanche of Jenkins's: `sdbm_avalanche`.
+    SdbmAvalanche,
+    /// Envoy's: `xx_hash_64`. Of its 64 bits a [position](KeyRule::position) has the upper half; a ring in
+    /// [`Mode::Envoy`](super::Mode::Envoy) tells keys apart by all of them.
+    XxHash64,
 }
 
 impl KeyHash {
     /// All hashes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Md5,
         Self::OneAtATime,
         Self::Crc16,
@@ -70,6 +75,8 @@ impl KeyHash {
         Self::Hsieh,
         Self::Murmur,
         Self::Jenkins,
+        Self::SdbmAvalanche,
+        Self::XxHash64,
     ];
 
     /// Its name, as in `fnv1a_64`.
@@ -87,6 +94,8 @@ impl KeyHash {
             Self::Hsieh => "hsieh",
             Self::Murmur => "murmur",
             Self::Jenkins => "jenkins",
+            Self::SdbmAvalanche => "sdbm_avalanche",
+            Self::XxHash64 => "xx_hash_64",
         }
     }
 
@@ -104,6 +113,8 @@ impl KeyHash {
             Self::Hsieh => hash::hsieh(bytes),
             Self::Murmur => hash::murmur(bytes),
             Self::Jenkins => hash::jenkins(bytes),
+            Self::SdbmAvalanche => mode::full_hash(hash::sdbm(bytes)),
+            Self::XxHash64 => (hash::xx64(bytes) >> 32) as u32,
         }
     }
 }
@@ -140,6 +151,14 @@ impl KeyRule {
     #[inline]
     pub(super) const fn is_plain(self) -> bool {
         matches!(self.hash, KeyHash::Md5) && self.tag.is_none()
+    }
+
+    /// Where a key lies in a ring whose points are wide.
+    pub(super) fn position_in(self, wide: &Wide, key: &[u8]) -> u32 {
+        match self.hash {
+            KeyHash::XxHash64 => wide.position(hash::xx64(self.hashed(key))),
+            _ => self.position(key),
+        }
     }
 
     fn hashed(self, key: &[u8]) -> &[u8] {

@@ -19,6 +19,7 @@ use self::md5::Path;
 pub use compare::{Comparison, Disagreement, Reason, RingSpec, RuleDifference};
 pub use diff::{Load, Move, RingDiff, Share};
 pub use key_rule::{KeyHash, KeyRule};
+use mode::Wide;
 pub use mode::{Mode, Rule};
 use points::Points;
 pub use preference::Preference;
@@ -50,6 +51,15 @@ pub struct HashRing {
 struct Inner {
     listed: Listed,
     points: Points,
+    /// Empty but in [`Mode::Envoy`].
+    wide: Wide,
+}
+
+impl Inner {
+    fn new(listed: Listed, points: Points) -> Arc<Self> {
+        let wide = listed.wide().map_or_else(Wide::default, |(wide, _)| wide);
+        Arc::new(Self { listed, points, wide })
+    }
 }
 
 /// A node of one [`HashRing`]: its place among the ring's distinct names, in listed order.
@@ -107,7 +117,7 @@ impl HashRing {
         let nodes = nodes.into_iter().map(|(node, weight)| (node.into(), weight.into()));
         let listed = Listed::new(mode, nodes);
         let points = listed.points();
-        Self { inner: Arc::new(Inner { listed, points }), keys: mode.key_rule() }
+        Self { inner: Inner::new(listed, points), keys: mode.key_rule() }
     }
 
     /// The same nodes and points, among which keys are placed by another rule than that of the mode: for a twemproxy pool
@@ -203,7 +213,7 @@ impl HashRing {
     /// Where a key lies on this ring's circle.
     #[inline]
     pub fn position_of(&self, key: &[u8]) -> u32 {
-        self.keys.position(key)
+        if self.keys.is_plain() { md5::position(key) } else { self.keys.position_in(&self.inner.wide, key) }
     }
 
     /// How it places keys on its circle.

@@ -1,10 +1,9 @@
 //! The list that a ring is made of, and rings whose lists differ little.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::md5::{Path, Replicas};
-use super::mode::{PointHash, Rules};
+use super::mode::{PointHash, Rules, Wide};
 use super::points::{Point, Points};
 use super::{HashRing, Inner, Mode, NodeIndex};
 
@@ -36,7 +35,7 @@ impl HashRing {
         let nodes = nodes.into_iter().map(|(node, weight)| (node.into(), weight.into()));
         let listed = Listed::new(self.mode(), nodes);
         let points = self.inner.listed.changed_to(&listed, &self.inner.points);
-        Self { inner: Arc::new(Inner { listed, points }), keys: self.keys }
+        Self { inner: Inner::new(listed, points), keys: self.keys }
     }
 
     /// The ring with one more node, listed last; of a node that it has already, with another weight.
@@ -75,7 +74,7 @@ impl HashRing {
         let nodes = nodes.map(|(node, weight)| (node.to_owned(), weight));
         let listed = Listed::new(mode, nodes).with_rules(rules);
         let points = listed.points();
-        Self { inner: Arc::new(Inner { listed, points }), keys: mode.key_rule() }
+        Self { inner: Inner::new(listed, points), keys: mode.key_rule() }
     }
 }
 
@@ -105,12 +104,12 @@ impl Listed {
 
     /// The circle of this list.
     pub(super) fn points(&self) -> Points {
-        Points::new(self.points_of(&self.replicas(), |_| true))
+        Points::new(self.rules.settled(self.points_of(&self.replicas(), |_| true)))
     }
 
     /// The circle of another list, made out of that of this one.
     fn changed_to(&self, new: &Self, points: &Points) -> Points {
-        if self.rules != new.rules {
+        if self.rules != new.rules || self.rules.depend() {
             return new.points();
         }
         let (before, after) = (self.replicas(), new.replicas());
@@ -140,6 +139,15 @@ impl Listed {
         self.mentions.iter().map(|node| (&*self.names[node.get()], self.weights[node.get()]))
     }
 
+    /// Points of 64 bits, if the rules make such, and where the circle keeps them.
+    pub(super) fn wide(&self) -> Option<(Wide, Vec<Point>)> {
+        if self.rules.points != PointHash::Xx64 {
+            return None;
+        }
+        let hosts = (0..).map(NodeIndex).zip(self.names.iter()).zip(self.replicas());
+        Some(Wide::new(hosts.map(|((node, name), count)| (node, &**name, count))))
+    }
+
     /// The mentions, so that of two nodes that meet in a point the one mentioned later is to have it.
     fn arranged(&self) -> Box<[NodeIndex]> {
         let mut mentions = self.mentions.clone();
@@ -165,10 +173,14 @@ impl Listed {
         let nodes = || mentions.iter().enumerate().filter(|&(mention, &node)| here(mention, node));
         let count: u64 = nodes().map(|(_, node)| replicas[node.get()]).sum();
         let PointHash::Md5 { words } = rules.points else {
-            let mut points = Vec::with_capacity(count as usize);
+            if let Some((_, points)) = self.wide() {
+                return points;
+            }
+            let (mut points, numbers) =
+                (Vec::with_capacity(count as usize), rules.numbers(self.names.iter().map(|name| &**name)));
             for (_, &node) in nodes() {
                 let take = |position| points.push((rules.point(position), node));
-                rules.points_of(&self.names[node.get()], replicas[node.get()], take);
+                rules.points_of(&self.names[node.get()], numbers[node.get()], replicas[node.get()], take);
             }
             return points;
         };

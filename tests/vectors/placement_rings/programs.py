@@ -186,7 +186,8 @@ def twemproxy(servers, keys, pool=""):
     """`pool` are more lines of the pool's configuration, without which the hash is its default."""
     serve(*(address for address, _ in servers))
     port, stats = next(PORTS), next(PORTS)
-    lines = "".join(f"  - {address}:{weight}\n" for address, weight in servers)
+    # The colon is there already in the address of a Unix domain socket.
+    lines = "".join(f"  - {address.removesuffix(':')}:{weight}\n" for address, weight in servers)
     configuration = f"p:\n listen: 127.0.0.1:{port}\n timeout: 5000\n{pool} servers:\n{lines}"
     command = [f"{FOLDER}/root/usr/sbin/nutcracker", "-c", "FILE", "-s", str(stats), "-a", "127.0.0.1", "-o", "/dev/null"]
     owners = []

@@ -31,6 +31,11 @@ def lists(port, other):
     yield from (servers(count, other) for count in (1, 7, 14, 25, 47, 61, 100, 122))
 
 
+def numbered(listed, ids):
+    """Names with the numbers that HAProxy's servers are given."""
+    return [f"{address}#{number}" if number else address for (address, _), number in zip(listed, ids)]
+
+
 def case(program, mode, listed, keys, owners, rule=None):
     index = {address: place for place, (address, _) in enumerate(listed)}
     made = {"program": program, "mode": mode, "nodes": listed, "owners": [index[owner] for owner in owners]}
@@ -132,6 +137,8 @@ def main():
             ("npm memcached 2.2.2", "npm-memcached", memcached),
             ("nginx 1.22.1, http", "nginx", programs.nginx),
             ("Cache::Memcached::Fast 0.28", "nginx", programs.fast),
+            ("HAProxy 2.6.12", "haproxy", programs.haproxy),
+            ("Envoy 1.40.0", "envoy", programs.envoy),
         ]:
             # Of more than 100 servers libmemcached ends the process: findings/libmemcached-servers.sh.
             if len(listed) <= 100 or "libmemcached" not in program:
@@ -147,6 +154,22 @@ def main():
     for listed in (servers(3, STREAM), servers(3, STREAM, [1, 2, 3])):
         owners = programs.nginx_stream(listed, CLIENTS)
         cases.append(case("nginx 1.22.1, stream", "nginx", listed, CLIENTS, owners))
+
+    # HAProxy's numbers: written out, with one that is not, and with a server that is disabled, whose number stays its.
+    three = servers(3, 11212, [1, 2, 3])
+    for ids in ([3, 1, 2], [7, None, 1], [4000, 4001, None], [None, 1, None], [None, None, 1]):
+        owners = dict(zip((address for address, _ in three), names := numbered(three, ids)))
+        found = [owners[address] for address in programs.haproxy(three, KEYS, ids)]
+        cases.append(case("HAProxy 2.6.12", "haproxy", [(n, w) for n, (_, w) in zip(names, three)], KEYS, found))
+    names = numbered(three, [1, 2, 3])
+    owners = dict(zip((address for address, _ in three), names))
+    found = [owners[address] for address in programs.haproxy(three, KEYS, disabled=[three[1][0]])]
+    listed = [(names[0], 1), (names[2], 3)]
+    cases.append(case("HAProxy 2.6.12", "haproxy", listed, KEYS, found))
+
+    sockets = [(f"/tmp/ringbus-vectors-{i}:", i) for i in (1, 2, 3)]
+    owners = programs.twemproxy(sockets, KEYS)
+    cases.append(case("twemproxy 0.5.0", "twemproxy", sockets, KEYS, owners, "fnv1a_64"))
 
     for name in HASHES:
         listed = servers(3, 11212)

@@ -1,4 +1,6 @@
 """Servers that answer everything with their own address: HTTP, memcached's text protocol, and plain TCP."""
+import atexit
+import pathlib
 import selectors
 import socket
 import threading
@@ -12,11 +14,26 @@ def serve(*addresses):
     listeners = []
     for address in addresses:
         if address not in LISTENING:
-            host, port = address.split(":")
-            listeners.append(socket.create_server((host, int(port)), backlog=1024))
+            listeners.append(listener(address))
             LISTENING.add(address)
     if listeners:
         threading.Thread(target=answer, args=(listeners,), daemon=True).start()
+
+
+def listener(address):
+    host, port = address.split(":")
+    if port:
+        return socket.create_server((host, int(port)), backlog=1024)
+    # A Unix domain socket, in whose name there is a colon behind the path.
+    pathlib.Path(host).unlink(missing_ok=True)
+    atexit.register(pathlib.Path(host).unlink, missing_ok=True)
+    return socket.create_server(host, family=socket.AF_UNIX)
+
+
+def name_of(sock):
+    """The address at which it has been reached."""
+    name = sock.getsockname()
+    return f"{name}:" if isinstance(name, str) else ":".join(map(str, name))
 
 
 def answer(listeners):
@@ -29,8 +46,8 @@ def answer(listeners):
             sock = ready.fileobj
             if sock in listeners:
                 link = sock.accept()[0]
-                name = ":".join(map(str, link.getsockname()))
-                if link.getsockname()[1] == STREAM:
+                name = name_of(link)
+                if name.endswith(f":{STREAM}"):
                     link.sendall(name.encode())
                     link.close()
                 else:

@@ -22,6 +22,9 @@ const BY_NAME: &str = "spymemcached hashes NAME/IP:PORT of a server given by nam
 const UHASHRING: &str =
     "keys on a point, points on which two nodes meet, and 61, 122, ... equal nodes go otherwise there";
 const EQUAL: &str = "for equal weights alone: with others that crate makes 160 points for each unit";
+const NUMBERS: &str =
+    "for 'hash-type consistent' alone; servers in the order of the file, NAME#ID of those with an id";
+const DEFAULT_SIZES: &str = "for ADDRESS:PORT, the default sizes of the ring, and one hash policy";
 const IPS: &str = "for servers given by address; see 'spymemcached by name' for others";
 
 const CLIENTS: &[Client] = &[
@@ -49,6 +52,8 @@ const CLIENTS: &[Client] = &[
     ("nginx", "1.22.1", Mode::Nginx, None, None),
     ("Cache::Memcached::Fast ketama_points 160", "0.28", Mode::Nginx, None, None),
     ("pingora-ketama", "0.9.1", Mode::Nginx, None, None),
+    ("HAProxy", "2.6.12", Mode::Haproxy, None, Some(NUMBERS)),
+    ("Envoy ring_hash", "1.40.0", Mode::Envoy, None, Some(DEFAULT_SIZES)),
 ];
 
 /// Clients whose placement no mode has, and why.

@@ -54,6 +54,13 @@ pub(super) fn check_weights(spec: &RingSpec) -> Result<(), Usage> {
             HashRing::MOST_POINTS
         )));
     }
+    if spec.mode == Mode::Haproxy
+        && let Some((name, weight)) = spec.nodes.iter().find(|(_, weight)| *weight > 256.0)
+    {
+        return Err(Usage::new(format!(
+            "{name:?} has the weight {weight}: HAProxy has none greater than 256"
+        )));
+    }
     if spec.nodes.windows(2).all(|pair| pair[0].1 == pair[1].1) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! FNV, Hsieh's SuperFastHash and MurmurHash2, as twemproxy 0.5.0 has them.
+//! The hash of sdbm, as HAProxy 2.6 has it; FNV, Hsieh's SuperFastHash and MurmurHash2, as twemproxy 0.5.0 has them.
 
 use super::signed;
 
@@ -7,6 +7,10 @@ const PRIME_32: u32 = 0x0100_0193;
 /// The lower halves of the 64-bit constants: of the 64-bit hashes the lower half is the result, and follows from these.
 const OFFSET_64: u32 = 0x8422_2325;
 const PRIME_64: u32 = 0x0000_01b3;
+
+pub(in super::super) fn sdbm(key: &[u8]) -> u32 {
+    key.iter().fold(0, |hash, &byte| hash.wrapping_mul(65_599).wrapping_add(u32::from(byte)))
+}
 
 pub(in super::super) fn fnv1_32(key: &[u8]) -> u32 {
     key.iter().fold(OFFSET_32, |hash, &byte| hash.wrapping_mul(PRIME_32) ^ signed(byte))

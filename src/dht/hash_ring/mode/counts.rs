@@ -1,6 +1,8 @@
 //! How many digests or points a node has, in the arithmetic of each program: operations, their order and their
 //! precision are those of the original, since any other could round to another count.
 
+use super::envoy;
+
 /// Digests per node of weight 1 among nodes of weight 1.
 const REPLICAS: f64 = 40.0;
 /// Points that a ring has at most: 16 bytes each, a quarter of a GiB. Where weights would make more, which takes nodes
@@ -22,11 +24,18 @@ pub(in super::super) enum Counts {
     Hundred,
     /// `floor(160·w + 0.5)`, whatever the others weigh.
     Nginx,
+    /// `floor(16·w)`, whatever the others weigh, up to 4,096.
+    Haproxy,
+    /// At least 1,024 for all together, in shares of which the least is a whole number.
+    Envoy,
 }
 
 impl Counts {
     /// How many digests, or points, each of the nodes has.
     pub(in super::super) fn of(self, weights: &[f64], total: f64, nodes: usize) -> Vec<u64> {
+        if self == Self::Envoy {
+            return envoy::counts(weights);
+        }
         let counts: Vec<u64> = weights.iter().map(|&weight| self.one(weight, total, nodes)).collect();
         let sum = counts.iter().map(|&count| u128::from(count)).sum::<u128>();
         if sum <= u128::from(MOST) || self.divides() {
@@ -38,7 +47,7 @@ impl Counts {
 
     /// Whether the total number follows from the number of nodes alone, however great the weights are.
     const fn divides(self) -> bool {
-        !matches!(self, Self::Nginx)
+        !matches!(self, Self::Nginx | Self::Haproxy)
     }
 
     fn one(self, weight: f64, total: f64, nodes: usize) -> u64 {
@@ -58,6 +67,8 @@ impl Counts {
             Self::Npm => (weight / total * REPLICAS * nodes as f64).floor(),
             Self::Hundred => return if weight > 0.0 { 100 } else { 0 },
             Self::Nginx => return (160.0 * weight + 0.5) as u64,
+            Self::Haproxy => return ((16.0 * weight) as u64).min(4096),
+            Self::Envoy => return 0,
         };
         // Weights at the ends of their range overflow to infinity or NaN; no node's share is over the whole.
         if count.is_finite() { count.min(most) as u64 } else { 0 }
@@ -71,6 +82,8 @@ impl Counts {
             Self::Npm => "w/W · 40·n digests, in f64",
             Self::Hundred => "100 points a node",
             Self::Nginx => "160 points for each unit of weight",
+            Self::Haproxy => "16 points for each unit of weight",
+            Self::Envoy => "at least 1,024 points together",
         }
     }
 }

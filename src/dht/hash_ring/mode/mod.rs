@@ -1,6 +1,8 @@
 //! The modes: whose placement a ring reproduces, each as a row of [`Rules`] and a [`KeyRule`].
 
 mod counts;
+mod envoy;
+mod haproxy;
 mod libmemcached;
 mod nginx;
 mod rules;
@@ -11,6 +13,8 @@ use std::str::FromStr;
 use super::key_rule::{KeyHash, KeyRule};
 use crate::error::{Error, ErrorKind};
 use counts::Counts;
+pub(super) use envoy::Wide;
+pub(super) use haproxy::full_hash;
 pub use rules::Rule;
 use rules::{Label, Search, Tie};
 pub(super) use rules::{PointHash, Rules};
@@ -55,11 +59,18 @@ pub enum Mode {
     /// nginx's `hash ... consistent` (http and stream), and Perl's Cache::Memcached::Fast with `ketama_points => 160`:
     /// 160 points for each unit of weight, whatever the others weigh, by a chain of CRC-32 over host and port.
     Nginx,
+    /// HAProxy 2.6's `balance` with `hash-type consistent`: it knows servers by number, which is what stands behind a `#`
+    /// at the end of a name (`web#7`, for `id 7`), or else the number of its line. 16 points for each
+    /// unit of weight; a key belongs to the nearest point, on either side.
+    Haproxy,
+    /// Envoy 1.40's `RING_HASH` with its default sizes: at least 1,024 points for all hosts together, by xxHash64, of
+    /// names that are `ADDRESS:PORT`.
+    Envoy,
 }
 
 impl Mode {
     /// All modes, the default first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::HashRing,
         Self::Ketama,
         Self::Twemproxy,
@@ -68,6 +79,8 @@ impl Mode {
         Self::NpmHashring,
         Self::NpmMemcached,
         Self::Nginx,
+        Self::Haproxy,
+        Self::Envoy,
     ];
 
     /// What it is called on the command line, as in `libmemcached-weighted`.
@@ -81,6 +94,8 @@ impl Mode {
             Self::NpmHashring => "npm-hashring",
             Self::NpmMemcached => "npm-memcached",
             Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
         }
     }
 
@@ -89,6 +104,8 @@ impl Mode {
         KeyRule::new(match self {
             Self::Libmemcached => KeyHash::OneAtATime,
             Self::Nginx => KeyHash::Crc32a,
+            Self::Haproxy => KeyHash::SdbmAvalanche,
+            Self::Envoy => KeyHash::XxHash64,
             _ => KeyHash::Md5,
         })
     }
@@ -123,6 +140,14 @@ impl Mode {
             Self::NpmHashring => Rules { counts: Counts::Npm, ..ketama },
             Self::NpmMemcached => Rules { counts: Counts::Npm, ..libmemcached },
             Self::Nginx => Rules { counts: Counts::Nginx, points: PointHash::Crc32Chain, ..ketama },
+            Self::Haproxy => Rules {
+                label: Label::Number,
+                counts: Counts::Haproxy,
+                points: PointHash::Jenkins,
+                search: Search::Nearest,
+                ..ketama
+            },
+            Self::Envoy => Rules { counts: Counts::Envoy, points: PointHash::Xx64, ..ketama },
         }
     }
 }

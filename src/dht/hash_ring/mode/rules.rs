@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::counts::Counts;
-use super::{libmemcached, nginx};
+use super::{haproxy, libmemcached, nginx};
 use crate::dht::hash_ring::NodeIndex;
+use crate::dht::hash_ring::points::Point;
 
 /// By which rules nodes get their points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(super) enum Label {
     Name,
     /// Without `:11211` at its end.
     WithoutPort,
+    /// The number that the node has, and not its name.
+    Number,
 }
 
 /// What makes points of a name.
@@ -53,6 +56,10 @@ pub(in super::super) enum PointHash {
     OneAtATime,
     /// CRC-32 of host and port, chained.
     Crc32Chain,
+    /// Jenkins's hash of a number, times a prime.
+    Jenkins,
+    /// xxHash64 of `{name}_{j}`: points of 64 bits.
+    Xx64,
 }
 
 /// To which point a key belongs.
@@ -60,6 +67,8 @@ pub(in super::super) enum PointHash {
 pub(super) enum Search {
     Greater,
     NotLess,
+    /// On either side; the lower one of two that are as near.
+    Nearest,
 }
 
 /// Which of the nodes that meet in a point has it.
@@ -110,6 +119,7 @@ impl Rules {
             Rule::Label => match self.label {
                 Label::Name => "the whole name",
                 Label::WithoutPort => "the name without :11211 at its end",
+                Label::Number => "the number of the server",
             },
             Rule::Counts => self.counts.text(),
             Rule::Points => match self.points {
@@ -117,10 +127,13 @@ impl Rules {
                 PointHash::Md5 { .. } => "four words of each MD5 digest",
                 PointHash::OneAtATime => "one-at-a-time hashes",
                 PointHash::Crc32Chain => "a chain of CRC-32",
+                PointHash::Jenkins => "Jenkins's hash of a number",
+                PointHash::Xx64 => "xxHash64",
             },
             Rule::OnPoint => match self.search {
                 Search::Greater => "that of the next point",
                 Search::NotLess => "that of the point",
+                Search::Nearest => "that of the nearest point on either side",
             },
             Rule::Tie => match self.tie {
                 Tie::LastListed => "that of the node listed last",
@@ -134,7 +147,8 @@ impl Rules {
     /// less" is the same with each point one position further; from the last position to 0, which wraps as it should.
     pub(in super::super) const fn point(self, position: u32) -> u32 {
         match self.search {
-            Search::Greater => position,
+            // Those that are to be half way to the next are moved together.
+            Search::Greater | Search::Nearest => position,
             Search::NotLess => position.wrapping_add(1),
         }
     }
@@ -142,18 +156,34 @@ impl Rules {
     /// What is hashed of a node's name.
     pub(in super::super) fn label(self, node: &str) -> &str {
         match self.label {
-            Label::Name => node,
+            Label::Name | Label::Number => node,
             Label::WithoutPort => node.strip_suffix(":11211").unwrap_or(node),
         }
     }
 
-    /// Calls `take` with each point of a node, but for those that are made of MD5, which are digested together.
-    pub(in super::super) fn points_of(self, node: &str, count: u64, take: impl FnMut(u32)) {
+    /// Calls `take` with each point of a node of this name and number, but for those that are made together.
+    pub(in super::super) fn points_of(self, node: &str, number: u32, count: u64, take: impl FnMut(u32)) {
         match self.points {
-            PointHash::Md5 { .. } => {}
+            PointHash::Md5 { .. } | PointHash::Xx64 => {}
+            PointHash::Jenkins => haproxy::points(number, count, take),
             PointHash::OneAtATime => libmemcached::points(self.label(node), count, take),
             PointHash::Crc32Chain => nginx::points(self.label(node), count, take),
         }
+    }
+
+    /// The numbers of nodes, for rules that know them by those.
+    pub(in super::super) fn numbers<'a>(self, names: impl ExactSizeIterator<Item = &'a str>) -> Vec<u32> {
+        if self.points == PointHash::Jenkins { haproxy::ids(names) } else { vec![0; names.len()] }
+    }
+
+    /// Whether points depend on more than the name of their own node: then no ring is made out of another.
+    pub(in super::super) fn depend(self) -> bool {
+        self.search == Search::Nearest || matches!(self.points, PointHash::Jenkins | PointHash::Xx64)
+    }
+
+    /// The points of a circle where a key belongs to the first one strictly greater.
+    pub(in super::super) fn settled(self, points: Vec<Point>) -> Vec<Point> {
+        if self.search == Search::Nearest { haproxy::halfway(points) } else { points }
     }
 
     /// Sorts nodes, given as listed, so that of two that meet in a point the later one is to have it.
