@@ -196,7 +196,7 @@ impl Membership {
                 if !std::mem::replace(&mut self.has_inherited, true) {
                     let here = self.me().locator.scheme().to_string();
                     let reachable = members.into_iter().filter(|member| member.scheme() == here);
-                    self.contacts.add_seeds(now, reachable.take(MAX_HERITAGE));
+                    self.contacts.inherit(now, reachable.take(MAX_HERITAGE));
                 }
             }
             MembershipMessage::Leaving(member) => {

@@ -4,6 +4,7 @@ pub mod arc;
 pub mod client;
 pub mod client_core;
 pub mod core;
+mod fullness;
 pub mod hash_ring;
 pub mod key;
 pub mod member;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::dht::fullness::Fullness;
 use crate::dht::member::Member;
 use crate::dht::message::{MatchEntry, Matches, Verdict};
 use crate::dht::parts::Assembly;
@@ -14,6 +15,8 @@ use crate::topic::Topic;
 
 /// The most topics that are watched for one registration.
 const MAX_TOPICS: usize = 65_536;
+/// A list of which no part has come for so long is not waited for any more.
+const INCOMPLETE: Duration = Duration::from_secs(10);
 
 /// What happened to a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +82,8 @@ struct Incoming {
     responsible: Member,
     revision: u64,
     assembly: Assembly<Vec<MatchEntry>>,
+    /// When the last part came.
+    heard: Mono,
 }
 
 /// All that is known of the matches of one registration.
@@ -86,13 +91,15 @@ struct Incoming {
 pub(super) struct Watch {
     topics: BTreeMap<Topic, OnTopic>,
     incoming: BTreeMap<Topic, Incoming>,
-    /// That there is no room for another topic is said once.
-    said_full: bool,
+    full: Fullness,
+    /// How long a topic is kept that nobody confirms, once that is known.
+    patience: Option<Duration>,
 }
 
 impl Watch {
     /// Takes a push; the events that it stands for. A push that is older than what is known stands for none.
     pub(super) fn handle(&mut self, now: Mono, matches: Matches) -> Vec<MatchEvent> {
+        let mut events = self.make_room(now, &matches.topic);
         let Matches { topic, responsible, revision, part, parts, owner, entries, .. } = matches;
         let known = self.topics.get(&topic);
         let fresh = known.is_none_or(|known| {
@@ -104,7 +111,7 @@ impl Watch {
             afterwards(move || {
                 metrics::counter!("ringbus_client_full_total", "table" => "topics").increment(1);
             });
-            if !std::mem::replace(&mut self.said_full, true) {
+            if self.full.is_to_be_said(now) {
                 let limit = MAX_TOPICS;
                 let topic = topic.clone();
                 afterwards(move || {
@@ -113,24 +120,37 @@ impl Watch {
             }
         }
         if !fresh || !room {
-            return Vec::new();
+            return events;
         }
-        let incoming = self.incoming.entry(topic.clone()).or_insert_with(|| Incoming {
-            responsible: responsible.clone(),
-            revision,
-            assembly: Assembly::default(),
-        });
+        let new = |responsible| Incoming { responsible, revision, assembly: Assembly::default(), heard: now };
+        let incoming = self.incoming.entry(topic.clone()).or_insert_with(|| new(responsible.clone()));
         if incoming.responsible != responsible || incoming.revision < revision {
-            *incoming = Incoming { responsible, revision, assembly: Assembly::default() };
+            *incoming = new(responsible);
         } else if incoming.revision > revision {
-            return Vec::new();
+            return events;
         }
-        let Some(lists) = incoming.assembly.insert(part, parts, entries) else { return Vec::new() };
+        incoming.heard = now;
+        let Some(lists) = incoming.assembly.insert(part, parts, entries) else { return events };
         let Some(Incoming { responsible, revision, .. }) = self.incoming.remove(&topic) else {
-            return Vec::new();
+            return events;
         };
         let entries = lists.into_iter().flatten().map(|entry| (entry.peer, entry)).collect();
-        self.replace(topic, OnTopic { responsible, revision, owner, entries, confirmed: now })
+        events.extend(self.replace(topic, OnTopic { responsible, revision, owner, entries, confirmed: now }));
+        events
+    }
+
+    /// Where there is no room for another topic, lists that do not go on give way, and topics that nobody confirms.
+    fn make_room(&mut self, now: Mono, topic: &Topic) -> Vec<MatchEvent> {
+        let is_full = self.topics.len() + self.incoming.len() >= MAX_TOPICS;
+        if !is_full || self.topics.contains_key(topic) || !self.full.is_to_be_looked_through(now) {
+            return Vec::new();
+        }
+        self.drop_incomplete(now);
+        self.patience.map_or_else(Vec::new, |patience| self.drop_unconfirmed(now, patience))
+    }
+
+    fn drop_incomplete(&mut self, now: Mono) {
+        self.incoming.retain(|_, incoming| now.saturating_since(incoming.heard) <= INCOMPLETE);
     }
 
     /// The ring names the responsible node of a topic, perhaps before that node has pushed anything.
@@ -158,6 +178,8 @@ impl Watch {
     /// Drops topics that nobody has confirmed for `patience` although the ring was heard at `heard`: the push that
     /// would have emptied them was lost.
     pub(super) fn drop_unconfirmed(&mut self, heard: Mono, patience: Duration) -> Vec<MatchEvent> {
+        self.patience = Some(patience);
+        self.drop_incomplete(heard);
         let stale = |on_topic: &OnTopic| heard.saturating_since(on_topic.confirmed) > patience;
         let topics: Vec<Topic> =
             self.topics.iter().filter(|(_, known)| stale(known)).map(|(topic, _)| topic.clone()).collect();
@@ -219,4 +241,68 @@ fn changes(topic: &Topic, old: Option<&OnTopic>, new: &OnTopic) -> Vec<MatchEven
         events.push(MatchEvent::Takeover { topic: topic.clone(), from, to });
     }
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dht::member::NodeName;
+    use crate::message::SessionId;
+    use crate::transport::Locator;
+
+    fn at(seconds: u64) -> Mono {
+        Mono::from_origin(Duration::from_secs(seconds))
+    }
+
+    fn push(topic: &str, part: u16, parts: u16) -> Matches {
+        let locator = Locator::new("memory:node").unwrap();
+        Matches {
+            registration: EntityId { session: SessionId(1), entity: 1 },
+            topic: Topic::new(topic).unwrap(),
+            responsible: Member { name: NodeName::new("node").unwrap(), locator, generation: 1 },
+            revision: 1,
+            part,
+            parts,
+            owner: None,
+            entries: Vec::new(),
+        }
+    }
+
+    fn knows(watch: &Watch, topic: &str) -> bool {
+        watch.responsible(&Topic::new(topic).unwrap()).is_some()
+    }
+
+    #[test]
+    fn lists_that_never_end_keep_no_topic_out() {
+        let mut watch = Watch::default();
+        for number in 0..MAX_TOPICS {
+            watch.handle(at(0), push(&format!("stranger/{number}"), 0, 2));
+        }
+        watch.handle(at(1), push("honest", 0, 1));
+        assert!(!knows(&watch, "honest"), "their second parts may still come");
+        watch.handle(at(12), push("honest", 0, 1));
+        assert!(knows(&watch, "honest") && watch.incoming.is_empty());
+    }
+
+    #[test]
+    fn topics_that_nobody_confirms_keep_no_topic_out() {
+        let mut watch = Watch::default();
+        let patience = Duration::from_secs(30);
+        for number in 0..MAX_TOPICS {
+            watch.handle(at(0), push(&format!("stranger/{number}"), 0, 1));
+        }
+        assert!(watch.drop_unconfirmed(at(1), patience).is_empty());
+        watch.handle(at(2), push("honest", 0, 1));
+        assert!(!knows(&watch, "honest"));
+        watch.handle(at(31), push("honest", 0, 1));
+        assert!(knows(&watch, "honest") && watch.topics.len() == 1);
+    }
+
+    #[test]
+    fn incomplete_lists_are_forgotten_with_time_though_there_is_room() {
+        let mut watch = Watch::default();
+        watch.handle(at(0), push("half", 0, 2));
+        watch.drop_unconfirmed(at(11), Duration::from_secs(30));
+        assert!(watch.incoming.is_empty());
+    }
 }

@@ -22,7 +22,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Contacts {
     longest_pause: Duration,
     forget_after: Duration,
-    seeds: BTreeSet<Locator>,
+    /// When each was on the ring last, or was given.
+    seeds: BTreeMap<Locator, Mono>,
     lost: BTreeMap<NodeName, (Locator, Mono)>,
     /// The contact that was asked last: the next round goes on behind it.
     cursor: Option<Locator>,
@@ -35,7 +36,7 @@ impl Contacts {
         Self {
             longest_pause,
             forget_after,
-            seeds: BTreeSet::new(),
+            seeds: BTreeMap::new(),
             lost: BTreeMap::new(),
             cursor: None,
             next: None,
@@ -43,18 +44,34 @@ impl Contacts {
         }
     }
 
+    /// Addresses that the program names. Where there are too many, the one gives way that was not on the ring for longest.
     pub(super) fn add_seeds(&mut self, now: Mono, seeds: impl IntoIterator<Item = Locator>) {
         for seed in seeds {
-            if self.seeds.len() < MAX_CONTACTS {
-                self.seeds.insert(seed);
-            } else if !self.seeds.contains(&seed) {
+            if self.seeds.len() >= MAX_CONTACTS && !self.seeds.contains_key(&seed) {
+                let longest = self.seeds.iter().min_by_key(|(_, at)| **at);
+                let older = longest.filter(|(_, at)| **at < now).map(|(silent, _)| silent.clone());
+                let not_asked = older.clone().unwrap_or_else(|| seed.clone());
                 afterwards(move || {
                     metrics::counter!("ringbus_membership_full_total", "table" => "seeds").increment(1);
-                    tracing::warn!(%seed, limit = MAX_CONTACTS, "too many seeds: this one is not asked");
+                    let limit = MAX_CONTACTS;
+                    tracing::warn!(seed = %not_asked, limit, "too many seeds: this one is not asked");
                 });
+                match older {
+                    Some(silent) => self.seeds.remove(&silent),
+                    None => continue,
+                };
             }
+            self.seeds.insert(seed, now);
         }
         self.hurry(now);
+    }
+
+    /// Addresses that another node names: they take the room that there is, and nobody's place.
+    pub(super) fn inherit(&mut self, now: Mono, seeds: impl IntoIterator<Item = Locator>) {
+        let room = MAX_CONTACTS.saturating_sub(self.seeds.len());
+        let news: Vec<_> =
+            seeds.into_iter().filter(|seed| !self.seeds.contains_key(seed)).take(room).collect();
+        self.add_seeds(now, news);
     }
 
     /// A member was given up.
@@ -93,9 +110,11 @@ impl Contacts {
             return Vec::new();
         }
         self.lost.retain(|_, (_, until)| *until > now);
+        let here = self.seeds.iter_mut().filter(|(seed, _)| present.contains(seed));
+        here.for_each(|(_, at)| *at = now);
         let absent: BTreeSet<&Locator> = self
             .seeds
-            .iter()
+            .keys()
             .chain(self.lost.values().map(|(locator, _)| locator))
             .filter(|locator| !present.contains(locator))
             .collect();
@@ -113,5 +132,53 @@ impl Contacts {
 
     pub(super) fn next(&self) -> Option<Mono> {
         self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Mono {
+        Mono::from_origin(Duration::from_secs(seconds))
+    }
+
+    fn seed(number: usize) -> Locator {
+        Locator::new(format!("memory:{number:04}")).unwrap()
+    }
+
+    fn full() -> Contacts {
+        let mut contacts = Contacts::new(Duration::from_secs(1), Duration::from_secs(60));
+        contacts.add_seeds(at(0), (0..MAX_CONTACTS).map(seed));
+        contacts
+    }
+
+    #[test]
+    fn the_seed_that_was_silent_for_longest_gives_way_to_one_that_is_named_later() {
+        let mut contacts = full();
+        let stay: Vec<Locator> = (0..MAX_CONTACTS).filter(|number| *number != 77).map(seed).collect();
+        contacts.due(at(10), &stay.iter().collect());
+        contacts.add_seeds(at(20), [seed(1_000)]);
+        assert!(!contacts.seeds.contains_key(&seed(77)));
+        assert!(stay.iter().chain([&seed(1_000)]).all(|seed| contacts.seeds.contains_key(seed)));
+        assert_eq!(contacts.seeds.len(), MAX_CONTACTS);
+    }
+
+    #[test]
+    fn of_seeds_that_are_named_together_the_first_stay() {
+        let mut contacts = full();
+        contacts.add_seeds(at(0), (0..10).map(|number| seed(1_000 + number)));
+        assert!((0..MAX_CONTACTS).all(|number| contacts.seeds.contains_key(&seed(number))));
+        assert_eq!(contacts.seeds.len(), MAX_CONTACTS);
+    }
+
+    #[test]
+    fn what_another_node_names_takes_nobodys_place() {
+        let mut contacts = full();
+        contacts.inherit(at(100), (0..16).map(|number| seed(1_000 + number)));
+        assert!((0..MAX_CONTACTS).all(|number| contacts.seeds.contains_key(&seed(number))));
+        contacts.seeds.remove(&seed(5));
+        contacts.inherit(at(100), (0..16).map(|number| seed(1_000 + number)));
+        assert!(contacts.seeds.contains_key(&seed(1_000)) && !contacts.seeds.contains_key(&seed(1_001)));
     }
 }

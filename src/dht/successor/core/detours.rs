@@ -315,7 +315,7 @@ impl SuccessorCore {
     /// A copy of a put that was stored before, or that a later one has overwritten: it is
     /// acknowledged when what there is now is safe, and changes nothing.
     pub(super) fn acknowledge_late(&mut self, now: Mono, token: Arc<str>, key: Key) {
-        self.waiters.add(key, Waiter::Put(token));
+        self.waiters.add(now, key, Waiter::Put(token));
         self.see_to(now, key);
     }
 

@@ -75,7 +75,7 @@ impl SuccessorCore {
         self.answer_held(now, key);
         if owned {
             self.warmth.progress(now);
-            self.waiters.add(key, Waiter::Ask { from, tag });
+            self.waiters.add(now, key, Waiter::Ask { from, tag });
             self.see_to(now, key);
         } else if tag == NO_ANSWER {
             self.transfers.owe(key);
@@ -149,7 +149,7 @@ impl SuccessorCore {
             pair.raise(version.saturating_add(1));
         }
         self.answer_held(now, key);
-        self.waiters.add(key, Waiter::Ask { from, tag });
+        self.waiters.add(now, key, Waiter::Ask { from, tag });
         self.see_to(now, key);
     }
 

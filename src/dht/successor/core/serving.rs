@@ -80,7 +80,7 @@ impl SuccessorCore {
             }
         }
         self.answer_held(now, key);
-        self.waiters.add(key, Waiter::Put(client));
+        self.waiters.add(now, key, Waiter::Put(client));
         if handover {
             self.warmth.progress(now);
             // A node of this library says the version next, and often is the successor itself: no copy is needed then.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
+use crate::dht::fullness::Fullness;
 use crate::dht::key::Key;
 use crate::dht::successor::event::Links;
 use crate::quiet::afterwards;
@@ -18,6 +19,9 @@ const MAX_IDS: usize = 1 << 16;
 const JOINER: Duration = Duration::from_secs(10);
 /// How long a departed node is remembered: what others say about it is not believed, and its id is no client's.
 const GONE: Duration = Duration::from_secs(30);
+
+/// How long a member of which others have spoken stays in a full table without having spoken.
+const HEARSAY: Duration = Duration::from_secs(30);
 
 /// How a member speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +57,7 @@ pub(super) struct View {
     nodes: BTreeMap<Key, Mono>,
     /// Plain members that others do not know of: who said so first, and since when it has been saying so.
     denied: BTreeMap<Key, (Key, Mono)>,
+    full: Fullness,
 }
 
 impl View {
@@ -66,6 +71,7 @@ impl View {
             expected: BTreeMap::new(),
             nodes: BTreeMap::new(),
             denied: BTreeMap::new(),
+            full: Fullness::default(),
         }
     }
 
@@ -104,7 +110,10 @@ impl View {
             return false;
         }
         if self.members.len() >= MAX_IDS {
-            full("members");
+            self.forget_hearsay(now);
+        }
+        if self.members.len() >= MAX_IDS {
+            self.say_full(now, "members");
             return false;
         }
         self.gone.remove(&id);
@@ -156,8 +165,11 @@ impl View {
             return false;
         }
         if self.heard.len() >= MAX_IDS && !self.heard.contains_key(&id) {
-            full("heard nodes");
-            return false;
+            self.forget_hearsay(heard.at);
+            if self.heard.len() >= MAX_IDS {
+                self.say_full(heard.at, "heard nodes");
+                return false;
+            }
         }
         self.heard.insert(id, heard).is_none()
     }
@@ -250,6 +262,36 @@ impl View {
         self.denied.remove(&id);
     }
 
+    /// There is no room. Members of which others have spoken, and which have not spoken themselves for long, give way, and so
+    /// do nodes that were heard, are no members, and are silent. The neighbours stay; those that speak are given up by their
+    /// silence as always.
+    fn forget_hearsay(&mut self, now: Mono) {
+        if !self.full.is_to_be_looked_through(now) {
+            return;
+        }
+        let links = self.links();
+        let (heard, nodes) = (&self.heard, &self.nodes);
+        let is_old = |at: &Mono| now.saturating_since(*at) >= HEARSAY;
+        self.members.retain(|id, since| {
+            let has_links = [links.predecessor, links.successor].contains(&Some(*id));
+            let shown = nodes.get(id).map_or(*since, |at| (*at).max(*since));
+            has_links || heard.contains_key(id) || !is_old(&shown)
+        });
+        let members = &self.members;
+        self.denied.retain(|id, _| members.contains_key(id));
+        self.heard.retain(|id, heard| members.contains_key(id) || !is_old(&heard.at));
+    }
+
+    fn say_full(&mut self, now: Mono, what: &'static str) {
+        if self.full.is_to_be_said(now) {
+            let limit = MAX_IDS;
+            afterwards(move || {
+                tracing::warn!(limit, what, "a table of ids is full: newcomers are not noted");
+            });
+        }
+        full(what);
+    }
+
     /// Forgets what is too old to matter.
     pub(super) fn purge(&mut self, now: Mono, lease: Duration) {
         self.gone.retain(|_, at| now.saturating_since(*at) < GONE);
@@ -304,5 +346,42 @@ mod tests {
             assert!(view.nodes.len() <= MAX_IDS);
         }
         assert!(view.knows(Key::new(2 * MAX_IDS as u32 - 1)));
+    }
+
+    fn speaks(at: Mono) -> Heard {
+        Heard { at, clock: 0, plain: Links::default(), addresses: Vec::new() }
+    }
+
+    #[test]
+    fn members_by_hearsay_give_way_to_nodes_and_neighbours_stay() {
+        let mut view = View::new(Key::new(0));
+        let (before, after) = (Key::new(u32::MAX), Key::new(1));
+        view.mention(at(0), before);
+        view.mention(at(0), after);
+        // A node that speaks, and one that has.
+        view.add(at(0), Key::new(2));
+        view.hear(Key::new(2), speaks(at(29_000)));
+        for id in 1_000.. {
+            if view.members.len() == MAX_IDS {
+                break;
+            }
+            view.mention(at(0), Key::new(id));
+        }
+        assert!(!view.add(at(20_000), Key::new(3)), "they may be plain peers, and be heard of soon");
+        assert!(view.add(at(30_000), Key::new(3)), "a node is not kept out by what was said long ago");
+        assert_eq!(view.links(), Links { predecessor: Some(before), successor: Some(after) });
+        assert!([2, 3].iter().all(|id| view.contains(Key::new(*id))));
+        assert_eq!(view.members.len(), 4);
+    }
+
+    #[test]
+    fn nodes_that_were_heard_and_are_no_members_give_way() {
+        let mut view = View::new(Key::new(0));
+        for id in 1_000..1_000 + MAX_IDS as u32 {
+            view.hear(Key::new(id), speaks(at(0)));
+        }
+        assert!(!view.hear(Key::new(5), speaks(at(1_000))));
+        assert!(view.hear(Key::new(5), speaks(at(30_000))));
+        assert_eq!(view.heard.len(), 1);
     }
 }
