@@ -117,6 +117,10 @@ fn report(rounds: &[(Round, Round)]) -> bool {
     row("a lone request, p99", |round| round.p99, 1.0, "µs", None);
     let rate = row("rate with 64 in flight", |round| round.rate, 1e3, "k/s", Some(("≥", LEAST_RATE)));
     row("... from 64 tasks", |round| round.tasks, 1e3, "k/s", None);
+    println!(
+        "\nA lone request is one message each way on both sides. In flight, the library puts requests that wait into \
+         bundles; the bare echo sends a message for each."
+    );
     latency && rate
 }
 

@@ -9,9 +9,30 @@ use support::program::{Program, each_is_wrong_usage};
 
 const SHORT: [&str; 3] = ["bench", "--rounds=1", "--seconds=0.2"];
 
+/// What the ratios of rates and of round trips are of.
+const OF_RATES: &str = "of raw compares samples in batches against one message each: ringbus puts what waits for a busy link \
+                        into one message, the raw crate sends a message for each sample.";
+const OF_ROUND_TRIPS: &str = "of raw compares one message each way on both sides.";
+
+/// Below each table with ratios, before the next one, it says what they compare; below others it does not.
+fn assert_says_what_it_compares(output: &[String]) {
+    let blocks = output.split(|line| line.is_empty()).filter(|block| !block.is_empty());
+    let blocks: Vec<_> = blocks.collect();
+    let mut tables = 0;
+    for (at, table) in blocks.iter().enumerate().filter(|(_, block)| block[0].starts_with('|')) {
+        let has_ratio = table.iter().any(|line| line.contains(" x |"));
+        let sentence = if table[0].contains("round trip") { OF_ROUND_TRIPS } else { OF_RATES };
+        let below = blocks.get(at + 1).map(|block| block.concat());
+        assert_eq!(below.as_deref() == Some(sentence), has_ratio, "{output:#?}");
+        tables += 1;
+    }
+    assert!(tables > 0, "{output:#?}");
+}
+
 /// Runs the bench; its tables' rows, cell by cell, without the lines between head and body.
 fn rows(arguments: &[&str]) -> Vec<Vec<String>> {
     let output = Program::run(&[&SHORT, arguments].concat()).ok();
+    assert_says_what_it_compares(&output);
     let tables = output.iter().filter(|line| line.starts_with('|') && !line.starts_with("|-"));
     tables
         .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
@@ -89,10 +110,28 @@ fn one_side_alone_and_every_figure_as_json() {
     assert_eq!(sizes, [16, 256]);
     let first = &figures[0];
     assert_eq!((&first["transport"], &first["kind"]), (&"zmq".into(), &"rate".into()));
-    assert_eq!((&first["raw"], &first["ratio"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&first["raw"], &first["ratio"], &first["compares"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
     let library = &first["ringbus"];
     assert!(library["rate"].as_f64().unwrap() > 0.0);
     assert_eq!((&library["lost"], &library["sent"]), (&0.into(), &library["received"]));
+}
+
+#[test]
+fn every_ratio_says_what_it_compares() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let json = format!("--json={}", file.path().display());
+    let rows = rows(&["--size", "64", &json]);
+    let ratios = rows.iter().filter(|row| row[5].ends_with(" x"));
+    assert_eq!(ratios.count(), 2, "of a rate and of round trips: {rows:?}");
+    let figures: Value = serde_json::from_reader(file.reopen().unwrap()).unwrap();
+    for (one, sentence) in figures.as_array().unwrap().iter().zip([OF_RATES, OF_ROUND_TRIPS]) {
+        assert!(one["ratio"].as_f64().unwrap() > 0.0, "{one}");
+        let compares = one["compares"].as_str().unwrap();
+        assert_eq!(format!("of raw compares {compares}."), sentence);
+    }
 }
 
 #[test]

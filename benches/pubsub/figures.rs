@@ -5,6 +5,10 @@ use std::fmt::Write;
 
 use serde::Deserialize;
 
+/// What the ratios are of.
+pub(crate) const COMPARES: &str = "Rates compare samples in batches against one message each: ringbus puts what waits for a \
+                                   busy link into one message. Round trips are one message each way on both sides.";
+
 /// One case.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Measured {
@@ -113,7 +117,7 @@ pub(crate) fn overview(measured: &[Measured]) -> String {
         let cells: Vec<&str> = columns.iter().map(|(size, _)| cell(*size)).collect();
         let _ = writeln!(text, "| {row} | {} |", cells.join(" | "));
     }
-    text
+    text + "\n" + COMPARES + "\n"
 }
 
 /// 1.2 M, 340 k, 12

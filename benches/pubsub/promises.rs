@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::figures::Measured;
+use super::figures::{COMPARES, Measured};
 
 /// Rates: at least so many times the raw crate's.
 const RATES: [(&str, &[(&str, f64)]); 3] = [
@@ -32,7 +32,7 @@ pub(crate) fn table(measured: &[Measured]) -> String {
     let lost = lost(measured);
     let verdict = if lost == 0 { "kept" } else { "**not kept**" };
     let _ = writeln!(text, "| samples lost where none may be | {lost} | 0 | {verdict} |");
-    text
+    text + "\n" + COMPARES + "\n"
 }
 
 /// Whether none is broken.

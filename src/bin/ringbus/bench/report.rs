@@ -11,9 +11,18 @@ use super::order::{Link, Payload, Side};
 pub(super) const LEGEND: &str = "\
 samples/s: received and decoded, of all subscribers together. lost: also what came twice or late.
 CPU ns: processor time of a process by its samples, publishers' by those sent, subscribers' by those received, the
-broker's by those sent; of round trips, by their number. of raw: ringbus by raw, the median of the rounds' ratios.
-Rates are those of samples in batches against one message each: ringbus puts what waits for a busy link into one message,
-the raw crate sends a message for each sample. Round trips are one message each on both sides.";
+broker's by those sent; of round trips, by their number. of raw: ringbus by raw, the median of the rounds' ratios.";
+
+/// What a ratio is of.
+fn compares(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Rate => {
+            "samples in batches against one message each: ringbus puts what waits for a busy link into one message, the \
+             raw crate sends a message for each sample"
+        }
+        Kind::RoundTrip => "one message each way on both sides",
+    }
+}
 
 /// The tables of rates and of round trips.
 pub(super) fn tables(measured: &[Measured]) -> String {
@@ -49,6 +58,9 @@ pub(super) fn tables(measured: &[Measured]) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
         text += &format!("{table}\n\n");
+        if of(kind).any(|one| one.ratio.is_some()) {
+            text += &format!("of raw compares {}.\n\n", compares(kind));
+        }
     }
     text
 }
@@ -118,6 +130,7 @@ fn one_as_json(one: &Measured) -> Value {
         "ringbus": one.library,
         "raw": one.raw,
         "ratio": one.ratio,
+        "compares": one.ratio.map(|_| compares(one.case.kind)),
     })
 }
 
