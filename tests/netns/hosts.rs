@@ -82,10 +82,17 @@ impl Hosts {
     /// What a host has in `/etc/hosts`, and whom it asks for other names. Programs that run already see later changes, too.
     #[cfg(feature = "cli")]
     pub(crate) fn set_names(&self, number: u8, names: &[(&str, u8)], name_server: &str) {
+        let addresses: Vec<_> = names.iter().map(|(name, host)| (*name, Self::address(*host))).collect();
+        let addresses: Vec<_> = addresses.iter().map(|(name, address)| (*name, address.as_str())).collect();
+        self.set_addresses(number, &addresses, name_server);
+    }
+
+    /// The same with names of addresses, of which a name may have several.
+    #[cfg(feature = "cli")]
+    pub(crate) fn set_addresses(&self, number: u8, names: &[(&str, &str)], name_server: &str) {
         let folder = etc(&self.namespace(number));
         std::fs::create_dir_all(&folder).expect("/etc/netns can be written: this test has to run as root");
-        let lines: String =
-            names.iter().map(|(name, host)| format!("{} {name}\n", Self::address(*host))).collect();
+        let lines: String = names.iter().map(|(name, address)| format!("{address} {name}\n")).collect();
         let files = [
             ("hosts", format!("127.0.0.1 localhost\n{lines}")),
             ("resolv.conf", format!("nameserver {name_server}\noptions timeout:5 attempts:2\n")),
@@ -95,6 +102,15 @@ impl Hosts {
             // In place: it is mounted where programs look for it.
             std::fs::write(folder.join(file), text).expect("a file below /etc/netns can be written");
         }
+    }
+
+    /// Whether a host speaks IPv6 with itself. A kernel without IPv6 gives none that.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_ipv6(&self, number: u8) -> bool {
+        let namespace = self.namespace(number);
+        let shown =
+            Command::new("ip").args(["-n", &namespace, "-6", "address", "show", "dev", "lo"]).output();
+        shown.is_ok_and(|shown| String::from_utf8_lossy(&shown.stdout).contains("::1/128"))
     }
 
     fn nft(&self, number: u8, rule: &str) {

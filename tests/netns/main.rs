@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "what was measured is worth reading")]
 
+#[cfg(feature = "cli")]
+mod addresses;
 mod hosts;
 #[path = "../support/machine.rs"]
 mod machine;

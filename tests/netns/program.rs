@@ -41,6 +41,12 @@ impl Program {
         Self::spawn(hosts, number, Path::new(env!("CARGO_BIN_EXE_ringbus")), arguments)
     }
 
+    /// Starts another program on a host.
+    #[cfg(all(feature = "cli", feature = "mqtt"))]
+    pub(crate) fn any(hosts: &Hosts, number: u8, program: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(hosts, number, program, arguments)
+    }
+
     fn spawn(hosts: &Hosts, number: u8, program: &Path, arguments: &[&str]) -> Self {
         let file = program.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{file} {} at {}", arguments.join(" "), Hosts::address(number));
