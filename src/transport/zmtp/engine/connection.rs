@@ -134,7 +134,10 @@ impl Connection<'_> {
                         return End::Unwritable;
                     }
                 }
-                () = outgoing.attention() => {}
+                // What publishers have left to this task, where nothing is in the way.
+                () = outgoing.attention() => if outgoing.is_blocked() && !outgoing.resume() {
+                    return End::Unwritable;
+                },
                 _ = self.pulse.watch.tick() => {
                     if let Some(end) = self.pulse.look(self.session.peer_timeout, outgoing, may_read) {
                         return end;
