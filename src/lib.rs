@@ -53,7 +53,8 @@
 //! - [`transport::Transport`]: the trait to bring a transport of one's own, and [`transport::conformance`] to test it.
 //!
 //! # Features
-//! `zmq` and `mqtt` (both default) are the transports; `embedded-broker` is an MQTT broker inside the process; `cli` is the
+//! `zmq` and `mqtt` (both default) are the transports; `zmtp` is an engine for ZeroMQ without libzmq
+//! ([`Engine::Native`](transport::zmq::Engine)); `embedded-broker` is an MQTT broker inside the process; `cli` is the
 //! program `ringbus`. Each is useful alone, and none takes anything away.
 //!
 //! Everything runs on tokio. Logs go to `tracing`, counts to `metrics` under names that begin with `ringbus_`.

@@ -18,10 +18,12 @@ pub(in crate::transport) struct UnderWay {
 
 /// One publication; it is counted as long as this lives.
 #[derive(Debug)]
+#[cfg(any(feature = "zmq", feature = "mqtt"))]
 pub(in crate::transport) struct Counted(Arc<UnderWay>);
 
 impl UnderWay {
     /// Counts another one.
+    #[cfg(any(feature = "zmq", feature = "mqtt"))]
     pub(in crate::transport) fn count(self: &Arc<Self>) -> Counted {
         self.begin();
         Counted(self.clone())
@@ -60,6 +62,7 @@ impl UnderWay {
     }
 }
 
+#[cfg(any(feature = "zmq", feature = "mqtt"))]
 impl Drop for Counted {
     /// On whatever thread lets go of the publication: with libzmq, one of its own.
     fn drop(&mut self) {
@@ -67,7 +70,7 @@ impl Drop for Counted {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "zmq", feature = "mqtt")))]
 mod tests {
     use std::time::Duration;
 

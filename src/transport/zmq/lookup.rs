@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "zmq")]
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
@@ -15,8 +16,10 @@ use super::address::Address;
 /// How long a look-up is waited for.
 pub(in crate::transport) const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 /// After the first address of a name each further one is tried after this, unless an earlier one has answered.
+#[cfg(feature = "zmq")]
 const STAGGER: Duration = Duration::from_millis(250);
 /// So many addresses of a name are tried.
+#[cfg(feature = "zmq")]
 const MAX_TRIED: usize = 8;
 /// How many look-ups may be under way: of peers that were attached, and of names that strangers gave. Each has a thread,
 /// which the system may keep for longer than anybody waits.
@@ -42,6 +45,7 @@ impl Default for Lookups {
 impl Lookups {
     /// Where `address` is reached: of several numbers that its name has, the first that accepts a connection. `Err` says
     /// why not, for now.
+    #[cfg(feature = "zmq")]
     pub(in crate::transport) async fn find(
         &self,
         address: &Address,
@@ -98,6 +102,7 @@ pub(in crate::transport) async fn look_up(
 }
 
 /// Tries all of a name's addresses, each a little later than the one before.
+#[cfg(feature = "zmq")]
 async fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let attempts = addresses.iter().take(MAX_TRIED).zip(0..).map(|(&address, place)| {
         Box::pin(async move {
@@ -109,7 +114,7 @@ async fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     timeout(LOOKUP_PATIENCE, first).await.ok()?.ok().map(|(address, _)| address)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "zmq"))]
 mod tests {
     use super::*;
 
