@@ -117,7 +117,7 @@ stream {{ upstream ring {{ hash $remote_addr consistent;
                 yield link.makefile().read()
 
 
-def haproxy(servers, keys, ids=None, disabled=()):
+def haproxy(servers, keys, ids=None, disabled=(), kind="consistent"):
     serve(*(address for address, _ in servers))
     port = next(PORTS)
     lines = ""
@@ -134,7 +134,7 @@ frontend f
  default_backend b
 backend b
  balance hdr(x-key)
- hash-type consistent
+ hash-type {kind}
 {lines}"""
     with running([f"{FOLDER}/root/usr/sbin/haproxy", "-db", "-f", "FILE"], configuration, port):
         return list(ask_http(port, keys))
@@ -182,12 +182,12 @@ def envoy(servers, keys):
         return list(ask_http(port, keys))
 
 
-def twemproxy(servers, keys, pool=""):
-    """`pool` are more lines of the pool's configuration, without which the hash is its default."""
+def twemproxy(servers, keys, pool="", lines=None):
+    """`pool` are more lines of the pool's configuration, without which the hash is its default; `lines` those of servers."""
     serve(*(address for address, _ in servers))
     port, stats = next(PORTS), next(PORTS)
     # The colon is there already in the address of a Unix domain socket.
-    lines = "".join(f"  - {address.removesuffix(':')}:{weight}\n" for address, weight in servers)
+    lines = lines or "".join(f"  - {address.removesuffix(':')}:{weight}\n" for address, weight in servers)
     configuration = f"p:\n listen: 127.0.0.1:{port}\n timeout: 5000\n{pool} servers:\n{lines}"
     command = [f"{FOLDER}/root/usr/sbin/nutcracker", "-c", "FILE", "-s", str(stats), "-a", "127.0.0.1", "-o", "/dev/null"]
     owners = []
