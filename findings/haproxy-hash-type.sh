@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # HAProxy 2.6.12 (Debian 12): 'hash-type consistent' and 'hash-type consistent sdbm' are not the same, although sdbm is the
-# default. To name the hash leaves out the avalanche behind it; 'sdbm avalanche' is what the default is.
+# default. To name the hash leaves out the avalanche behind it; 'sdbm avalanche' is what the default is. And of a header
+# 'balance hdr' hashes what stands before its first comma.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)
@@ -20,5 +21,8 @@ def moved(kind):
     return sum(a != b for a, b in zip(default, programs.haproxy(servers, keys, kind=kind)))
 finding.see("keys that move with 'consistent sdbm avalanche'", moved("consistent sdbm avalanche"), 0)
 finding.see("most of 300 keys move with 'consistent sdbm'", moved("consistent sdbm") > 150, True)
+listed = [f"{key},{i}" for i, key in enumerate(keys)]
+finding.see("keys that move if a comma and more are appended", sum(a != b for a, b in
+            zip(default, programs.haproxy(servers, listed))), 0)
 finding.end()
 PYTHON
