@@ -124,6 +124,17 @@ fn the_page_shows_what_the_program_prints() {
     assert_eq!(commands, 7);
 }
 
+/// Where keys move between nodes that did not change, the plan says by which rule of the mode.
+#[test]
+fn the_plan_says_why_others_keys_move() {
+    let plan =
+        |mode: &str, nodes: &str| written(&["--plan", "--mode", mode, "--nodes", nodes, "--remove", "a:1"]).0;
+    assert!(plan("haproxy", "a:1,b:1,c:1").contains("has the number of its line"));
+    assert!(plan("envoy", "a:1,b:1,c:1").contains("a host's number of points"));
+    let plan = written(&["--plan", "--mode", "haproxy", "--nodes", "a#1,b#2,c#3", "--remove", "a#1"]).0;
+    assert!(!plan.contains("Note:"), "{plan}");
+}
+
 #[test]
 fn a_hash_of_keys_is_chosen_with_its_tag() {
     let owner = |hash: &str, key: &str| {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use ringbus::dht::hash_ring::{Load, RingDiff, Share};
-use ringbus::{HashRing, RingSpec};
+use ringbus::{HashRing, Mode, RingSpec};
 use serde_json::{Value, json};
 
 use super::table::{align, name, percent, percent_of, table};
@@ -125,7 +125,11 @@ impl Plan<'_> {
         let share = percent_of(self.diff.between_unchanged(), 1 << 32);
         let mut weights = old.nodes.iter().chain(&new.nodes).map(|(_, weight)| *weight);
         let first = weights.next();
-        let why = if weights.any(|weight| Some(weight) != first) {
+        let why = if old.mode == Mode::Haproxy {
+            "a server without an id of its own has the number of its line, which changes with the lines above it"
+        } else if old.mode == Mode::Envoy {
+            "a host's number of points depends on how many hosts there are and on their weights"
+        } else if weights.any(|weight| Some(weight) != first) {
             "with unequal weights, a node's number of points depends on how many nodes there are and on their total \
              weight"
         } else {
