@@ -389,31 +389,32 @@ proptest! {
         at in any::<prop::sample::Index>(),
         damage in 0..3,
         byte in any::<u8>(),
-        rounds in 0..4,
+        damaged_round in 0..8,
     ) {
         let mechanisms = mechanisms();
         let (bound, connecting) = mechanisms[which.index(mechanisms.len())].clone();
-        let mut server = Side::new(&config(Socket::Answer(one_port), bound));
-        let mut client = Side::new(&config(Socket::Fixed(SocketType::Sub), connecting));
-        let mut to_client = server.answer(b"").unwrap();
-        let mut to_server = client.answer(b"").unwrap();
-        for round in 0..4 {
-            if round == rounds && !to_server.is_empty() {
-                let mut damaged = to_server.to_vec();
-                let at = at.index(damaged.len());
+        let mut sides = [
+            Side::new(&config(Socket::Answer(one_port), bound)),
+            Side::new(&config(Socket::Fixed(SocketType::Sub), connecting)),
+        ];
+        // What each side has yet to read.
+        let mut arriving = [sides[1].answer(b"").unwrap(), sides[0].answer(b"").unwrap()];
+        for round in 0..8 {
+            let reader = round % 2;
+            let mut arrived = arriving[reader].split().to_vec();
+            if round == damaged_round as usize && !arrived.is_empty() {
+                let at = at.index(arrived.len());
                 match damage {
-                    0 => damaged[at] = byte,
-                    1 => drop(damaged.remove(at)),
-                    _ => damaged.insert(at, byte),
+                    0 => arrived[at] = byte,
+                    1 => drop(arrived.remove(at)),
+                    _ => arrived.insert(at, byte),
                 }
-                to_server = BytesMut::from(&damaged[..]);
             }
-            let Ok(answer) = server.answer(&to_server.split()) else { return Ok(()) };
-            to_client.extend_from_slice(&answer);
-            prop_assert!(server.established.is_some() || server.input.len() <= MAX_HANDSHAKE_FRAME + 9);
+            let side = &mut sides[reader];
+            let Ok(answer) = side.answer(&arrived) else { return Ok(()) };
+            prop_assert!(side.established.is_some() || side.input.len() <= MAX_HANDSHAKE_FRAME + 9);
             prop_assert!(answer.len() <= MAX_HANDSHAKE_FRAME);
-            let Ok(answer) = client.answer(&to_client.split()) else { return Ok(()) };
-            to_server = answer;
+            arriving[1 - reader].extend_from_slice(&answer);
         }
     }
 
