@@ -79,6 +79,12 @@ impl KeyPair {
         &self.secret
     }
 
+    /// This secret, with a public key that is not its own.
+    #[cfg(test)]
+    pub(super) fn claiming(self, public: PublicKey) -> Self {
+        Self { public, ..self }
+    }
+
     pub(super) fn from_secret(secret: SecretKey) -> Self {
         let mut public = [0; 32];
         crypto_scalarmult_base(&mut public, &secret.0);

@@ -267,6 +267,21 @@ fn a_client_of_another_servers_key_gets_no_answer() {
 }
 
 #[test]
+fn a_client_that_claims_an_allowed_key_has_to_have_its_secret() {
+    let (server, allowed) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let bound = curve_server(&server, AllowedClients::Only([allowed.public()].into()));
+    let thief = KeyPair::generate().unwrap().claiming(allowed.public());
+    let both = refusals(bound, curve_client(server.public(), &thief));
+    // It is not even told that the key is one of those that are let in.
+    assert_eq!(both, (HandshakeError::Sealed { command: "INITIATE's vouch" }, None));
+    // And a server that has not the secret of its key gets neither HELLO nor a client.
+    let impostor = KeyPair::generate().unwrap().claiming(server.public());
+    let impostor = curve_server(&impostor, AllowedClients::Any);
+    let both = refusals(impostor, curve_client(server.public(), &allowed));
+    assert_eq!(both, (HandshakeError::Sealed { command: "HELLO" }, None));
+}
+
+#[test]
 fn sides_of_different_mechanisms_name_both() {
     let mechanisms = mechanisms();
     for (i, (bound, _)) in mechanisms[..3].iter().enumerate() {
