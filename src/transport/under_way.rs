@@ -1,6 +1,7 @@
 //! Publications that a transport has taken and that have not left the process yet.
 
 use std::pin::pin;
+#[cfg(any(feature = "zmq", feature = "mqtt"))]
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
