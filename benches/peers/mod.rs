@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use md5::{Digest, Md5};
 use ringbus::{HashRing, NodeIndex};
@@ -16,7 +17,8 @@ pub(crate) fn nodes(count: usize) -> Vec<String> {
 
 /// Keys of one length, in each form that a crate asks for.
 pub(crate) struct Keys {
-    text: Vec<String>,
+    text: Vec<&'static str>,
+    bytes: Vec<&'static [u8]>,
 }
 
 impl Keys {
@@ -27,15 +29,25 @@ impl Keys {
             text.truncate(length);
             text
         };
-        Self { text: (0..count).map(key).collect() }
+        // Leaked, so that both forms are of the same bytes.
+        let text: Vec<&'static str> = (0..count).map(|number| &*key(number).leak()).collect();
+        let bytes = text.iter().map(|text| text.as_bytes()).collect();
+        Self { text, bytes }
     }
 
-    pub(crate) fn text(&self) -> &[String] {
+    pub(crate) fn text(&self) -> &[&'static str] {
         &self.text
     }
 
-    pub(crate) fn bytes(&self) -> Vec<&[u8]> {
-        self.text.iter().map(String::as_bytes).collect()
+    pub(crate) fn bytes(&self) -> &[&'static [u8]] {
+        &self.bytes
+    }
+
+    /// Reads all keys, in each form.
+    pub(crate) fn touch(&self) {
+        let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+        black_box(self.text.iter().map(|text| sum(text.as_bytes())).sum::<u64>());
+        black_box(self.bytes.iter().map(|bytes| sum(bytes)).sum::<u64>());
     }
 }
 
@@ -65,10 +77,13 @@ impl Subject {
 /// This crate's ways, on the instructions that the machine has, and the MD5 of one block alone, word 0 of it: the floor.
 pub(crate) fn ours(count: usize) -> Vec<Subject> {
     let ring = HashRing::new(nodes(count));
-    let (single, preference, batch) = (ring.clone(), ring.clone(), ring.clone());
+    let (index, single, preference, batch) = (ring.clone(), ring.clone(), ring.clone(), ring.clone());
     let mut subjects = vec![
         Subject::each("one MD5 block", |key| {
             black_box(HashRing::position(key.as_bytes()));
+        }),
+        Subject::each("owner_index", move |key| {
+            black_box(index.owner_index(key.as_bytes()));
         }),
         Subject::each("owner", move |key| {
             black_box(single.owner(key.as_bytes()));
@@ -182,4 +197,25 @@ fn consistent_hash(count: usize) -> Subject {
 
 fn word(digest: &[u8], n: usize) -> u32 {
     digest.as_chunks().0.get(n).map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+/// The processor time that work takes, so that other programs' turns do not count.
+#[cfg(unix)]
+pub(crate) fn time(work: impl FnOnce()) -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+    };
+    let started = now();
+    work();
+    now().saturating_sub(started)
+}
+
+/// The time that work takes.
+#[cfg(not(unix))]
+pub(crate) fn time(work: impl FnOnce()) -> Duration {
+    let started = std::time::Instant::now();
+    work();
+    started.elapsed()
 }

@@ -289,7 +289,7 @@ mod tests {
     /// A ring of chosen points; the node of number `n` is named so and weighs as much as the ring's `weights` say.
     fn ring(points: &[(u32, u32)], weights: &[f64]) -> HashRing {
         let nodes = weights.iter().enumerate().map(|(node, weight)| (node.to_string(), *weight));
-        let points = points.iter().map(|&(position, node)| (position, NodeIndex(node))).collect();
+        let points: Vec<_> = points.iter().map(|&(position, node)| (position, NodeIndex(node))).collect();
         let inner = Inner::new(Listed::new(Mode::HashRing, nodes), Points::new(points));
         HashRing { inner, keys: KeyRule::default() }
     }

@@ -6,11 +6,15 @@ mod hash;
 mod index;
 mod key_rule;
 mod md5;
+mod memory;
+mod merge;
 mod mode;
+mod names;
 mod points;
 mod preference;
 mod relist;
 mod slots;
+mod sort;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +25,7 @@ pub use diff::{Load, Move, RingDiff, Share};
 pub use key_rule::{KeyHash, KeyRule};
 use mode::Wide;
 pub use mode::{Mode, Rule};
-use points::Points;
+use points::{Owners, Points};
 pub use preference::Preference;
 use relist::Listed;
 
@@ -136,7 +140,33 @@ impl HashRing {
 
     /// The node that is responsible for a key; `None` if no node has a point.
     pub fn owner(&self, key: &[u8]) -> Option<&str> {
-        self.inner.points.owner(self.position_of(key)).map(|node| self.node(node))
+        self.owner_index(key).map(|node| self.node(node))
+    }
+
+    /// The node that is responsible for a key, without its name; `None` if no node has a point.
+    ///
+    /// That is what [`owner`](Self::owner) reads of memory less the name: one cache line, which holds the answer. For
+    /// tables with an entry a node: connections, counters.
+    ///
+    /// ```
+    /// use ringbus::HashRing;
+    /// let ring = HashRing::new(["a", "b", "c"]);
+    /// let mut keys_of = vec![0; ring.nodes().len()];
+    /// for key in 0..100_u32 {
+    ///     if let Some(node) = ring.owner_index(&key.to_le_bytes()) {
+    ///         keys_of[node.get()] += 1;
+    ///     }
+    /// }
+    /// assert_eq!(keys_of.iter().sum::<u32>(), 100);
+    /// ```
+    pub fn owner_index(&self, key: &[u8]) -> Option<NodeIndex> {
+        let owner = |position| self.inner.points.owner(position);
+        if self.keys.is_plain() { Path::best().then(key, owner) } else { owner(self.position_of(key)) }
+    }
+
+    /// The node that is responsible for the keys at a [position](Self::position_of); `None` if no node has a point.
+    pub fn owner_at(&self, position: u32) -> Option<NodeIndex> {
+        self.inner.points.owner(position)
     }
 
     /// The first `n` distinct nodes for a key, its owner first: where its replicas go. Fewer if the ring has fewer.
@@ -156,8 +186,34 @@ impl HashRing {
     /// assert!(replicas.eq(ring.preference(b"key", 2)));
     /// ```
     pub fn preference_iter(&self, key: &[u8]) -> Preference<'_> {
-        let around = self.inner.points.owners_from(self.position_of(key));
+        self.preference_at(self.position_of(key))
+    }
+
+    /// The distinct nodes for the keys at a [position](Self::position_of) in order of preference: see
+    /// [`preference_iter`](Self::preference_iter).
+    pub fn preference_at(&self, position: u32) -> Preference<'_> {
+        let around = self.inner.points.owners_from(position);
         Preference::new(around, self.inner.listed.names.len())
+    }
+
+    /// Where many keys lie, in their order: their [positions](Self::position_of), digested side by side as
+    /// [`owners`](Self::owners) does it. `positions` is cleared first; nothing is allocated but the room in it.
+    ///
+    /// With [`owner_at`](Self::owner_at) and [`preference_at`](Self::preference_at) each key is digested once, whatever is
+    /// asked about it.
+    ///
+    /// ```
+    /// use ringbus::HashRing;
+    /// let ring = HashRing::new(["a", "b", "c"]);
+    /// let mut positions = Vec::new();
+    /// ring.positions(&[b"k1", b"k2"], &mut positions);
+    /// assert_eq!(positions, [HashRing::position(b"k1"), HashRing::position(b"k2")]);
+    /// assert_eq!(ring.owner_at(positions[0]), ring.owner_index(b"k1"));
+    /// ```
+    pub fn positions(&self, keys: &[&[u8]], positions: &mut Vec<u32>) {
+        positions.clear();
+        positions.reserve(keys.len());
+        self.positions_by(Path::best(), keys, |some| positions.extend_from_slice(some));
     }
 
     /// The owners of many keys at once, in their order. `owners` is cleared first; it stays empty if no node has a
@@ -184,24 +240,34 @@ impl HashRing {
         owners.clear();
         if self.points() > 0 {
             owners.reserve(keys.len());
-            if !self.keys.is_plain() {
-                let owner =
-                    |key: &&[u8]| self.inner.points.owner(self.position_of(key)).unwrap_or(NodeIndex(0));
-                owners.extend(keys.iter().map(owner));
-                return;
+            let mut found = Owners::new(&self.inner.points, owners);
+            self.positions_by(path, keys, |positions| found.ask(positions));
+            found.finish();
+        }
+    }
+
+    /// Where keys lie, in their order: `take` is called with up to [`md5::BATCH`] positions at a time.
+    fn positions_by(&self, path: Path, keys: &[&[u8]], mut take: impl FnMut(&[u32])) {
+        if self.keys.is_plain() {
+            return md5::positions(path, keys, take);
+        }
+        let mut positions = [0; md5::BATCH];
+        for keys in keys.chunks(md5::BATCH) {
+            for (position, key) in positions.iter_mut().zip(keys) {
+                *position = self.position_of(key);
             }
-            md5::positions(path, keys, |positions| self.inner.points.owners(positions, owners));
+            take(&positions[..keys.len()]);
         }
     }
 
     /// The name of a node of this ring. An index that another, larger ring gave out names nothing: `""`.
     pub fn node(&self, node: NodeIndex) -> &str {
-        self.inner.listed.names.get(node.get()).map_or("", |name| name)
+        self.inner.listed.names.get(node).unwrap_or_default()
     }
 
     /// The distinct nodes, in the order in which they were first listed: that of their [`NodeIndex`].
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &str> + '_ {
-        self.inner.listed.names.iter().map(|name| &**name)
+        self.inner.listed.names.iter()
     }
 
     /// Where a key lies on the circle of 2^32 positions by its MD5, which is how every ring of ringbus's own places it; on
@@ -236,7 +302,7 @@ impl HashRing {
 impl fmt::Debug for HashRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HashRing")
-            .field("nodes", &self.inner.listed.names)
+            .field("nodes", &self.nodes().collect::<Vec<_>>())
             .field("points", &self.points())
             .finish()
     }

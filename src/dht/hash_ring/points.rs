@@ -1,7 +1,10 @@
 //! The circle: sorted points, each with the node that owns the keys before it.
 
-use super::NodeIndex;
-use super::index::{Found, Index};
+use super::index::{Found, Index, Place};
+use super::md5::BATCH;
+use super::merge::{Renumbered, merged};
+use super::sort::sort;
+use super::{NodeIndex, memory};
 
 /// A position, and the node that has a point there.
 pub(super) type Point = (u32, NodeIndex);
@@ -16,60 +19,83 @@ pub(super) struct Points {
     outdone: Box<[Point]>,
 }
 
+/// Points that are put in ascending order, one behind the other.
+#[derive(Debug)]
+pub(super) struct Ascending {
+    positions: Vec<u32>,
+    owners: Vec<NodeIndex>,
+    outdone: Vec<Point>,
+}
+
+impl Ascending {
+    /// None, and room for as many.
+    pub(super) fn with_capacity(points: usize) -> Self {
+        let (positions, owners) = (memory::with_capacity(points), memory::with_capacity(points));
+        Self { positions, owners, outdone: Vec::new() }
+    }
+
+    /// Adds the next point. It outdoes one in the same place.
+    #[inline]
+    pub(super) fn push(&mut self, (position, owner): Point) {
+        match (self.positions.last(), self.owners.last_mut()) {
+            (Some(&last), Some(kept)) if last == position => {
+                self.outdone.push((position, std::mem::replace(kept, owner)));
+            }
+            _ => {
+                self.positions.push(position);
+                self.owners.push(owner);
+            }
+        }
+    }
+
+    /// Adds the next points: each outdoes those before it in the same place.
+    pub(super) fn extend(&mut self, points: impl Iterator<Item = Point>) {
+        points.for_each(|point| self.push(point));
+    }
+
+    /// Adds the next points, of which none is in the place of another, nor of those that were added.
+    pub(super) fn extend_distinct(&mut self, positions: &[u32], owners: &[NodeIndex]) {
+        self.positions.extend_from_slice(positions);
+        self.owners.extend_from_slice(owners);
+    }
+}
+
+impl Ascending {
+    /// How many distinct points there are.
+    pub(super) fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    fn indexed(self, index: impl FnOnce(&[u32], &[NodeIndex]) -> Index) -> Points {
+        let Self { positions, owners, outdone } = self;
+        let index = index(&positions, &owners);
+        Points { positions: positions.into(), owners: owners.into(), index, outdone: outdone.into() }
+    }
+}
+
 impl Points {
     /// Takes points in the order in which the nodes are listed: where two collide, the later one stays.
-    pub(super) fn new(listed: Vec<Point>) -> Self {
-        Self::of(sorted(listed))
+    pub(super) fn new(mut listed: Vec<Point>) -> Self {
+        sort(&mut listed);
+        let mut points = Ascending::with_capacity(listed.len());
+        points.extend(listed.into_iter());
+        points.indexed(Index::new)
     }
 
-    /// Takes points in ascending order; of equal positions the last one stays.
-    fn of(ascending: Vec<Point>) -> Self {
-        let mut positions = Vec::with_capacity(ascending.len());
-        let mut owners = Vec::with_capacity(ascending.len());
-        let mut outdone = Vec::new();
-        for (position, owner) in ascending {
-            match (positions.last(), owners.last_mut()) {
-                (Some(&last), Some(kept)) if last == position => {
-                    outdone.push((position, std::mem::replace(kept, owner)));
-                }
-                _ => {
-                    positions.push(position);
-                    owners.push(owner);
-                }
-            }
-        }
-        let index = Index::new(&positions, &owners);
-        Self { positions: positions.into(), owners: owners.into(), index, outdone: outdone.into() }
-    }
-
-    /// The circle with some nodes' points gone, others' numbers changed, and new points: `renumbered` gives a node's new
-    /// number, if its points stay, `listed` the new points in any order, and `rank` the place of a node, by its new
-    /// number, in the list that decides collisions.
+    /// The circle with some nodes' points gone, others' numbers changed, and new points: `listed`, in any order. `rank`
+    /// is the place of a node, by its new number, in the list that decides collisions.
     pub(super) fn changed(
         &self,
-        renumbered: impl Fn(NodeIndex) -> Option<NodeIndex>,
-        listed: Vec<Point>,
+        renumbered: &Renumbered,
+        mut listed: Vec<Point>,
         rank: impl Fn(NodeIndex) -> usize,
     ) -> Self {
-        let all = self.positions.iter().copied().zip(self.owners.iter().copied());
-        let kept = |(position, node)| renumbered(node).map(|node| (position, node));
-        let mut added = sorted(listed);
-        added.extend(self.outdone.iter().copied().filter_map(kept));
-        added.sort_by_key(|point| point.0);
-        let mut added = added.into_iter().peekable();
-        let mut merged: Vec<Point> = Vec::with_capacity(self.positions.len() + added.len());
-        for point in all.filter_map(kept) {
-            while let Some(before) = added.next_if(|before| before.0 < point.0) {
-                merged.push(before);
-            }
-            merged.push(point);
-        }
-        merged.extend(added);
-        for together in merged.chunk_by_mut(|one, next| one.0 == next.0).filter(|together| together.len() > 1)
-        {
-            together.sort_by_key(|point| rank(point.1));
-        }
-        Self::of(merged)
+        sort(&mut listed);
+        let (points, grown) = merged(self, renumbered, listed, rank);
+        points.indexed(|positions, owners| match grown {
+            Some(added) => self.index.grown(positions, owners, &added),
+            None => Index::new(positions, owners),
+        })
     }
 
     /// How many points there are.
@@ -87,10 +113,20 @@ impl Points {
         &self.owners
     }
 
+    /// The points that others in the same place outdo, ascending.
+    pub(super) fn outdone(&self) -> &[Point] {
+        &self.outdone
+    }
+
     /// The owner of a position: that of the first point strictly greater, or of the first point of all.
     #[inline]
     pub(super) fn owner(&self, position: u32) -> Option<NodeIndex> {
-        match self.index.find(position)? {
+        self.owner_at(position, self.index.place(position))
+    }
+
+    #[inline]
+    fn owner_at(&self, position: u32, place: Place) -> Option<NodeIndex> {
+        match self.index.find(place)? {
             Found::Exactly(_, owner) => Some(owner),
             Found::Among(arc) => {
                 let after = self.first_after(position, arc);
@@ -99,15 +135,9 @@ impl Points {
         }
     }
 
-    /// The owners of positions, in their order; there must be points.
-    #[inline]
-    pub(super) fn owners(&self, positions: &[u32], owners: &mut Vec<NodeIndex>) {
-        owners.extend(positions.iter().map(|&position| self.owner(position).unwrap_or(NodeIndex(0))));
-    }
-
     /// The owners of all points, once around from the owner of a position.
     pub(super) fn owners_from(&self, position: u32) -> OwnersFrom<'_> {
-        let first = match self.index.find(position) {
+        let first = match self.index.find(self.index.place(position)) {
             None => 0,
             Some(Found::Exactly(first, _)) => first,
             Some(Found::Among(arc)) => self.first_after(position, arc),
@@ -123,44 +153,54 @@ impl Points {
     }
 }
 
+/// Finds the owners of positions batch by batch, each batch while the next one is digested: until then the lines of the
+/// index that it needs are on their way.
+pub(super) struct Owners<'a> {
+    points: &'a Points,
+    owners: &'a mut Vec<NodeIndex>,
+    waiting: [(u32, Place); BATCH],
+    held: usize,
+}
+
+impl<'a> Owners<'a> {
+    /// Puts owners behind those in `owners`; there must be points.
+    pub(super) fn new(points: &'a Points, owners: &'a mut Vec<NodeIndex>) -> Self {
+        Self { points, owners, waiting: [(0, Place::default()); BATCH], held: 0 }
+    }
+
+    /// Asks for the owners of at most [`BATCH`] positions, and finds those that were asked for before.
+    #[inline]
+    pub(super) fn ask(&mut self, positions: &[u32]) {
+        self.finish();
+        for (waiting, &position) in self.waiting.iter_mut().zip(positions) {
+            let place = self.points.index.place(position);
+            self.points.index.prefetch(place);
+            *waiting = (position, place);
+        }
+        self.held = positions.len();
+    }
+
+    /// Finds all owners that were asked for.
+    #[inline]
+    pub(super) fn finish(&mut self) {
+        let waiting = self.waiting.iter().take(self.held);
+        let owner = |&(position, place)| self.points.owner_at(position, place).unwrap_or(NodeIndex(0));
+        self.owners.extend(waiting.map(owner));
+        self.held = 0;
+    }
+}
+
 /// The owners of points, once around the circle.
 pub(super) type OwnersFrom<'a> =
     std::iter::Copied<std::iter::Chain<std::slice::Iter<'a, NodeIndex>, std::slice::Iter<'a, NodeIndex>>>;
-
-/// Points in ascending order; those in one place keep their order. A radix sort: digests are as good as random, which is
-/// the worst case of comparing and no case at all here.
-fn sorted(listed: Vec<Point>) -> Vec<Point> {
-    const DIGITS: u32 = 4;
-    let digit = |point: &Point, n: u32| (point.0 >> (8 * n)) as u8 as usize;
-    let mut counts = [[0; 256]; DIGITS as usize];
-    for point in &listed {
-        for (n, counts) in (0..).zip(&mut counts) {
-            counts[digit(point, n)] += 1;
-        }
-    }
-    let mut from = listed;
-    let mut to = vec![(0, NodeIndex(0)); from.len()];
-    for (n, counts) in (0..).zip(&mut counts) {
-        let mut total = 0;
-        for count in counts.iter_mut() {
-            total += std::mem::replace(count, total);
-        }
-        for &point in &from {
-            let next: &mut usize = &mut counts[digit(&point, n)];
-            to[*next] = point;
-            *next += 1;
-        }
-        std::mem::swap(&mut from, &mut to);
-    }
-    from
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn points(listed: &[(u32, u32)]) -> Points {
-        Points::new(listed.iter().map(|&(position, node)| (position, NodeIndex(node))).collect())
+        let listed: Vec<Point> = listed.iter().map(|&(position, node)| (position, NodeIndex(node))).collect();
+        Points::new(listed)
     }
 
     fn owner(points: &Points, position: u32) -> Option<u32> {
@@ -235,15 +275,16 @@ mod tests {
     fn a_point_that_was_outdone_counts_again_when_the_other_leaves() {
         let points = points(&[(10, 0), (20, 0), (10, 1), (30, 1), (10, 2), (40, 2)]);
         let without = |points: &Points, gone: u32| {
-            let renumbered = |node: NodeIndex| (node.0 != gone).then_some(node);
-            points.changed(renumbered, Vec::new(), NodeIndex::get)
+            let to = (0..3).map(|node| (node != gone).then_some(NodeIndex(node))).collect();
+            points.changed(&Renumbered::new(to), Vec::new(), NodeIndex::get)
         };
         let (one, two) = (without(&points, 2), without(&without(&points, 2), 1));
         assert_eq!([owner(&points, 5), owner(&one, 5), owner(&two, 5)], [Some(2), Some(1), Some(0)]);
         assert_eq!([points.len(), one.len(), two.len()], [4, 3, 2]);
         // And one that comes back takes its place by its rank, not by when it came.
         let back = |rank: fn(NodeIndex) -> usize| {
-            two.changed(Some, vec![(10, NodeIndex(1)), (30, NodeIndex(1))], rank)
+            let same = Renumbered::new((0..3).map(|node| Some(NodeIndex(node))).collect());
+            two.changed(&same, vec![(10, NodeIndex(1)), (30, NodeIndex(1))], rank)
         };
         assert_eq!(owner(&back(NodeIndex::get), 5), Some(1));
         assert_eq!(owner(&back(|node| 9 - node.get()), 5), Some(0));

@@ -17,6 +17,8 @@ const FEW: usize = 32;
 pub struct Preference<'a> {
     around: OwnersFrom<'a>,
     nodes: usize,
+    /// Nodes that have not come up yet. When none is left, the rest of the circle is not looked at.
+    left: usize,
     seen: Seen,
 }
 
@@ -30,7 +32,7 @@ enum Seen {
 impl<'a> Preference<'a> {
     pub(super) fn new(around: OwnersFrom<'a>, nodes: usize) -> Self {
         let seen = if nodes <= BITS { Seen::Bits([0; BITS / 64]) } else { Seen::Few([NodeIndex(0); FEW], 0) };
-        Self { around, nodes, seen }
+        Self { around, nodes, left: nodes, seen }
     }
 }
 
@@ -38,6 +40,7 @@ impl Iterator for Preference<'_> {
     type Item = NodeIndex;
 
     fn next(&mut self) -> Option<NodeIndex> {
+        self.left = self.left.checked_sub(1)?;
         let (seen, nodes) = (&mut self.seen, self.nodes);
         self.around.find(|&node| seen.is_new(node, nodes))
     }

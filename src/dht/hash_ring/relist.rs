@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
+
 use super::md5::{Path, Replicas};
+use super::merge::Renumbered;
 use super::mode::{PointHash, Rules, Wide};
+use super::names::Names;
 use super::points::{Point, Points};
-use super::{HashRing, Inner, Mode, NodeIndex};
+use super::{HashRing, Inner, Mode, NodeIndex, memory};
 
 /// The list: each mention of a node, by index, and each node's name and weight.
 pub(super) struct Listed {
     mentions: Box<[NodeIndex]>,
     /// Distinct names in the order in which they were first listed.
-    pub(super) names: Box<[Box<str>]>,
+    pub(super) names: Names,
     /// Of each node; what is no weight is 0.
     pub(super) weights: Box<[f64]>,
     pub(super) mode: Mode,
@@ -34,7 +38,10 @@ impl HashRing {
     pub fn relisted<N: Into<String>, W: Into<f64>>(&self, nodes: impl IntoIterator<Item = (N, W)>) -> Self {
         let nodes = nodes.into_iter().map(|(node, weight)| (node.into(), weight.into()));
         let listed = Listed::new(self.mode(), nodes);
-        let points = self.inner.listed.changed_to(&listed, &self.inner.points);
+        let known: HashMap<&str, NodeIndex, RandomState> =
+            listed.names.iter().zip((0..).map(NodeIndex)).collect();
+        let points =
+            self.inner.listed.changed_to(&listed, |_, name| known.get(name).copied(), &self.inner.points);
         Self { inner: Inner::new(listed, points), keys: self.keys }
     }
 
@@ -46,21 +53,18 @@ impl HashRing {
     /// assert_eq!(ring.owner(b"key"), HashRing::new(["a", "b", "c"]).owner(b"key"));
     /// ```
     pub fn with_node(&self, node: impl Into<String>, weight: impl Into<f64>) -> Self {
-        let (node, weight) = (node.into(), weight.into());
-        let listed = &self.inner.listed;
-        let known = listed.names.iter().any(|name| **name == *node);
-        let one_more = (!known).then_some((node.as_str(), weight));
-        let nodes = listed.mentioned().map(|(name, old)| (name, if *name == *node { weight } else { old }));
-        self.relisted(nodes.chain(one_more))
+        let listed = self.inner.listed.with(&node.into(), weight.into());
+        let points = self.inner.listed.changed_to(&listed, |node, _| Some(node), &self.inner.points);
+        Self { inner: Inner::new(listed, points), keys: self.keys }
     }
 
     /// The ring without a node; the same ring if it does not have it.
     pub fn without_node(&self, node: &str) -> Self {
-        let listed = &self.inner.listed;
-        if !listed.names.iter().any(|name| **name == *node) {
-            return self.clone();
-        }
-        self.relisted(listed.mentioned().filter(|&(name, _)| *name != *node))
+        let Some(gone) = self.inner.listed.names.find(node) else { return self.clone() };
+        let listed = self.inner.listed.without(gone);
+        let closer = |node: NodeIndex, _: &str| closed_up(node, gone);
+        let points = self.inner.listed.changed_to(&listed, closer, &self.inner.points);
+        Self { inner: Inner::new(listed, points), keys: self.keys }
     }
 }
 
@@ -78,14 +82,19 @@ impl HashRing {
     }
 }
 
+/// The number that a node has when another is gone; `None` if it is that one.
+fn closed_up(node: NodeIndex, gone: NodeIndex) -> Option<NodeIndex> {
+    (node != gone).then(|| NodeIndex(node.0 - u32::from(node > gone)))
+}
+
 impl Listed {
     pub(super) fn new(mode: Mode, nodes: impl Iterator<Item = (String, f64)>) -> Self {
-        let (mut mentions, mut names, mut weights) = (Vec::new(), Vec::<Box<str>>::new(), Vec::new());
-        let mut known = HashMap::new();
+        let (mut mentions, mut names, mut weights) = (Vec::new(), Names::default(), Vec::new());
+        let mut known = HashMap::with_hasher(RandomState::new());
         for (name, weight) in nodes {
-            let weight = if weight.is_finite() && weight > 0.0 { weight } else { 0.0 };
+            let weight = counted(weight);
             let index = *known.entry(name).or_insert_with_key(|name| {
-                names.push(name.as_str().into());
+                names.push(name);
                 weights.push(weight);
                 // Four billion names do not fit into memory.
                 NodeIndex((names.len() - 1) as u32)
@@ -93,8 +102,9 @@ impl Listed {
             weights[index.get()] = weight;
             mentions.push(index);
         }
+        names.shrink();
         let rules = mode.rules(&weights);
-        Self { mentions: mentions.into(), names: names.into(), weights: weights.into(), mode, rules }
+        Self { mentions: mentions.into(), names, weights: weights.into(), mode, rules }
     }
 
     /// The same list with other rules than those of its mode.
@@ -102,41 +112,68 @@ impl Listed {
         Self { rules, ..self }
     }
 
-    /// The circle of this list.
-    pub(super) fn points(&self) -> Points {
-        Points::new(self.rules.settled(self.points_of(&self.replicas(), |_| true)))
+    /// The list with one more node, or with another weight of a node that it has.
+    fn with(&self, name: &str, weight: f64) -> Self {
+        let (mut mentions, mut names) = (self.mentions.to_vec(), self.names.clone());
+        let mut weights = self.weights.to_vec();
+        match names.find(name) {
+            Some(node) => weights[node.get()] = counted(weight),
+            None => {
+                mentions.push(NodeIndex(names.len() as u32));
+                names.push(name);
+                names.shrink();
+                weights.push(counted(weight));
+            }
+        }
+        let rules = self.mode.rules(&weights);
+        Self { mentions: mentions.into(), names, weights: weights.into(), mode: self.mode, rules }
     }
 
-    /// The circle of another list, made out of that of this one.
-    fn changed_to(&self, new: &Self, points: &Points) -> Points {
+    /// The list without any mention of a node.
+    fn without(&self, gone: NodeIndex) -> Self {
+        let mentions = self.mentions.iter().filter_map(|&node| closed_up(node, gone)).collect();
+        let stay = || (0..).map(NodeIndex).zip(self.names.iter().zip(&self.weights));
+        let mut names = Names::default();
+        stay().filter(|(node, _)| *node != gone).for_each(|(_, (name, _))| names.push(name));
+        names.shrink();
+        let weights = stay().filter(|(node, _)| *node != gone).map(|(_, (_, weight))| *weight);
+        let weights: Box<[f64]> = weights.collect();
+        let rules = self.mode.rules(&weights);
+        Self { mentions, names, weights, mode: self.mode, rules }
+    }
+
+    /// The circle of this list.
+    pub(super) fn points(&self) -> Points {
+        let points = self.points_of(&self.replicas(), &self.arranged(), |_| true);
+        Points::new(self.rules.settled(points))
+    }
+
+    /// The circle of another list, made out of that of this one; `known` is the number there of a node here.
+    fn changed_to(
+        &self,
+        new: &Self,
+        known: impl Fn(NodeIndex, &str) -> Option<NodeIndex>,
+        points: &Points,
+    ) -> Points {
         if self.rules != new.rules || self.rules.depend() {
             return new.points();
         }
         let (before, after) = (self.replicas(), new.replicas());
-        let known: HashMap<&str, NodeIndex> =
-            (0..).map(NodeIndex).zip(&new.names).map(|(node, name)| (&**name, node)).collect();
         let mut stays = vec![false; new.names.len()];
-        let renumbered: Vec<Option<NodeIndex>> = self
-            .names
-            .iter()
-            .zip(&before)
-            .map(|(name, replicas)| {
-                let node = known.get(&**name).copied().filter(|node| after[node.get()] == *replicas)?;
-                stays[node.get()] = true;
-                Some(node)
-            })
-            .collect();
-        let added = new.points_of(&after, |node| !stays[node.get()]);
+        let nodes = (0..).map(NodeIndex).zip(self.names.iter().zip(&before));
+        let renumbered = nodes.map(|(node, (name, replicas))| {
+            let node = known(node, name).filter(|node| after[node.get()] == *replicas)?;
+            stays[node.get()] = true;
+            Some(node)
+        });
+        let renumbered = Renumbered::new(renumbered.collect());
+        let arranged = new.arranged();
+        let added = new.points_of(&after, &arranged, |node| !stays[node.get()]);
         let mut ranks = vec![0; new.names.len()];
-        for (rank, node) in new.arranged().iter().enumerate() {
+        for (rank, node) in arranged.iter().enumerate() {
             ranks[node.get()] = rank;
         }
-        points.changed(|node| renumbered[node.get()], added, |node| ranks[node.get()])
-    }
-
-    /// Each mention's name and weight.
-    fn mentioned(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.mentions.iter().map(|node| (&*self.names[node.get()], self.weights[node.get()]))
+        points.changed(&renumbered, added, |node| ranks[node.get()])
     }
 
     /// Points of 64 bits, if the rules make such, and where the circle keeps them.
@@ -145,7 +182,7 @@ impl Listed {
             return None;
         }
         let hosts = (0..).map(NodeIndex).zip(self.names.iter()).zip(self.replicas());
-        Some(Wide::new(hosts.map(|((node, name), count)| (node, &**name, count))))
+        Some(Wide::new(hosts.map(|((node, name), count)| (node, name, count))))
     }
 
     /// The mentions, so that of two nodes that meet in a point the one mentioned later is to have it.
@@ -163,35 +200,47 @@ impl Listed {
     }
 
     /// The points of some nodes, as they are arranged: each node's once, where it is mentioned last.
-    fn points_of(&self, replicas: &[u64], wanted: impl Fn(NodeIndex) -> bool) -> Vec<Point> {
-        let (rules, mentions) = (self.rules, self.arranged());
+    fn points_of(
+        &self,
+        replicas: &[u64],
+        mentions: &[NodeIndex],
+        wanted: impl Fn(NodeIndex) -> bool,
+    ) -> Vec<Point> {
+        let rules = self.rules;
         let mut last = vec![0; self.names.len()];
         for (mention, node) in mentions.iter().enumerate() {
             last[node.get()] = mention;
         }
         let here = |mention: usize, node: NodeIndex| last[node.get()] == mention && wanted(node);
+        let name = |node: NodeIndex| self.names.get(node).unwrap_or_default();
         let nodes = || mentions.iter().enumerate().filter(|&(mention, &node)| here(mention, node));
+        // Sorting takes as much room again.
         let count: u64 = nodes().map(|(_, node)| replicas[node.get()]).sum();
         let PointHash::Md5 { words } = rules.points else {
             if let Some((_, points)) = self.wide() {
                 return points;
             }
             let (mut points, numbers) =
-                (Vec::with_capacity(count as usize), rules.numbers(self.names.iter().map(|name| &**name)));
+                (Vec::with_capacity(2 * count as usize), rules.numbers(self.names.iter()));
             for (_, &node) in nodes() {
                 let take = |position| points.push((rules.point(position), node));
-                rules.points_of(&self.names[node.get()], numbers[node.get()], replicas[node.get()], take);
+                rules.points_of(name(node), numbers[node.get()], replicas[node.get()], take);
             }
             return points;
         };
-        let mut points = Vec::with_capacity(words * count as usize);
+        let mut points = memory::with_capacity(2 * words * count as usize);
         let mut digests = Replicas::new(Path::best(), |node, digest: [u32; 4]| {
             points.extend(digest[..words].iter().map(|&word| (rules.point(word), node)));
         });
         for (_, &node) in nodes() {
-            digests.push(node, rules.label(&self.names[node.get()]), replicas[node.get()]);
+            digests.push(node, rules.label(name(node)), replicas[node.get()]);
         }
         digests.flush();
         points
     }
+}
+
+/// A weight as it counts.
+fn counted(weight: f64) -> f64 {
+    if weight.is_finite() && weight > 0.0 { weight } else { 0.0 }
 }

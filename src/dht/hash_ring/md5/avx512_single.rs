@@ -25,6 +25,12 @@ pub(super) fn position(key: &[u8]) -> u32 {
     (_mm_cvtsi128_si32(a) as u32).wrapping_add(INITIAL[0])
 }
 
+/// What `then` makes of that word.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn then<R>(key: &[u8], then: impl FnOnce(u32) -> R) -> R {
+    then(position(key))
+}
+
 /// What each step adds: its word of the message plus its constant.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]

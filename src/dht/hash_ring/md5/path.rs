@@ -48,13 +48,13 @@ impl Path {
     pub(in super::super) fn best() -> Self {
         /// The kind that was found, 0 before it was looked for. Two threads that both look find the same.
         static FOUND: AtomicU8 = AtomicU8::new(0);
-        let found = FOUND.load(Ordering::Relaxed);
-        if let Some(kind) = KINDS.iter().find(|kind| **kind as u8 == found) {
-            return Self(*kind);
+        #[cold]
+        fn look() -> Path {
+            let best = Path::available().last().unwrap_or(Path(Kind::Scalar));
+            FOUND.store(best.0 as u8, Ordering::Relaxed);
+            best
         }
-        let best = Self::available().last().unwrap_or(Self(Kind::Scalar));
-        FOUND.store(best.0 as u8, Ordering::Relaxed);
-        best
+        Kind::of_number(FOUND.load(Ordering::Relaxed)).map_or_else(look, Self)
     }
 
     /// All that this machine has, the best last.
@@ -92,6 +92,18 @@ impl Path {
                 block.set(key);
                 scalar::position(&block)
             }
+        }
+    }
+
+    /// What `then` makes of the first word of a key's digest. It is compiled for the instructions that digest: of a
+    /// look-up that waits for memory, the next ones begin the sooner the fewer its own are.
+    #[inline]
+    pub(in super::super) fn then<R>(self, key: &[u8], then: impl FnOnce(u32) -> R) -> R {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the kind is evidence of AVX-512.
+            Kind::Avx512 if key.len() <= LONGEST => unsafe { avx512_single::then(key, then) },
+            _ => then(self.position(key)),
         }
     }
 
@@ -158,6 +170,32 @@ impl Path {
 }
 
 impl Kind {
+    /// The kind with a number: a look-up begins with it, and is to be as short as can be.
+    #[inline]
+    fn of_number(number: u8) -> Option<Self> {
+        const SCALAR: u8 = Kind::Scalar as u8;
+        #[cfg(target_arch = "x86_64")]
+        const SSE2: u8 = Kind::Sse2 as u8;
+        #[cfg(target_arch = "x86_64")]
+        const AVX2: u8 = Kind::Avx2 as u8;
+        #[cfg(target_arch = "x86_64")]
+        const AVX512: u8 = Kind::Avx512 as u8;
+        #[cfg(target_arch = "aarch64")]
+        const NEON: u8 = Kind::Neon as u8;
+        match number {
+            SCALAR => Some(Self::Scalar),
+            #[cfg(target_arch = "x86_64")]
+            SSE2 => Some(Self::Sse2),
+            #[cfg(target_arch = "x86_64")]
+            AVX2 => Some(Self::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            AVX512 => Some(Self::Avx512),
+            #[cfg(target_arch = "aarch64")]
+            NEON => Some(Self::Neon),
+            _ => None,
+        }
+    }
+
     fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
@@ -183,5 +221,16 @@ fn patch(keys: &[&[u8]; BATCH], longest: usize, positions: &mut [u32; BATCH]) {
         for (position, key) in positions.iter_mut().zip(keys).filter(|(_, key)| key.len() > LONGEST) {
             *position = long(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_number() {
+        assert!(KINDS.iter().all(|kind| Kind::of_number(*kind as u8) == Some(*kind)));
+        assert_eq!(Kind::of_number(0), None);
     }
 }

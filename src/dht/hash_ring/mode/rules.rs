@@ -7,6 +7,7 @@ use std::fmt;
 use super::counts::Counts;
 use super::{haproxy, libmemcached, nginx};
 use crate::dht::hash_ring::NodeIndex;
+use crate::dht::hash_ring::names::Names;
 use crate::dht::hash_ring::points::Point;
 
 /// By which rules nodes get their points.
@@ -187,13 +188,13 @@ impl Rules {
     }
 
     /// Sorts nodes, given as listed, so that of two that meet in a point the later one is to have it.
-    pub(in super::super) fn arrange(self, nodes: &mut [NodeIndex], names: &[Box<str>]) {
+    pub(in super::super) fn arrange(self, nodes: &mut [NodeIndex], names: &Names) {
         if self.tie != Tie::LastListed {
             nodes.reverse();
         }
         if self.tie == Tie::ShortestName {
             nodes.sort_by_key(|node| {
-                let label = self.label(&names[node.get()]);
+                let label = self.label(names.get(*node).unwrap_or_default());
                 Reverse((label.len(), label))
             });
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dht::hash_ring::NodeIndex;
+use crate::dht::hash_ring::names::Names;
 
 #[test]
 fn names_are_read_back() {
@@ -21,7 +22,8 @@ fn the_last_position_is_reached_by_wrapping() {
 
 #[test]
 fn a_shared_point_goes_where_each_original_puts_it() {
-    let names: Vec<Box<str>> = ["ccc:11211", "b", "aaaa", "a"].map(Into::into).into();
+    let mut names = Names::default();
+    ["ccc:11211", "b", "aaaa", "a"].into_iter().for_each(|name| names.push(name));
     let winners = |mode: Mode| {
         let mut nodes: Vec<_> = (0..4).map(NodeIndex).collect();
         mode.rules(&[]).arrange(&mut nodes, &names);
