@@ -150,13 +150,98 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
     each_is_wrong_usage(table);
 }
 
+/// The keys and owners that the program prints.
+fn placed(output: &Output) -> Vec<(Vec<u8>, String)> {
+    assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]));
+    let lines =
+        output.stdout.split_inclusive(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\n").unwrap());
+    let fields = lines.map(|line| line.split(|&byte| byte == b'\t').collect::<Vec<_>>());
+    fields.map(|fields| (fields[0].to_vec(), String::from_utf8(fields[2].to_vec()).unwrap())).collect()
+}
+
 #[test]
-fn input_that_is_not_utf8_fails_in_one_line_that_names_it() {
-    let output = place(&["--nodes", "a"], b"good\n\xff\n");
+fn keys_are_bytes_as_they_are() {
+    let ring = ringbus::HashRing::new(["a", "b", "c"]);
+    let owned = |keys: &[&[u8]]| -> Vec<(Vec<u8>, String)> {
+        keys.iter().map(|key| (key.to_vec(), ring.owner(key).unwrap().to_owned())).collect()
+    };
+    let lines = place(&["--nodes", "a,b,c"], b"\xef\xbb\xbfgood\n\xff\xfe\r\n\0\r\r\n\nlast\xc3");
+    assert_eq!(placed(&lines), owned(&[b"good", b"\xff\xfe", b"\0\r", b"", b"last\xc3"]));
+    let nul = place(&["--nodes", "a,b,c", "-0"], b"\xef\xbb\xbfgood\0\xff\r\0\0last");
+    assert_eq!(placed(&nul), owned(&[b"\xef\xbb\xbfgood", b"\xff\r", b"", b"last"]));
+    // What would break a line or a column is shown, and is part of the key all the same.
+    let odd = placed(&place(&["--nodes", "a,b,c", "--null"], b"k\nx\ty\0"));
+    assert_eq!(odd, [(b"k\\nx\\ty".to_vec(), ring.owner(b"k\nx\ty").unwrap().to_owned())]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_not_utf8_is_a_key() {
+    use std::os::unix::ffi::OsStrExt;
+    let key = std::ffi::OsStr::from_bytes(b"\xffkey");
+    let output = command(&["--nodes", "a,b,c"]).arg(key).output().unwrap();
+    let owner = ringbus::HashRing::new(["a", "b", "c"]).owner(b"\xffkey").unwrap().to_owned();
+    assert_eq!(placed(&output), [(b"\xffkey".to_vec(), owner)]);
+}
+
+#[test]
+fn more_keys_than_are_placed_at_once_are_placed_like_each_alone() {
+    let keys: Vec<String> = (0..70_000).map(|key| format!("key-{key}")).collect();
+    let output = place(&["--nodes", "a,b,c,d", "--replicas", "2"], keys.join("\n").as_bytes());
+    let ring = ringbus::HashRing::new(["a", "b", "c", "d"]);
+    let mut expected = String::new();
+    for key in &keys {
+        let nodes = ring.preference(key.as_bytes(), 2);
+        let position = ringbus::HashRing::position(key.as_bytes());
+        expected += &format!("{key}\t{position}\t{}\t{}\n", nodes[0], nodes.join(","));
+    }
+    assert!(stdout(&output) == expected);
+}
+
+#[test]
+fn a_line_without_end_is_refused_and_what_came_before_it_is_placed() {
+    let mut child = spawn(&["--nodes", "a"]);
+    let mut input = child.stdin.take().unwrap();
+    // It ends by itself where the program does not.
+    let writer = std::thread::spawn(move || {
+        input.write_all(b"good\n")?;
+        (0..1000).try_for_each(|_| input.write_all(&[b'k'; 1 << 16]))
+    });
+    let output = child.wait_with_output().unwrap();
+    assert!(writer.join().unwrap().is_err(), "the whole line was read");
     assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.starts_with(b"good\t"));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.starts_with("ringbus: cannot read line 2 of standard input"), "{error}");
-    assert_eq!(error.lines().count(), 1, "{error}");
+    let expected = "ringbus: line 2 of standard input has no end: keys have at most 1048576 bytes";
+    assert!(error.starts_with(expected) && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn nodes_come_from_a_file_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| -> String {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let file = write("nodes", b"\xef\xbb\xbfb\r\nc\n");
+    let expected = stdout(&place(&["--nodes", "a,b,c", "--weights", "c=2", "k1", "k2"], b"")).to_owned();
+    let args = ["--nodes", "a", "--nodes-file", &file, "--weights", "c=2", "k1", "k2"];
+    assert_eq!(stdout(&place(&args, b"")), expected);
+    let alone = stdout(&place(&["--nodes-file", &file, "k1"], b"")).to_owned();
+    assert_eq!(alone, stdout(&place(&["--nodes", "b,c", "k1"], b"")));
+    let cases: [(&str, &[u8], &str); 3] = [
+        ("none", b"", "names no node"),
+        ("gap", b"a\n\nb\n", "empty name"),
+        ("binary", b"a\n\xff\n", "line 2 of "),
+    ];
+    for (name, text, expected) in cases {
+        let output = place(&["--nodes-file", &write(name, text), "k"], b"");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() > Some(0) && error.contains(expected), "{name}: {error}");
+    }
+    let missing = place(&["--nodes-file", "/no/such/file", "k"], b"");
+    assert!(String::from_utf8_lossy(&missing.stderr).starts_with("ringbus: cannot read /no/such/file: "));
 }
 
 #[test]
@@ -382,16 +467,30 @@ fn wrong_plans_and_comparisons_end_with_2() {
 
 #[test]
 fn keys_that_cannot_be_read_fail_in_one_line_that_names_the_file() {
-    let missing = place(&["--plan", "--nodes", "a", "--add", "b", "--keys", "/no/such/file"], b"");
-    let binary = place(&["--plan", "--nodes", "a", "--add", "b", "--keys", "-"], b"good\n\xff\n");
-    for (output, expected) in [
-        (missing, "ringbus: cannot read /no/such/file: "),
-        (binary, "ringbus: cannot read line 2 of standard input: "),
-    ] {
-        assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]));
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(error.starts_with(expected) && error.lines().count() == 1, "{error}");
-    }
+    let output = place(&["--plan", "--nodes", "a", "--add", "b", "--keys", "/no/such/file"], b"");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.starts_with("ringbus: cannot read /no/such/file: ") && error.lines().count() == 1,
+        "{error}"
+    );
+}
+
+#[test]
+fn plan_and_doctor_take_keys_of_any_bytes() {
+    let keys = b"\xff1\0\xff2\0k\n3\0k4";
+    let args = ["--plan", "--nodes", "a,b", "--add", "c,d", "--keys", "-", "-0"];
+    let text = place(&args, keys);
+    let moving = |ring: &[&str]| {
+        let ring = ringbus::HashRing::new(ring.iter().copied());
+        keys.split(|&byte| byte == 0).map(|key| ring.owner(key).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (before, after) = (moving(&["a", "b"]), moving(&["a", "b", "c", "d"]));
+    let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    assert!(stdout(&text).contains(&format!("{moved} of 4 keys in - ")), "{}", stdout(&text));
+    let args = ["--doctor", "--nodes", "a", "--against-nodes", "b", "--keys", "-", "-0"];
+    let text = place(&args, keys);
+    assert!(stdout(&text).contains("| \\xff1 ") && stdout(&text).contains("| k\\n3 "), "{}", stdout(&text));
 }
 
 /// Every `$ command` in a console block of the page prints what stands below it.

@@ -6,19 +6,20 @@ mod keys;
 mod like;
 mod names;
 mod nginx;
+mod placed;
 mod plan;
 mod ring;
 mod table;
 mod twemproxy;
 
-use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
 use clap::ArgGroup;
+use ringbus::Mode;
 use ringbus::dht::hash_ring::KeyRule;
-use ringbus::{HashRing, Mode};
 
 use self::like::Like;
 use self::ring::parse_weight;
@@ -32,6 +33,8 @@ Examples:
       a gets twice the keys of b and of c
   cut -f1 keys.tsv | ringbus place --nodes a,b,c --replicas 2
       keys from standard input, one a line; the owner and one more node for each
+  find . -type f -print0 | ringbus place -0 --nodes-file nodes.txt --replicas 1
+      keys that may hold any byte but NUL, on the nodes of a file
   ringbus place --mode ketama --nodes a,b,c k1
       as libketama places it
   ringbus place --like 'pylibmc ketama_weighted' --nodes 10.0.0.1:11211,10.0.0.2:11211 k1
@@ -47,6 +50,10 @@ Examples:
 Output, tab-separated, a line a key:
   KEY  POSITION (0 to 4294967295)  OWNER  PREFERENCE,...
 
+A key is any bytes, at most 1048576, printed as they are but for tabs and line feeds, which appear as \\t and \\n. Of a
+line, a carriage return before its end is no part of the key, nor a byte order mark before the first; with -0, where
+keys end in a NUL, both are.
+
 Modes: hash_ring (Python's hash_ring 1.3.1, and ringbus's own rings), ketama (libketama), libmemcached-weighted,
 libmemcached, twemproxy (nutcracker with 'distribution: ketama' and 'hash: md5'), npm-hashring, npm-memcached, nginx
 (hash ... consistent), haproxy (hash-type consistent) and envoy (RING_HASH). A placement depends on nothing but the mode, the names and the weights.";
@@ -61,6 +68,10 @@ pub(crate) struct Args {
     /// The ring's nodes, separated by commas
     #[arg(long, value_name = "NODE,...", value_delimiter = ',')]
     nodes: Vec<String>,
+
+    /// A file of nodes, one a line: they are listed behind those of --nodes
+    #[arg(long, value_name = "FILE")]
+    nodes_file: Option<String>,
 
     /// Shares of nodes that are not to have the same as the others; the rest have 1
     #[arg(long, value_name = "NODE=WEIGHT,...", value_delimiter = ',', value_parser = parse_weight)]
@@ -84,11 +95,11 @@ pub(crate) struct Args {
 
     /// Take the ring from an nginx configuration: an upstream with 'hash ... consistent'
     #[arg(long, value_name = "FILE")]
-    #[arg(conflicts_with_all = ["nodes", "weights", "mode", "like", "hash", "from_twemproxy"])]
+    #[arg(conflicts_with_all = ["nodes", "nodes_file", "weights", "mode", "like", "hash", "from_twemproxy"])]
     from_nginx: Option<String>,
 
     /// Take the ring from a twemproxy configuration: a pool with 'distribution: ketama', which is its default
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "weights", "mode", "like", "hash"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "nodes_file", "weights", "mode", "like", "hash"])]
     from_twemproxy: Option<String>,
 
     /// Which upstream or pool of the configuration [default: the only one]
@@ -149,15 +160,26 @@ pub(crate) struct Args {
     #[arg(long, requires = "task", conflicts_with = "limit")]
     json: bool,
 
+    /// Keys that are read end in a NUL, not in a line feed: as find -print0 writes them
+    #[arg(short = '0', long = "null")]
+    null: bool,
+
     /// The keys; without any, they are read from standard input, one a line
     #[arg(value_name = "KEY")]
-    key: Vec<String>,
+    key: Vec<OsString>,
 }
 
 /// Prints a line a key, or what --plan or --doctor ask for.
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(mut args: Args) -> Result<()> {
     if args.clients {
         return io::stdout().lock().write_all(like::list().as_bytes()).context(UNWRITABLE);
+    }
+    if let Some(file) = &args.nodes_file {
+        let nodes = read_nodes(file)?;
+        if nodes.is_empty() && args.nodes.is_empty() {
+            return Err(Usage::new(format!("{file} names no node: give one a line")).into());
+        }
+        args.nodes.extend(nodes);
     }
     // Not by clap, for which an option need not be there that conflicts with another: --add k1 would be read over.
     if args.plan || args.doctor {
@@ -173,32 +195,19 @@ pub(crate) fn run(args: Args) -> Result<()> {
     } else if args.doctor {
         doctor::run(&args)
     } else {
-        place_all(&args)
+        placed::run(&args)
     }
 }
 
-fn place_all(args: &Args) -> Result<()> {
-    let ring = ring::here(args)?.ring();
-    let replicas = args.replicas.map_or(usize::MAX, NonZeroUsize::get);
-    let mut out = BufWriter::new(io::stdout().lock());
-    if args.key.is_empty() {
-        keys::each(keys::STANDARD_INPUT, |key, was_last_at_hand| {
-            place(&ring, key, replicas, &mut out)?;
-            // Whoever types keys, or waits for each answer, gets it before the next line is read.
-            if was_last_at_hand { out.flush().context(UNWRITABLE) } else { Ok(()) }
-        })?;
-    }
-    for key in &args.key {
-        place(&ring, key, replicas, &mut out)?;
-    }
-    out.flush().context(UNWRITABLE)
-}
-
-fn place(ring: &HashRing, key: &str, replicas: usize, out: &mut impl Write) -> Result<()> {
-    let bytes = key.as_bytes();
-    let owner = ring.owner(bytes).context("no node owns anything: give a node a greater weight")?;
-    let preference = ring.preference(bytes, replicas).join(",");
-    // Tabs separate the columns.
-    let key = if key.contains('\t') { Cow::Owned(key.replace('\t', "\\t")) } else { Cow::Borrowed(key) };
-    writeln!(out, "{key}\t{}\t{owner}\t{preference}", ring.position_of(bytes)).context(UNWRITABLE)
+/// The nodes of a file.
+fn read_nodes(file: &str) -> Result<Vec<String>> {
+    let mut nodes = Vec::new();
+    keys::each(file, keys::End::Line, |name| {
+        let line = nodes.len() + 1;
+        let name = str::from_utf8(name)
+            .with_context(|| format!("line {line} of {file} is no name: names of nodes are UTF-8 text"))?;
+        nodes.push(name.to_owned());
+        Ok(())
+    })?;
+    Ok(nodes)
 }

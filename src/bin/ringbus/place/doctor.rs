@@ -8,7 +8,7 @@ use ringbus::HashRing;
 use ringbus::dht::hash_ring::{Comparison, Disagreement, Reason, Rule};
 use serde_json::json;
 
-use super::table::{align, name, percent_of, printable, table};
+use super::table::{align, name, percent_of, printable, printable_key, table};
 use super::{Args, UNWRITABLE, keys, ring};
 
 /// Prints the keys that differ, and counts by reason.
@@ -19,8 +19,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     // clap has seen to it that there is a file.
     let file = args.keys.as_deref().unwrap_or(keys::STANDARD_INPUT);
-    keys::each(file, |key, _| {
-        let found = comparison.check(key.as_bytes());
+    keys::each(file, keys::End::new(args.null), |key| {
+        let found = comparison.check(key);
         findings.count(found.as_ref());
         match found {
             Some(found) if args.json => write_json(comparison.here(), key, &found, &mut out)?,
@@ -104,9 +104,9 @@ impl Findings {
     }
 }
 
-fn row(ring: &HashRing, key: &str, found: &Disagreement<'_>) -> [String; 5] {
-    let position = ring.position_of(key.as_bytes()).to_string();
-    [printable(key), position, name(found.here), name(found.there), why(found)]
+fn row(ring: &HashRing, key: &[u8], found: &Disagreement<'_>) -> [String; 5] {
+    let position = ring.position_of(key).to_string();
+    [printable_key(key), position, name(found.here), name(found.there), why(found)]
 }
 
 /// The reason, with the node that it is about.
@@ -126,10 +126,10 @@ fn because(reason: Reason, rule: Option<Rule>) -> String {
     }
 }
 
-fn write_json(ring: &HashRing, key: &str, found: &Disagreement<'_>, out: &mut impl Write) -> Result<()> {
-    let position = ring.position_of(key.as_bytes());
+fn write_json(ring: &HashRing, key: &[u8], found: &Disagreement<'_>, out: &mut impl Write) -> Result<()> {
+    let position = ring.position_of(key);
     let (here, there, reason) = (found.here, found.there, word(found.reason));
-    let object = json!({ "key": key, "position": position, "here": here, "there": there, "reason": reason,
+    let object = json!({ "key": String::from_utf8_lossy(key), "position": position, "here": here, "there": there, "reason": reason,
         "rule": found.rule.map(rule_word) });
     writeln!(out, "{object}").context(UNWRITABLE)
 }

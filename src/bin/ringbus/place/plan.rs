@@ -19,7 +19,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let diff = HashRing::diff(&before, &after);
     let mut plan = Plan { flows: flows(&diff), keys: args.keys.as_ref().map(|_| (0, 0)), diff };
     if let Some(file) = &args.keys {
-        keys::each(file, |key, _| {
+        keys::each(file, keys::End::new(args.null), |key| {
             plan.take(key);
             Ok(())
         })?;
@@ -56,10 +56,10 @@ fn flows<'a>(diff: &RingDiff<'a>) -> BTreeMap<Pair<'a>, Flow> {
 }
 
 impl Plan<'_> {
-    fn take(&mut self, key: &str) {
+    fn take(&mut self, key: &[u8]) {
         let (all, moving) = self.keys.get_or_insert_default();
         *all += 1;
-        if let Some(moved) = self.diff.find(key.as_bytes()) {
+        if let Some(moved) = self.diff.find(key) {
             *moving += 1;
             self.flows.entry((moved.from, moved.to)).or_default().keys += 1;
         }

@@ -15,9 +15,10 @@ pub(super) fn here(args: &Args) -> Result<RingSpec> {
         Some(spec) => spec,
         None => {
             if args.nodes.is_empty() {
-                return Err(
-                    Usage::new("there is no ring: give --nodes, --from-nginx or --from-twemproxy").into()
-                );
+                return Err(Usage::new(
+                    "there is no ring: give --nodes, --nodes-file, --from-nginx or --from-twemproxy",
+                )
+                .into());
             }
             names::check("--nodes", args.nodes.iter().map(String::as_str))?;
             let weights = weights("--weights", &args.weights, "--nodes", &args.nodes)?;

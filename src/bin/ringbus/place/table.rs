@@ -46,3 +46,23 @@ pub(super) fn printable(text: &str) -> String {
     }
     shown
 }
+
+/// A key that keeps its place in a table: as [`printable`] text, of which bytes that are not UTF-8 appear as `\xff`.
+pub(super) fn printable_key(key: &[u8]) -> String {
+    let mut shown = String::new();
+    for chunk in key.utf8_chunks() {
+        shown += &printable(chunk.valid());
+        shown += &chunk.invalid().escape_ascii().to_string();
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_shown_in_one_line_whatever_bytes_they_have() {
+        assert_eq!(printable_key(b"caf\xc3\xa9\t\xff\xfe-\xc3"), "caf\u{e9}\\t\\xff\\xfe-\\xc3");
+    }
+}
