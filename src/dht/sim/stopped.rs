@@ -55,7 +55,16 @@ fn no_lease_ends_because_the_node_that_counts_it_stood_still() {
             world.run_for(Duration::from_secs(5));
         }
         assert_eq!(departures(&world, &b), 0, "seed {seed}: nobody has departed");
-        at_rest(&world).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        // A renewal may be on its way to the copies at any moment: some moment of a lease is between two of them.
+        let mut last = at_rest(&world);
+        for _ in 0..100 {
+            if last.is_ok() {
+                return;
+            }
+            world.run_for(LEASE / 100);
+            last = at_rest(&world);
+        }
+        last.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     });
 }
 

@@ -140,7 +140,7 @@ def main():
             ("HAProxy 2.6.12", "haproxy", programs.haproxy),
             ("Envoy 1.40.0", "envoy", programs.envoy),
         ]:
-            # Of more than 100 servers libmemcached ends the process: findings/libmemcached-servers.sh.
+            # Debian's libmemcached does not take more.
             if len(listed) <= 100 or "libmemcached" not in program:
                 cases.append(case(program, mode, listed, KEYS, run(listed, KEYS)))
         owners = programs.twemproxy(listed, KEYS)
