@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ringbus::transport::conformance::{BadAddress, Harness, TAKEN, checks};
 use ringbus::transport::memory::{MemoryRx, MemoryTx, Network};
 use ringbus::transport::{
     Capabilities, Event, Locator, MemoryTransport, MessageSink, OpenOptions, Outbound, Transport,
     TransportRx, TransportTx, TrySendError, Undelivered,
 };
-use ringbus::{Result, TopicFilter};
+use ringbus::{Result, Topic, TopicFilter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
@@ -40,6 +41,7 @@ enum Flaw {
     ClaimsToKeep,
     StaysOpen,
     OpensWhatIsTaken,
+    TellsNoRefusals,
 }
 
 use Flaw::*;
@@ -79,6 +81,7 @@ const FINDINGS: &[(Flaw, &[&str])] = &[
     (ClaimsToKeep, &["retained", "retained_wildcards"]),
     (StaysOpen, &["closed_is_closed"]),
     (OpensWhatIsTaken, &["bad_addresses"]),
+    (TellsNoRefusals, &["refused_message"]),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,6 +133,12 @@ impl Harness for Broken {
 
     fn bad_addresses(&self) -> Vec<BadAddress<Flawed>> {
         vec![BadAddress::in_use("a name in use", self.endpoint(TAKEN))]
+    }
+
+    /// As a transport would have it that passes over what its broker does not take.
+    fn refused_message(&self) -> Option<(Topic, Bytes)> {
+        let named = || ("conformance/refused".parse().unwrap(), Bytes::from_static(b"refused"));
+        (self.flaw == TellsNoRefusals).then(named)
     }
 
     async fn interrupt(&self) -> bool {
@@ -204,6 +213,10 @@ impl TransportTx for FlawedTx {
                 {
                     batch.insert(0, before);
                 }
+                self.inner.send_batch(batch).await
+            }
+            TellsNoRefusals => {
+                batch.retain(|outbound| outbound.payload != "refused");
                 self.inner.send_batch(batch).await
             }
             ClaimsToKeep => {
