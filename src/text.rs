@@ -14,12 +14,15 @@ pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
 /// Serialises a type as its text, and deserialises it through its `new`, which checks.
 macro_rules! serde_as_text {
     ($type:ty, $what:literal) => {
+        $crate::text::serde_as_text!($type, $what, as_str);
+    };
+    ($type:ty, $what:literal, $text:ident) => {
         impl ::serde::Serialize for $type {
             fn serialize<S: ::serde::Serializer>(
                 &self,
                 serializer: S,
             ) -> ::std::result::Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
+                serializer.serialize_str(self.$text().as_ref())
             }
         }
 

@@ -11,29 +11,36 @@ use crate::text::{redacted, serde_as_text};
 /// The longest locator, in bytes.
 pub const MAX_LOCATOR_LEN: usize = 255;
 
-/// Where a session is reached: `memory:a`, `zmq+tcp://10.0.0.1:5556`, `mqtt:node-7`.
+/// The longest name of a Unix socket, in bytes: the system's, without a zero byte.
+const MAX_IPC_LEN: usize = 107;
+
+/// Where a session is reached: `memory:a`, `zmq+tcp://10.0.0.1:5556`, `zmq+ipc:///run/a.sock`, `mqtt:node-7`.
 ///
 /// The part before the first colon is the scheme; what follows it is the transport's own affair, so that records
-/// about peers do not depend on the transport. `tcp://HOST:PORT` is read as `zmq+tcp://HOST:PORT`.
+/// about peers do not depend on the transport. `tcp://HOST:PORT` is read as `zmq+tcp://HOST:PORT`,
+/// and `ipc://NAME` as `zmq+ipc://NAME`, where the name is an absolute path or begins with `@`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locator(Arc<str>);
 
-serde_as_text!(Locator, "a locator");
+serde_as_text!(Locator, "a locator", told);
 
 impl Locator {
     /// Checks and takes a locator.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidAddress`], which says what would be right, if there is no scheme (`127.0.0.1:5556`), one by which
-    /// no session is reached (`http://..`, `ipc://..`), not `//HOST:PORT` after `zmq+tcp:`, nothing after it, a control character or white space,
+    /// no session is reached (`http://..`), not `//HOST:PORT` after `zmq+tcp:`, neither a path nor `@NAME` of at most 107 bytes after
+    /// `zmq+ipc://`, nothing after it, a control character or white space,
     /// credentials (`//USER:PASSWORD@`, which are not repeated), or more than [`MAX_LOCATOR_LEN`] bytes.
     pub fn new(text: impl AsRef<str>) -> Result<Self> {
         let text = text.as_ref();
         match check(text).and_then(|()| check_scheme(text)) {
             Ok(Scheme::Known) => Ok(Self(text.into())),
-            Ok(Scheme::Tcp) => Ok(Self(format!("zmq+{text}").into())),
+            Ok(Scheme::Zmq) => Ok(Self(format!("zmq+{text}").into())),
+            Ok(Scheme::Ipc(name)) => Ok(Self(format!("zmq+ipc://{name}").into())),
             Err(reason) => {
-                let address = redacted(text).chars().take(80).collect();
+                let shown = if is_ipc(text) { text.into() } else { redacted(text) };
+                let address = shown.chars().take(80).collect();
                 Err(ErrorKind::InvalidAddress { address, reason: reason.into_owned() }.into())
             }
         }
@@ -42,6 +49,15 @@ impl Locator {
     /// The locator as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// As peers are told. Builds before `ipc://` refuse its two slashes, and with them the message that they are in; without
+    /// them the locator is one of a transport that they do not have.
+    fn told(&self) -> Cow<'_, str> {
+        match self.0.strip_prefix("zmq+ipc://") {
+            Some(name) => format!("zmq+ipc:{name}").into(),
+            None => Cow::Borrowed(&self.0),
+        }
     }
 
     /// The scheme, without its colon.
@@ -63,11 +79,13 @@ impl Locator {
 type Reason = Cow<'static, str>;
 
 /// How a locator is taken.
-enum Scheme {
+enum Scheme<'a> {
     /// As it was written.
     Known,
     /// As one of ZeroMQ's.
-    Tcp,
+    Zmq,
+    /// As a Unix socket of this name.
+    Ipc(&'a str),
 }
 
 /// What stands before `//` in addresses of other things than sessions.
@@ -83,25 +101,27 @@ const FOREIGN: &[&str] = &[
     "amqps",
     "nats",
     "udp",
-    "ipc",
     "inproc",
     "pgm",
     "epgm",
     "zmq",
     "zmqtcp",
     "zmq+udp",
-    "zmq+ipc",
     "zmq+inproc",
     "zmq+ws",
     "zmq+tls",
 ];
 
 /// Refuses what only looks like a locator: an address without scheme, or of another kind.
-fn check_scheme(text: &str) -> Result<Scheme, Reason> {
+fn check_scheme(text: &str) -> Result<Scheme<'_>, Reason> {
     let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
     match scheme {
         "zmq+tcp" => check_host_and_port(rest).map(|()| Scheme::Known),
-        "tcp" => check_host_and_port(rest).map(|()| Scheme::Tcp),
+        "tcp" => check_host_and_port(rest).map(|()| Scheme::Zmq),
+        "zmq+ipc" | "ipc" => {
+            let name = rest.strip_prefix("//").unwrap_or(rest);
+            check_ipc(name).map(|()| Scheme::Ipc(name))
+        }
         "mqtt" if rest.starts_with("//") => {
             Err("that is a broker's address, for MqttTransport::new: a session at a broker is mqtt:NAME".into())
         }
@@ -129,6 +149,28 @@ fn check_host_and_port(rest: &str) -> Result<(), Reason> {
     }
 }
 
+/// Whether an address is that of a Unix socket.
+fn is_ipc(text: &str) -> bool {
+    text.strip_prefix("zmq+").unwrap_or(text).starts_with("ipc:")
+}
+
+/// Checks the name of a Unix socket.
+pub(in crate::transport) fn check_ipc(name: &str) -> Result<(), Reason> {
+    let is_named = name.len() > 1 && (name.starts_with('/') || name.starts_with('@'));
+    let refused = if !is_named {
+        "write ipc:///PATH with an absolute path, for instance ipc:///run/ringbus.sock, or ipc://@NAME"
+    } else if name.starts_with("//") {
+        "its path begins with two slashes"
+    } else if has_blanks(name) {
+        "it holds white space or a control character"
+    } else if name.len() > MAX_IPC_LEN {
+        return Err(format!("a Unix socket has a name of at most {MAX_IPC_LEN} bytes").into());
+    } else {
+        return Ok(());
+    };
+    Err(refused.into())
+}
+
 fn check(text: &str) -> Result<(), Reason> {
     let (scheme, rest) = match text.split_once(':') {
         // An IPv6 address.
@@ -142,7 +184,7 @@ fn check(text: &str) -> Result<(), Reason> {
         Err("its scheme is not made of letters, digits, '+', '-' and '.'")
     } else if rest.is_empty() {
         Err("nothing follows its scheme")
-    } else if rest.starts_with("//") && rest.contains('@') {
+    } else if rest.starts_with("//") && rest.contains('@') && !is_ipc(text) {
         // A locator is told to peers and logged.
         Err("credentials do not belong into a locator: leave what stands before the '@' out")
     } else if has_blanks(text) {
@@ -224,6 +266,16 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_socket_is_told_as_builds_before_it_take_a_locator() {
+        for (text, told) in [("ipc:///run/x", "zmq+ipc:/run/x"), ("zmq+ipc://@x", "zmq+ipc:@x")] {
+            let locator = Locator::new(text).unwrap();
+            let bytes = postcard::to_allocvec(&locator).unwrap();
+            assert_eq!(&bytes[1..], told.as_bytes());
+            assert_eq!(postcard::from_bytes::<Locator>(&bytes).unwrap(), locator);
+        }
+    }
+
+    #[test]
     fn locators_of_every_transport_are_taken_and_tcp_is_one_of_zeromq() {
         for text in [
             "memory:a",
@@ -239,6 +291,10 @@ mod tests {
             "quic://h:1",
         ] {
             assert_eq!(Locator::new(text).unwrap().as_str(), text);
+        }
+        for text in ["ipc:///run/x.sock", "zmq+ipc:///run/x.sock", "ipc://@name", "zmq+ipc:/run/x.sock"] {
+            let locator = Locator::new(text).unwrap();
+            assert!(locator.as_str().starts_with("zmq+ipc://") && locator.scheme() == "zmq+ipc", "{locator}");
         }
         let (written, meant) = (Locator::new("tcp://h:1").unwrap(), Locator::new("zmq+tcp://h:1").unwrap());
         assert_eq!((&written, written.scheme()), (&meant, "zmq+tcp"));

@@ -3,9 +3,9 @@
 
     PYTHONPATH=$(tests/foreign/pyzmq) tests/foreign/pyzmq_peer.py '{"socket": "DEALER", "connect": 5555}'
 
-The argument is JSON: "socket"; "connect": PORT, or nothing to bind a free port of 127.0.0.1 and print it;
+The argument is JSON: "socket"; "connect": PORT or ENDPOINT, or nothing to bind a free port of 127.0.0.1 and print it;
 "mechanism": NULL, PLAIN or CURVE; "user", "password", "public", "secret", "server" (the server's public key) of a
-client; "secret", "public" of a server, and "allow", the one client key or password that it lets in.
+client; "hear", of a SUB: the one frame that it waits for; "secret", "public" of a server, and "allow", the one client key or password that it lets in.
 """
 import json
 import signal
@@ -55,6 +55,13 @@ def subscribe(sock):
     sock.unsubscribe(b"weather/")
 
 
+def hear(sock, frame):
+    """A SUB: hears what a session of ringbus publishes."""
+    sock.subscribe(frame.split(b"\0")[0])
+    assert sock.recv_multipart() == [frame]
+    print("heard", flush=True)
+
+
 def publish(sock):
     """An XPUB: is told of a subscription, publishes, and is told that it is taken back."""
     assert sock.recv() == b"\x01weather/"
@@ -97,10 +104,14 @@ def main():
         else:
             sock.curve_serverkey = what["server"].encode()
     if "connect" in what:
-        sock.connect(f"tcp://127.0.0.1:{what['connect']}")
+        at = what["connect"]
+        sock.connect(at if isinstance(at, str) else f"tcp://127.0.0.1:{at}")
     else:
         print(sock.bind_to_random_port("tcp://127.0.0.1"), flush=True)
-    {"DEALER": echo, "ROUTER": answer, "SUB": subscribe, "XPUB": publish}[what["socket"]](sock)
+    if "hear" in what:
+        hear(sock, what["hear"].encode())
+    else:
+        {"DEALER": echo, "ROUTER": answer, "SUB": subscribe, "XPUB": publish}[what["socket"]](sock)
     sock.close()
     if authenticator:
         authenticator.stop()

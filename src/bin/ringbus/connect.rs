@@ -49,8 +49,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TRANSPORT", value_parser = kinds())]
     transport: Option<Kind>,
 
-    /// zmq: listen at this address [default: 127.0.0.1:5556 for a node, otherwise a free port of the host from which the
-    /// others are reached]
+    /// zmq: listen at this address, or at a Unix socket: ipc:///PATH, ipc://@NAME [default: 127.0.0.1:5556 for a node,
+    /// otherwise a free port of the host from which the others are reached, or a socket beside theirs]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
@@ -59,7 +59,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PORT")]
     out_port: Option<u16>,
 
-    /// zmq: what speaks ZeroMQ; programs on different engines understand each other [default: libzmq]
+    /// zmq: what speaks ZeroMQ; programs on different engines understand each other [default: libzmq; native
+    /// where an address is ipc://...]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<Engine>,
 
@@ -118,7 +119,7 @@ pub(crate) struct Endpoint<'a> {
     /// Where ZeroMQ listens if nothing else was asked for.
     pub(crate) listen: Option<&'a str>,
     /// Whom the session is going to talk to.
-    pub(crate) towards: Option<&'a Locator>,
+    pub(crate) towards: &'a [Locator],
     /// What an MQTT broker publishes should this session die: a topic and a payload.
     pub(crate) will: Option<(&'a str, &'a str)>,
     /// For how long to look for a broker at most.
@@ -132,11 +133,12 @@ pub(crate) struct Client {
     #[command(flatten)]
     options: Options,
 
-    /// Find the others through a ring: any of its nodes, as HOST:PORT (zmq) or by name (mqtt)
+    /// Find the others through a ring: any of its nodes, as HOST:PORT or ipc:///PATH (zmq), or by name (mqtt)
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     node: Vec<String>,
 
-    /// zmq: connect to this program without any ring; it was started with --listen HOST:PORT
+    /// zmq: connect to this program without any ring; it was started with --listen HOST:PORT, or with
+    /// --listen ipc:///PATH
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     peer: Vec<String>,
 
@@ -208,8 +210,9 @@ impl Client {
         let kind = self.options.kind()?;
         let nodes = kind.locators(&self.node)?;
         let peers = kind.peers(self)?;
-        let towards = nodes.first().or(peers.first());
-        let endpoint = Endpoint { name: self.name.as_deref(), towards, patience, ..Endpoint::default() };
+        let towards = [&nodes[..], &peers[..]].concat();
+        let name = self.name.as_deref();
+        let endpoint = Endpoint { name, towards: &towards, patience, ..Endpoint::default() };
         let session = self.options.open(endpoint).await?;
         self.options.follow(&session, &peers, plain)?;
         for peer in &peers {

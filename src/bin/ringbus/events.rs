@@ -123,7 +123,8 @@ fn line(event: &MatchEvent) -> String {
         ),
         MatchEvent::Denied { broker, reason } => format!("{broker} refuses this session: {reason}"),
         MatchEvent::Unreachable { peer, reason } => {
-            format!("cannot reach {}: {reason}", peer.as_str().trim_start_matches("zmq+tcp://"))
+            let peer = peer.as_str().trim_start_matches("zmq+").trim_start_matches("tcp://");
+            format!("cannot reach {peer}: {reason}")
         }
         MatchEvent::SubscriptionRefused { filter, broker, reason } => {
             format!("{filter}: nothing is heard any more: {broker} refuses the subscription: {reason}")

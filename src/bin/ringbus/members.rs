@@ -44,7 +44,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let nodes = args.options.kind()?.locators(&args.node)?;
     let deadline = Instant::now() + args.timeout;
     let patience = Some(args.timeout);
-    let endpoint = Endpoint { towards: nodes.first(), patience, ..Endpoint::default() };
+    let endpoint = Endpoint { towards: &nodes, patience, ..Endpoint::default() };
     let session = args.options.open(endpoint).await?;
     let dht = session.dht(nodes);
     let hint = || format!("no answer from {} yet", args.node.join(", "));

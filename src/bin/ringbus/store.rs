@@ -64,7 +64,7 @@ impl Access {
             return Err(Usage::new(message).into());
         }
         let (begun, patience) = (Instant::now(), Some(self.timeout));
-        let endpoint = Endpoint { towards: seeds.first(), patience, ..Endpoint::default() };
+        let endpoint = Endpoint { towards: &seeds, patience, ..Endpoint::default() };
         let session = self.options.open(endpoint).await?;
         // No one is named to it whose absence is not noticed by asking.
         self.options.follow(&session, &[], false)?;

@@ -43,6 +43,10 @@ impl Address {
     ///
     /// A locator of another scheme is foreign; one without a port, or of no host in particular, is invalid.
     pub(in crate::transport) fn of_peer(locator: &Locator) -> Result<Self> {
+        if super::ipc::is_ipc(locator) {
+            let reason = "the libzmq engine connects by tcp alone: choose the native engine";
+            return Err(invalid(locator.as_str(), reason));
+        }
         locator.expect_scheme(SCHEME)?;
         let address = Self::parse(locator.as_str())?;
         if address.port == 0 {

@@ -24,6 +24,7 @@ pub(in crate::transport) mod address;
 pub(in crate::transport) mod control;
 pub(in crate::transport) mod drops;
 mod halves;
+pub(in crate::transport) mod ipc;
 #[cfg(feature = "zmq")]
 mod libzmq;
 pub(in crate::transport) mod lookup;
@@ -34,6 +35,7 @@ mod room;
 use std::time::Duration;
 
 use address::{Address, invalid};
+use ipc::IpcAddress;
 
 #[cfg(feature = "zmtp")]
 use super::zmtp::engine;
@@ -91,10 +93,46 @@ pub struct ZmqTransport {
     out_port: u16,
     advertise: Option<String>,
     peer_timeout: Duration,
-    engine: Engine,
+    engine: Option<Engine>,
 }
 
-/// Where a session listens.
+/// Where a session listens, by either kind of socket.
+#[derive(Debug)]
+pub(in crate::transport) enum Place {
+    Tcp(Addresses),
+    Ipc(IpcAddress),
+}
+
+impl Place {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "zmq+tcp",
+            Self::Ipc(_) => "zmq+ipc",
+        }
+    }
+
+    /// The engine of a session that was told none.
+    fn engine(&self) -> Engine {
+        match self {
+            #[cfg(feature = "zmtp")]
+            Self::Ipc(_) => Engine::Native,
+            _ => Engine::default(),
+        }
+    }
+
+    #[cfg(feature = "zmq")]
+    fn tcp(self) -> Result<Addresses> {
+        match self {
+            Self::Tcp(addresses) => Ok(addresses),
+            Self::Ipc(address) => {
+                let reason = "the libzmq engine takes tcp://HOST:PORT alone: choose the native engine";
+                Err(invalid(&address.endpoint(), reason))
+            }
+        }
+    }
+}
+
+/// Where a session listens by TCP.
 #[derive(Debug)]
 pub(in crate::transport) struct Addresses {
     /// For greetings and directed messages.
@@ -115,6 +153,11 @@ impl ZmqTransport {
     /// Listens at `tcp://HOST:PORT` (or `zmq+tcp://HOST:PORT`) for peers; port 0 or `*` means a free one. Publications
     /// go out at the same port, with libzmq at a free one of the same host, unless [`out_port`](Self::out_port) names one.
     ///
+    /// `ipc:///PATH` (or `zmq+ipc:///PATH`) listens at a Unix socket, on Linux also at the abstract name of `ipc://@NAME`,
+    /// for peers of the same host: on the native engine, which such a session takes if none is named. A name has at most 107 bytes.
+    /// The socket's file is removed when the session ends, and one that a dead process has left is replaced. Who may
+    /// connect is up to its directory, or to the mode that the umask leaves it.
+    ///
     /// The address is checked by `open`.
     pub fn new(address: impl Into<String>) -> Self {
         Self {
@@ -123,7 +166,7 @@ impl ZmqTransport {
             out_port: 0,
             advertise: None,
             peer_timeout: Duration::from_secs(10),
-            engine: Engine::default(),
+            engine: None,
         }
     }
 
@@ -134,7 +177,8 @@ impl ZmqTransport {
 
     /// Listens at a free port of the local address from which the system reaches `server`: what a client wants that
     /// knows nothing but a server's address. A host name that is unknown is looked up for five seconds; then `open` fails
-    /// with [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable).
+    /// with [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable). Towards `ipc://NAME` it listens at a Unix socket of
+    /// that name with a random end.
     pub fn towards(server: impl Into<String>) -> Self {
         Self { listen: Listen::Towards(server.into()), ..Self::ephemeral() }
     }
@@ -165,10 +209,26 @@ impl ZmqTransport {
         self
     }
 
-    /// The engine; [`Engine::default`] if none is named.
+    /// The engine; if none is named [`Engine::default`], for `ipc://` the native one.
     pub fn engine(mut self, engine: Engine) -> Self {
-        self.engine = engine;
+        self.engine = Some(engine);
         self
+    }
+
+    async fn place(&self) -> Result<Place> {
+        let ipc = match &self.listen {
+            Listen::At(address) => IpcAddress::parse(address).transpose()?,
+            Listen::Towards(server) => {
+                IpcAddress::parse(server).transpose()?.map(|server| server.beside()).transpose()?
+            }
+        };
+        let Some(ipc) = ipc else { return self.addresses().await.map(Place::Tcp) };
+        if self.publish_at.is_some() || self.out_port != 0 || self.advertise.is_some() {
+            let reason = "a Unix socket has no port and no host, and serves publications, too: \
+                          leave publish_at, out_port and advertise out";
+            return Err(invalid(&ipc.endpoint(), reason));
+        }
+        Ok(Place::Ipc(ipc))
     }
 
     async fn addresses(&self) -> Result<Addresses> {
@@ -213,9 +273,9 @@ impl Transport for ZmqTransport {
     type Rx = ZmqRx;
 
     async fn open(self, options: OpenOptions) -> Result<(ZmqTx, ZmqRx)> {
-        let addresses = self.addresses().await?;
+        let place = self.place().await?;
         let capabilities = Capabilities {
-            name: "zmq+tcp",
+            name: place.name(),
             max_payload: options.max_payload,
             brokered: false,
             delivery: Delivery::Queued,
@@ -225,15 +285,15 @@ impl Transport for ZmqTransport {
             confirmed_subscriptions: false,
             interest: true,
         };
-        match self.engine {
+        match self.engine.unwrap_or_else(|| place.engine()) {
             #[cfg(feature = "zmq")]
             Engine::Libzmq => {
-                let (tx, rx) = libzmq::open(addresses, self.peer_timeout, capabilities, options)?;
+                let (tx, rx) = libzmq::open(place.tcp()?, self.peer_timeout, capabilities, options)?;
                 Ok((ZmqTx(Tx::Libzmq(tx)), ZmqRx(Rx::Libzmq(rx))))
             }
             #[cfg(feature = "zmtp")]
             Engine::Native => {
-                let (tx, rx) = engine::open(addresses, self.peer_timeout, capabilities, options).await?;
+                let (tx, rx) = engine::open(place, self.peer_timeout, capabilities, options).await?;
                 Ok((ZmqTx(Tx::Native(tx)), ZmqRx(Rx::Native(rx))))
             }
         }

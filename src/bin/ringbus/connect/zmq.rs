@@ -10,11 +10,16 @@ use crate::failure::Usage;
 /// The ports of a node that was told nothing else: into it, and out of it.
 const PORTS: (&str, u16) = (":5556", 5550);
 
-const EXPECTED: &str = "write HOST:PORT, for instance 127.0.0.1:5556, or tcp://HOST:PORT";
+const EXPECTED: &str = "write HOST:PORT, for instance 127.0.0.1:5556, tcp://HOST:PORT, or ipc:///PATH";
 
 pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<ZmqTransport, Usage> {
     let listen = options.listen.as_deref().or(endpoint.listen);
-    let mut transport = match (listen, endpoint.towards) {
+    let is_unix = |locator: &&Locator| is_ipc(locator.as_str());
+    let has_ipc = listen.is_some_and(is_ipc) || endpoint.towards.iter().any(|to| is_unix(&to));
+    // By TCP those at Unix sockets are reached, too; the other way round a peer of another host could not call back.
+    let by_tcp = endpoint.towards.iter().find(|to| !is_unix(to));
+    let mut transport = match (listen, by_tcp.or(endpoint.towards.first())) {
+        (Some(listen), _) if is_ipc(listen) => ZmqTransport::new(listen),
         (Some(listen), _) => {
             check_reachable(listen, options)?;
             ZmqTransport::new(format!("tcp://{}", without_scheme(listen)?))
@@ -23,7 +28,7 @@ pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<Zmq
         (None, None) => ZmqTransport::ephemeral(),
     };
     // The two well-known ports belong together; whoever chooses another address gets a free one beside it.
-    let engine = options.engine.unwrap_or_default();
+    let engine = options.engine.unwrap_or_else(|| Engine::usual(has_ipc));
     let is_usual = engine == Engine::Libzmq && listen.is_some_and(|listen| listen.ends_with(PORTS.0));
     let usual = is_usual.then_some(PORTS.1);
     if let Some(port) = options.out_port.or(usual) {
@@ -36,6 +41,9 @@ pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<Zmq
 }
 
 pub(super) fn locator(text: &str) -> Result<Locator> {
+    if is_ipc(text) {
+        return Ok(Locator::new(text)?);
+    }
     let address = without_scheme(text)?;
     let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     match port {
@@ -63,6 +71,10 @@ pub(super) fn foreign(options: &Options) -> Vec<(&'static str, bool)> {
         ("--password-file", options.password_file.is_some()),
         ("--max-packet", options.max_packet.is_some()),
     ]
+}
+
+fn is_ipc(text: &str) -> bool {
+    text.trim_start_matches("zmq+").starts_with("ipc://")
 }
 
 fn without_scheme(text: &str) -> Result<&str, Usage> {

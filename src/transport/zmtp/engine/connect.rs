@@ -8,8 +8,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::endpoint::Endpoint;
 use super::session::Session;
+use super::stream::Stream;
 use crate::transport::zmq::address::Address;
+use crate::transport::zmq::ipc::IpcAddress;
 
 /// How long one attempt at all addresses may take: a host that is gone would hold it for the system's two minutes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,23 +34,46 @@ pub(super) enum Failure {
 ///
 /// # Errors
 /// [`Failure`].
-pub(super) async fn connect(
-    session: &Session,
-    address: &Address,
-    wanted: bool,
-) -> Result<TcpStream, Failure> {
+pub(super) async fn connect(session: &Session, endpoint: &Endpoint, wanted: bool) -> Result<Stream, Failure> {
+    match endpoint {
+        Endpoint::Tcp(address) => by_tcp(session, address, wanted).await,
+        Endpoint::Ipc(address) => by_ipc(address).await,
+    }
+}
+
+#[cfg(unix)]
+async fn by_ipc(address: &IpcAddress) -> Result<Stream, Failure> {
+    match super::unix::connect(address).await {
+        Ok(stream) => Ok(Stream::Unix(stream)),
+        Err(error) if is_want_of_descriptors(&error) => Err(without_descriptors(&error)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let reason = format!("this user may not connect to {}", address.endpoint());
+            Err(Failure::Obstacle(reason))
+        }
+        Err(_) => Err(Failure::Unanswered),
+    }
+}
+
+#[cfg(not(unix))]
+async fn by_ipc(_address: &IpcAddress) -> Result<Stream, Failure> {
+    Err(Failure::Obstacle("this system has no Unix sockets".into()))
+}
+
+async fn by_tcp(session: &Session, address: &Address, wanted: bool) -> Result<Stream, Failure> {
     let addresses = match address.ip() {
         Some(ip) => vec![SocketAddr::new(ip.to_canonical(), address.port)],
         None => interleaved(session.lookups.all(address, wanted).await.map_err(Failure::Obstacle)?),
     };
     match timeout(PATIENCE, first(&addresses)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) if is_want_of_descriptors(&error) => {
-            let reason = format!("no file descriptor is left for it ({error}): raise the limit (ulimit -n)");
-            Err(Failure::Obstacle(reason))
-        }
+        Ok(Ok(stream)) => Ok(Stream::Tcp(stream)),
+        Ok(Err(error)) if is_want_of_descriptors(&error) => Err(without_descriptors(&error)),
         _ => Err(Failure::Unanswered),
     }
+}
+
+fn without_descriptors(error: &io::Error) -> Failure {
+    let reason = format!("no file descriptor is left for it ({error}): raise the limit (ulimit -n)");
+    Failure::Obstacle(reason)
 }
 
 /// Whether the process, or the system, has too many descriptors open.

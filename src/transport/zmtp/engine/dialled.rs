@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::endpoint::Endpoint;
 use super::handshake::{self, Met};
 use super::outgoing::Outgoing;
 use super::role::Role;
 use super::session::Session;
 use super::{connect, connection};
 use crate::transport::Locator;
-use crate::transport::zmq::address::Address;
 
 /// The pauses between two attempts, which grow to a bound.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -36,7 +36,7 @@ pub(super) struct Dialled {
 
 impl Dialled {
     /// Begins to connect to `address`, for `peer` as the session knows it.
-    pub(super) fn begin(session: &Arc<Session>, peer: &Locator, address: Address, role: Role) -> Self {
+    pub(super) fn begin(session: &Arc<Session>, peer: &Locator, address: Endpoint, role: Role) -> Self {
         let number = session.next_number();
         let outgoing = session.outgoing();
         let now = Instant::now();
@@ -104,7 +104,7 @@ impl Dialled {
 struct Dial {
     session: Arc<Session>,
     peer: Locator,
-    address: Address,
+    address: Endpoint,
     role: Role,
     number: u64,
     outgoing: Arc<Outgoing>,

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::endpoint::Endpoint;
 use super::routes::Refused;
 use super::session::{Owner, Session};
 use crate::error::Result;
 use crate::topic::TopicFilter;
-use crate::transport::zmq::address::{Address, SCHEME};
+use crate::transport::zmq::address::SCHEME;
+use crate::transport::zmq::ipc::is_ipc;
 use crate::transport::{
     Capabilities, Event, Locator, MessageSink, Outbound, TransportRx, TransportTx, TrySendError, Undelivered,
 };
@@ -85,13 +87,15 @@ impl TransportTx for NativeTx {
     }
 
     async fn attach(&self, peer: &Locator) -> Result<()> {
-        let address = Address::of_peer(peer)?;
+        let address = Endpoint::of_peer(peer)?;
         self.session().check_open()?;
         self.session().attach(peer, &address)
     }
 
     async fn detach(&self, peer: &Locator) -> Result<()> {
-        peer.expect_scheme(SCHEME)?;
+        if !is_ipc(peer) {
+            peer.expect_scheme(SCHEME)?;
+        }
         self.session().check_open()?;
         self.session().detach(peer);
         Ok(())

@@ -4,11 +4,10 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::super::{Config, Established, Handshake, HandshakeError};
-use super::stream::{self, Reader, Writer};
+use super::stream::{self, Reader, Stream, Writer};
 
 /// How long a connection may take to greet.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,7 +40,7 @@ pub(super) enum NotMet {
 /// # Errors
 /// [`NotMet`]; the connection is closed.
 pub(super) async fn handshake(
-    stream: TcpStream,
+    stream: Stream,
     config: &Config,
     peer_timeout: Duration,
 ) -> Result<Met, NotMet> {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::connect::Failure;
 use super::dialled::Dialled;
+use super::endpoint::Endpoint;
 use super::item::Item;
 use super::outgoing::Outgoing;
 use super::peers::{Feed, Peer, Peers, Transition, too_many};
@@ -15,7 +16,6 @@ use super::role::Role;
 use super::session::Session;
 use crate::error::Result;
 use crate::quiet::afterwards;
-use crate::transport::zmq::address::Address;
 use crate::transport::zmq::control::Control;
 use crate::transport::zmq::drops::dropped;
 use crate::transport::{Event, Locator};
@@ -31,7 +31,7 @@ fn frame(control: &Control) -> Item {
 
 impl Session {
     /// Connects to a peer and stays connected.
-    pub(super) fn attach(self: &Arc<Self>, peer: &Locator, address: &Address) -> Result<()> {
+    pub(super) fn attach(self: &Arc<Self>, peer: &Locator, address: &Endpoint) -> Result<()> {
         if *peer == self.local {
             return Ok(());
         }
@@ -182,7 +182,7 @@ impl Session {
             // Who comes while this session ends is not told that it is there.
             Control::Hello(_) if self.is_closed() => {}
             Control::Hello(greeting) => {
-                let address = match Address::of_peer(from) {
+                let address = match Endpoint::of_peer(from) {
                     Ok(address) if greeting.locator == *from && *from != self.local => address,
                     _ => return dropped("greeting under a foreign name", from),
                 };
@@ -284,7 +284,7 @@ impl Session {
         let Some(record) = peers.get_mut(locator) else { return };
         let same = !is_reborn && record.feed.as_ref().is_some_and(|feed| feed.port == port);
         if !same && !shared && port != 0 {
-            let dialled = Dialled::begin(self, locator, record.address.with_port(port), Role::Feed);
+            let dialled = Dialled::begin(self, locator, record.address.of_publications(port), Role::Feed);
             if let Some(before) = record.feed.replace(Feed { port, dialled }) {
                 before.dialled.retire(self, self.peer_timeout);
             }

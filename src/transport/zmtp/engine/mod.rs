@@ -15,6 +15,7 @@ mod connect;
 mod connection;
 mod credit;
 mod dialled;
+mod endpoint;
 mod half_open;
 mod halves;
 mod handshake;
@@ -31,6 +32,8 @@ mod session;
 mod stream;
 mod subscriptions;
 mod tasks;
+#[cfg(unix)]
+mod unix;
 mod upkeep;
 mod wants;
 
@@ -38,37 +41,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::transport::zmq::Addresses;
+use crate::transport::zmq::{Addresses, Place};
 use crate::transport::{Capabilities, OpenOptions};
 
+use listener::Listener;
 use session::{Owner, Session};
 
 pub(in crate::transport) use halves::{NativeRx, NativeTx};
 
 /// The shortest peer timeout.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
+/// What a session at a Unix socket states for the port that it publishes at: it has none, and 0 means that nothing is
+/// published.
+const IPC_PORT: u16 = 1;
 
 /// Binds and starts a session.
 ///
 /// # Errors
 /// Those of binding.
 pub(in crate::transport) async fn open(
-    addresses: Addresses,
+    place: Place,
     peer_timeout: Duration,
     capabilities: Capabilities,
     options: OpenOptions,
 ) -> Result<(NativeTx, NativeRx)> {
-    let Addresses { inbound, outbound, advertised } = addresses;
-    let (listener, port) = listener::bind(&inbound).await?;
-    let (publications, publish_port) = match outbound {
-        Some(outbound) if outbound.port != port => {
-            let (listener, port) = listener::bind(&outbound).await?;
-            (Some(listener), port)
+    let (listener, publications, local, publish_port) = match place {
+        Place::Ipc(address) => (Listener::bind_ipc(&address).await?, None, address.locator()?, IPC_PORT),
+        Place::Tcp(Addresses { inbound, outbound, advertised }) => {
+            let (listener, port) = Listener::bind_tcp(&inbound).await?;
+            let (publications, publish_port) = match outbound {
+                Some(outbound) if outbound.port != port => {
+                    let (listener, port) = Listener::bind_tcp(&outbound).await?;
+                    (Some(listener), port)
+                }
+                // One port is enough: who comes as SUB hears what is published.
+                _ => (None, port),
+            };
+            (listener, publications, advertised.with_port(port).locator()?, publish_port)
         }
-        // One port is enough: who comes as SUB hears what is published.
-        _ => (None, port),
     };
-    let local = advertised.with_port(port).locator()?;
     let peer_timeout = peer_timeout.max(LEAST_TIMEOUT);
     let session = Session::new(options, peer_timeout, capabilities, local, publish_port);
     for listener in [Some(listener), publications].into_iter().flatten() {

@@ -342,7 +342,8 @@ impl Outgoing {
                 self.is_blocked.store(false, Ordering::Release);
                 return finished;
             }
-            match link.writer.try_write(Slices::of(&queue.pieces, queue.written).get()) {
+            let slices = Slices::of(&queue.pieces, queue.written, link.writer.at_once());
+            match link.writer.try_write(slices.get()) {
                 Ok(count @ 1..) => {
                     queue.written += count;
                     self.progress.fetch_add(1, Ordering::Relaxed);
@@ -408,11 +409,14 @@ struct Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
-    fn of(pieces: &'a VecDeque<Piece>, mut written: usize) -> Self {
+    /// What of the pieces has not been written, up to `most` bytes.
+    fn of(pieces: &'a VecDeque<Piece>, mut written: usize, mut most: usize) -> Self {
         let mut this = Self { slices: [IoSlice::new(&[]); 2 * AHEAD], count: 0 };
         for part in pieces.iter().flat_map(|piece| [piece.head(), piece.body()]) {
             let rest = part.get(written..).unwrap_or_default();
             written = written.saturating_sub(part.len());
+            let rest = rest.get(..most).unwrap_or(rest);
+            most -= rest.len();
             if !rest.is_empty() && this.count < this.slices.len() {
                 this.slices[this.count] = IoSlice::new(rest);
                 this.count += 1;
@@ -423,5 +427,30 @@ impl<'a> Slices<'a> {
 
     fn get(&self) -> &[IoSlice<'a>] {
         &self.slices[..self.count]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_write_is_no_longer_than_the_socket_takes_well() {
+        let mut encoder = Encoder::default();
+        let mut pieces = VecDeque::new();
+        for length in [10, 0, 300] {
+            let item = Item::Publication(Bytes::from(vec![7; length]));
+            pieces.push_back(item.encode(&mut encoder, 1).unwrap());
+        }
+        let whole: usize = pieces.iter().map(Piece::len).sum();
+        for most in [1, 5, 13, 200, usize::MAX] {
+            for written in 0..12 {
+                let slices = Slices::of(&pieces, written, most);
+                let length: usize = slices.get().iter().map(|slice| slice.len()).sum();
+                assert_eq!(length, most.min(whole - written), "{written} written, {most} at once");
+            }
+        }
     }
 }

@@ -7,9 +7,9 @@ use ahash::HashMap;
 use tokio::time::Instant;
 
 use super::dialled::Dialled;
+use super::endpoint::Endpoint;
 use super::outgoing::Outgoing;
 use crate::transport::Locator;
-use crate::transport::zmq::address::Address;
 
 /// The most peers that are remembered. Strangers beyond them are refused.
 const MAX_PEERS: usize = 4096;
@@ -37,7 +37,7 @@ impl Feed {
 /// One peer.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) address: Address,
+    pub(super) address: Endpoint,
     /// `attach` asked for it.
     pub(super) wanted: bool,
     /// It has greeted us over its own connection, under this locator, and that stands.
@@ -75,7 +75,7 @@ pub(super) enum Transition {
 }
 
 impl Peer {
-    fn new(address: Address) -> Self {
+    fn new(address: Endpoint) -> Self {
         let now = Instant::now();
         Self {
             address,
@@ -139,9 +139,7 @@ impl Peer {
         }
         let feed = self.feed.as_ref()?;
         let in_vain = !feed.dialled.was_connected && feed.dialled.made.elapsed() >= WORTH_TELLING;
-        in_vain.then(|| {
-            format!("what it publishes at port {} does not come: is that port open and forwarded?", feed.port)
-        })
+        in_vain.then(|| self.address.feed_trouble(feed.port))
     }
 
     /// Whether something is to be looked at again soon.
@@ -173,7 +171,7 @@ impl Peers {
     }
 
     /// The peer, made if it is new; `None` if there are too many.
-    pub(super) fn get_or_insert(&mut self, locator: &Locator, address: &Address) -> Option<&mut Peer> {
+    pub(super) fn get_or_insert(&mut self, locator: &Locator, address: &Endpoint) -> Option<&mut Peer> {
         let known = self.canonical(locator);
         if !self.by_locator.contains_key(&known) {
             self.make_room();

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::credit::Credit;
+use super::endpoint::Endpoint;
 use super::item::Item;
 use super::links::PARTING_LINGER;
 use super::outgoing::{Outgoing, Pushed};
@@ -13,7 +14,6 @@ use super::peers::too_many;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::Topic;
-use crate::transport::zmq::address::Address;
 use crate::transport::zmq::prefix::SEPARATOR;
 use crate::transport::{Destination, Locator, Origin, Outbound};
 
@@ -130,7 +130,7 @@ impl Session {
             record.used = Instant::now();
             return Ok(route.clone());
         }
-        let address = Address::of_peer(peer)?;
+        let address = Endpoint::of_peer(peer)?;
         let known = peers.canonical(peer);
         let Some(record) = peers.get_or_insert(peer, &address) else { return Err(too_many().into()) };
         let dealer = record.dealer.as_ref();
