@@ -108,3 +108,23 @@ fn programs_meet_at_a_unix_socket() {
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files stay");
     }
 }
+
+/// A ring whose nodes listen at Unix sockets, found by a client that does, too.
+#[test]
+fn a_ring_has_its_nodes_at_unix_sockets() {
+    let (_directory, _, address) = place();
+    let node = ["node", "--transport=zmq", "--listen"];
+    let first = Program::start(&[&node[..], &[&address, "--name=n1"]].concat());
+    let second =
+        Program::start(&[&node[..], &[&format!("{address}.2"), "--name=n2", "--join", &address]].concat());
+    let begun = Instant::now();
+    let mut members = Vec::new();
+    while members.len() < 2 {
+        assert!(begun.elapsed() < 2 * PATIENCE, "{members:?}");
+        members = Program::run(&["members", "--transport=zmq", "--timeout=30s", "--node", &address]).output;
+    }
+    assert!(members[0].contains("n1") && members[1].contains("n2"), "{members:?}");
+    for node in [second, first] {
+        assert_eq!(node.terminate().code, Some(0));
+    }
+}

@@ -114,9 +114,12 @@ impl Place {
     /// The engine of a session that was told none.
     fn engine(&self) -> Engine {
         match self {
+            Self::Tcp(_) => Engine::default(),
             #[cfg(feature = "zmtp")]
             Self::Ipc(_) => Engine::Native,
-            _ => Engine::default(),
+            // It refuses the address, with the reason.
+            #[cfg(not(feature = "zmtp"))]
+            Self::Ipc(_) => Engine::Libzmq,
         }
     }
 

@@ -14,11 +14,9 @@ const EXPECTED: &str = "write HOST:PORT, for instance 127.0.0.1:5556, tcp://HOST
 
 pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<ZmqTransport, Usage> {
     let listen = options.listen.as_deref().or(endpoint.listen);
-    let is_unix = |locator: &&Locator| is_ipc(locator.as_str());
-    let has_ipc = listen.is_some_and(is_ipc) || endpoint.towards.iter().any(|to| is_unix(&to));
-    // By TCP those at Unix sockets are reached, too; the other way round a peer of another host could not call back.
-    let by_tcp = endpoint.towards.iter().find(|to| !is_unix(to));
-    let mut transport = match (listen, by_tcp.or(endpoint.towards.first())) {
+    let has_ipc = listen.is_some_and(is_ipc) || endpoint.towards.iter().any(|to| is_ipc(to.as_str()));
+    // The nodes of a ring stand first: a session finds others only through those of its own kind of address.
+    let mut transport = match (listen, endpoint.towards.first()) {
         (Some(listen), _) if is_ipc(listen) => ZmqTransport::new(listen),
         (Some(listen), _) => {
             check_reachable(listen, options)?;
