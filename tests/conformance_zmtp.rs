@@ -1,5 +1,5 @@
-//! The conformance suite over the native engine: alone, and beside libzmq in both directions; and at Unix
-//! sockets, alone and beside TCP.
+//! The conformance suite over the native engine: alone, under CURVE, and beside libzmq in both directions; and
+//! at Unix sockets, alone and beside TCP.
 #![cfg(all(feature = "zmtp", feature = "zmq"))]
 #![allow(clippy::expect_used)] // That is how tests fail, their helpers included.
 
@@ -16,6 +16,12 @@ mod alone {
     use super::*;
 
     ringbus::transport_conformance!(Loopback::new(Engine::Native, Engine::Native));
+}
+
+mod curve {
+    use super::*;
+
+    ringbus::transport_conformance!(Loopback::secured());
 }
 
 /// What is opened first publishes, in most checks.

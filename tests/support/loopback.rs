@@ -13,12 +13,37 @@ pub struct Loopback {
     first: Engine,
     others: Engine,
     known: Mutex<HashMap<String, (u16, Engine)>>,
+    #[cfg(feature = "zmtp")]
+    keys: Option<ringbus::transport::zmq::CurveKeys>,
 }
 
 impl Loopback {
     /// A network of its own.
     pub fn new(first: Engine, others: Engine) -> Self {
-        Self { first, others, known: Mutex::default() }
+        Self {
+            first,
+            others,
+            known: Mutex::default(),
+            #[cfg(feature = "zmtp")]
+            keys: None,
+        }
+    }
+
+    /// The same, on the native engine and under CURVE with one key for all.
+    #[cfg(feature = "zmtp")]
+    #[allow(dead_code, reason = "not each test that has this file")]
+    pub fn secured() -> Self {
+        let keys = ringbus::transport::zmq::CurveKeys::generate().expect("random numbers");
+        Self { keys: Some(keys), ..Self::new(Engine::Native, Engine::Native) }
+    }
+
+    fn at(&self, address: &str, engine: Engine) -> ZmqTransport {
+        let transport = ZmqTransport::new(address).engine(engine);
+        #[cfg(feature = "zmtp")]
+        if let Some(keys) = &self.keys {
+            return transport.curve(keys.clone());
+        }
+        transport
     }
 
     fn place(&self, name: &str) -> (u16, Engine) {
@@ -52,11 +77,11 @@ impl Harness for Loopback {
 
     fn endpoint(&self, name: &str) -> ZmqTransport {
         let (port, engine) = self.place(name);
-        ZmqTransport::new(format!("tcp://{}:{port}", host())).engine(engine)
+        self.at(&format!("tcp://{}:{port}", host()), engine)
     }
 
     fn bad_addresses(&self) -> Vec<BadAddress<ZmqTransport>> {
-        let new = |address: &str| ZmqTransport::new(address).engine(self.others);
+        let new = |address: &str| self.at(address, self.others);
         let taken = format!("tcp://{}:{}", host(), self.place(TAKEN).0);
         vec![
             BadAddress::in_use("a port that is taken", new(&taken)),

@@ -68,6 +68,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
 
+    /// zmq: encrypt with this key, and accept the programs alone that have the same one; 'ringbus keygen' makes it. Goes with
+    /// --engine native, which is the default beside it
+    #[arg(long, value_name = "FILE")]
+    curve_key: Option<PathBuf>,
+
+    /// zmq: accept these public keys, too: lines KEY, or KEY HOST:PORT for a program that is connected to
+    #[arg(long, value_name = "FILE", requires = "curve_key")]
+    allow: Option<PathBuf>,
+
     /// mqtt: the broker [default: what the environment says in BROKER, or mqtt://127.0.0.1:1883]
     #[arg(long, value_name = "URL")]
     broker: Option<Url>,

@@ -13,6 +13,8 @@ mod events;
 mod failure;
 mod get;
 mod hints;
+#[cfg(feature = "zmtp")]
+mod keygen;
 mod load;
 mod log;
 mod members;
@@ -77,6 +79,8 @@ enum Command {
     Get(get::Args),
     Load(load::Args),
     Place(place::Args),
+    #[cfg(feature = "zmtp")]
+    Keygen(keygen::Args),
     #[cfg(any(feature = "zmq", feature = "mqtt"))]
     Bench(bench::Args),
     #[cfg(any(feature = "zmq", feature = "mqtt"))]
@@ -108,6 +112,8 @@ fn run(command: Command, verbose: bool) -> anyhow::Result<()> {
             Command::Get(args) => get::run(args).await,
             Command::Load(args) => load::run(args).await,
             Command::Place(args) => place::run(args),
+            #[cfg(feature = "zmtp")]
+            Command::Keygen(args) => keygen::run(args),
             #[cfg(any(feature = "zmq", feature = "mqtt"))]
             Command::Bench(args) => bench::run(args).await,
             #[cfg(any(feature = "zmq", feature = "mqtt"))]

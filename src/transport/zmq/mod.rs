@@ -16,12 +16,15 @@
 //! wait. One that has not read at all for [`peer_timeout`](ZmqTransport::peer_timeout), with all queues full, is
 //! disconnected; it comes back by itself, and what was queued for it is lost.
 //!
-//! Peers are not authenticated: who can connect can publish and subscribe. Listen on loopback, or on networks whose
-//! hosts are trusted. Two sessions that claim the same locator (two hosts behind NAT that both advertise a private
-//! address) take each other's answers.
+//! Without CURVE (`ZmqTransport::curve`) peers are not authenticated: who can connect can publish
+//! and subscribe. Listen on loopback, or on networks whose hosts are trusted. Two sessions that
+//! claim the same locator (two hosts behind NAT that both advertise a private address) take each
+//! other's answers.
 
 pub(in crate::transport) mod address;
 pub(in crate::transport) mod control;
+#[cfg(feature = "zmtp")]
+pub(in crate::transport) mod curve;
 pub(in crate::transport) mod drops;
 mod halves;
 pub(in crate::transport) mod ipc;
@@ -44,6 +47,8 @@ use crate::error::Result;
 
 use halves::{Rx, Tx};
 
+#[cfg(feature = "zmtp")]
+pub use curve::{Curve, CurveKeys, CurvePublicKey};
 pub use halves::{ZmqRx, ZmqTx};
 
 /// What speaks ZeroMQ. Sessions on different engines understand each other.
@@ -94,6 +99,8 @@ pub struct ZmqTransport {
     advertise: Option<String>,
     peer_timeout: Duration,
     engine: Option<Engine>,
+    #[cfg(feature = "zmtp")]
+    curve: Option<Curve>,
 }
 
 /// Where a session listens, by either kind of socket.
@@ -170,6 +177,8 @@ impl ZmqTransport {
             advertise: None,
             peer_timeout: Duration::from_secs(10),
             engine: None,
+            #[cfg(feature = "zmtp")]
+            curve: None,
         }
     }
 
@@ -216,6 +225,30 @@ impl ZmqTransport {
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Some(engine);
         self
+    }
+
+    /// Encrypts all connections, and accepts the peers alone that prove an allowed key: those with
+    /// the same [`CurveKeys`], and what [`Curve`] allows beside them. It is [`Engine::Native`]
+    /// then where none is named; with libzmq `open` fails with
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    #[cfg(feature = "zmtp")]
+    pub fn curve(mut self, curve: impl Into<Curve>) -> Self {
+        self.curve = Some(curve.into());
+        self
+    }
+
+    /// The engine that was named, or the one that CURVE needs.
+    fn chosen(&self) -> Result<Option<Engine>> {
+        #[cfg(feature = "zmtp")]
+        if self.curve.is_some() {
+            #[cfg(feature = "zmq")]
+            if self.engine == Some(Engine::Libzmq) {
+                let what = "CURVE on libzmq: choose the native engine, .engine(Engine::Native)";
+                return Err(crate::ErrorKind::Unsupported { transport: "zmq+tcp", what }.into());
+            }
+            return Ok(Some(Engine::Native));
+        }
+        Ok(self.engine)
     }
 
     async fn place(&self) -> Result<Place> {
@@ -276,6 +309,7 @@ impl Transport for ZmqTransport {
     type Rx = ZmqRx;
 
     async fn open(self, options: OpenOptions) -> Result<(ZmqTx, ZmqRx)> {
+        let engine = self.chosen()?;
         let place = self.place().await?;
         let capabilities = Capabilities {
             name: place.name(),
@@ -288,7 +322,7 @@ impl Transport for ZmqTransport {
             confirmed_subscriptions: false,
             interest: true,
         };
-        match self.engine.unwrap_or_else(|| place.engine()) {
+        match engine.unwrap_or_else(|| place.engine()) {
             #[cfg(feature = "zmq")]
             Engine::Libzmq => {
                 let (tx, rx) = libzmq::open(place.tcp()?, self.peer_timeout, capabilities, options)?;
@@ -296,7 +330,8 @@ impl Transport for ZmqTransport {
             }
             #[cfg(feature = "zmtp")]
             Engine::Native => {
-                let (tx, rx) = engine::open(place, self.peer_timeout, capabilities, options).await?;
+                let (tx, rx) =
+                    engine::open(place, self.peer_timeout, capabilities, options, self.curve).await?;
                 Ok((ZmqTx(Tx::Native(tx)), ZmqRx(Rx::Native(rx))))
             }
         }

@@ -98,5 +98,7 @@ pub(super) fn foreign(options: &Options) -> Vec<(&'static str, bool)> {
         ("--out-port", options.out_port.is_some()),
         ("--advertise", options.advertise.is_some()),
         ("--engine", options.engine.is_some()),
+        ("--curve-key", options.curve_key.is_some()),
+        ("--allow", options.allow.is_some()),
     ]
 }

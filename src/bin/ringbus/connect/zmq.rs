@@ -12,7 +12,7 @@ const PORTS: (&str, u16) = (":5556", 5550);
 
 const EXPECTED: &str = "write HOST:PORT, for instance 127.0.0.1:5556, tcp://HOST:PORT, or ipc:///PATH";
 
-pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<ZmqTransport, Usage> {
+pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<ZmqTransport> {
     let listen = options.listen.as_deref().or(endpoint.listen);
     let has_ipc = listen.is_some_and(is_ipc) || endpoint.towards.iter().any(|to| is_ipc(to.as_str()));
     // The nodes of a ring stand first: a session finds others only through those of its own kind of address.
@@ -26,7 +26,7 @@ pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<Zmq
         (None, None) => ZmqTransport::ephemeral(),
     };
     // The two well-known ports belong together; whoever chooses another address gets a free one beside it.
-    let engine = options.engine.unwrap_or_else(|| Engine::usual(has_ipc));
+    let engine = engine(options, has_ipc)?;
     let is_usual = engine == Engine::Libzmq && listen.is_some_and(|listen| listen.ends_with(PORTS.0));
     let usual = is_usual.then_some(PORTS.1);
     if let Some(port) = options.out_port.or(usual) {
@@ -35,7 +35,41 @@ pub(super) fn transport(options: &Options, endpoint: Endpoint<'_>) -> Result<Zmq
     if let Some(host) = &options.advertise {
         transport = transport.advertise(host);
     }
-    Ok(transport.engine(engine.into()))
+    secured(transport.engine(engine.into()), options)
+}
+
+/// The engine that was asked for, or the one that can do what was.
+fn engine(options: &Options, has_ipc: bool) -> Result<Engine, Usage> {
+    match (&options.curve_key, options.engine) {
+        (None, engine) => Ok(engine.unwrap_or_else(|| Engine::usual(has_ipc))),
+        #[cfg(feature = "zmtp")]
+        (Some(_), None | Some(Engine::Native)) => Ok(Engine::Native),
+        #[cfg(feature = "zmtp")]
+        (Some(_), Some(Engine::Libzmq)) => {
+            Err(Usage::new("--curve-key does not go with --engine libzmq: leave --engine out, or say native"))
+        }
+        #[cfg(not(feature = "zmtp"))]
+        (Some(_), _) => Err(Usage::new(
+            "--curve-key needs the native engine, which this ringbus was built without: build it with --features zmtp",
+        )),
+    }
+}
+
+#[cfg(feature = "zmtp")]
+fn secured(transport: ZmqTransport, options: &Options) -> Result<ZmqTransport> {
+    use ringbus::transport::zmq::{Curve, CurveKeys};
+    let Some(key) = &options.curve_key else { return Ok(transport) };
+    let mut curve = Curve::new(CurveKeys::read(key)?);
+    if let Some(list) = &options.allow {
+        curve = curve.allow_file(list)?;
+    }
+    Ok(transport.curve(curve))
+}
+
+#[cfg(not(feature = "zmtp"))]
+#[allow(clippy::unnecessary_wraps, reason = "as with the engine that can")]
+fn secured(transport: ZmqTransport, _options: &Options) -> Result<ZmqTransport> {
+    Ok(transport)
 }
 
 pub(super) fn locator(text: &str) -> Result<Locator> {

@@ -1,12 +1,16 @@
 //! A connection of ours to a peer, which comes back while it is wanted.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::HandshakeError;
+use super::connect::Failure;
 use super::endpoint::Endpoint;
-use super::handshake::{self, Met};
+use super::handshake::{self, Met, NotMet};
 use super::outgoing::Outgoing;
 use super::role::Role;
 use super::session::Session;
@@ -47,6 +51,7 @@ impl Dialled {
             role,
             number,
             outgoing: outgoing.clone(),
+            was_cut: AtomicBool::new(false),
         };
         session.spawn(dial.run());
         Self {
@@ -108,6 +113,8 @@ struct Dial {
     role: Role,
     number: u64,
     outgoing: Arc<Outgoing>,
+    /// Whether the peer has ended the handshake of the last attempt without a word.
+    was_cut: AtomicBool,
 }
 
 impl Dial {
@@ -152,12 +159,38 @@ impl Dial {
                 return None;
             }
         };
-        match handshake::handshake(stream, &self.role.config(session), session.peer_timeout).await {
-            Ok(met) => Some(met),
+        let config = self.role.config(session, &self.peer);
+        match handshake::handshake(stream, &config, session.peer_timeout).await {
+            Ok(met) => {
+                self.was_cut.store(false, Ordering::Relaxed);
+                Some(met)
+            }
             Err(error) => {
+                if let Some(reason) = self.obstacle(&error) {
+                    session.on_dial_failed(&self.peer, self.number, Failure::Obstacle(reason));
+                }
                 tracing::debug!(%error, peer = %self.peer, "zmq: a peer does not complete the handshake");
                 None
             }
+        }
+    }
+
+    /// What is wrong with the keys or the mechanisms of the two sides, if that is what it looks
+    /// like. A CURVE server ends the connection of a client that expects another key without a
+    /// word; a session that is just closed does so, too, but not twice.
+    fn obstacle(&self, error: &NotMet) -> Option<String> {
+        let expected = self.session.access.expected(&self.peer);
+        let is_cut = matches!(error, NotMet::Broken(error) if error.kind() == io::ErrorKind::UnexpectedEof);
+        let was_cut = self.was_cut.swap(is_cut, Ordering::Relaxed);
+        match (error, expected) {
+            (NotMet::Refused(HandshakeError::Mechanism { .. }), _) => Some(error.to_string()),
+            (NotMet::Refused(HandshakeError::Refused { .. }), Some(_)) => {
+                Some(format!("{error}: has it allowed this session's key?"))
+            }
+            (NotMet::Broken(_), Some(key)) if is_cut && was_cut => Some(format!(
+                "it ends the handshake of CURVE: it seems to have another key than {key}, which is expected there"
+            )),
+            _ => None,
         }
     }
 }

@@ -167,6 +167,11 @@ async fn serve(session: &Arc<Session>, met: Met, from: Caller) {
         SocketType::Xpub => Role::Subscriber,
         _ => Role::Router(locator(&met.established.peer.identity).filter(|locator| from.may_be(locator))),
     };
+    if let Role::Router(Some(peer)) = &role
+        && !session.access.enter(peer, number, met.established.peer.client_key)
+    {
+        return dropped("a name that belongs to another key", peer);
+    }
     session.accepted().insert(number, outgoing.clone());
     let _left = Left { session, number, role: &role };
     match &role {
@@ -195,7 +200,10 @@ impl Drop for Left<'_> {
         let outgoing = self.session.accepted().remove(&self.number);
         match self.role {
             Role::Subscriber => self.session.audiences.leave(self.number),
-            Role::Router(Some(peer)) => self.session.on_router_down(peer, self.number),
+            Role::Router(Some(peer)) => {
+                self.session.access.leave(peer, self.number);
+                self.session.on_router_down(peer, self.number);
+            }
             _ => {}
         }
         if let Some(outgoing) = outgoing {

@@ -9,6 +9,7 @@
 //!   peer comes as decides what this side is to it.
 //! - What the sessions say to each other to find and leave each other is in [links]; what is due by the clock in [upkeep].
 
+mod access;
 mod audience;
 mod close;
 mod connect;
@@ -41,9 +42,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::transport::zmq::curve::Curve;
 use crate::transport::zmq::{Addresses, Place};
 use crate::transport::{Capabilities, OpenOptions};
 
+use access::Access;
 use listener::Listener;
 use session::{Owner, Session};
 
@@ -64,6 +67,7 @@ pub(in crate::transport) async fn open(
     peer_timeout: Duration,
     capabilities: Capabilities,
     options: OpenOptions,
+    curve: Option<Curve>,
 ) -> Result<(NativeTx, NativeRx)> {
     let (listener, publications, local, publish_port) = match place {
         Place::Ipc(address) => (Listener::bind_ipc(&address).await?, None, address.locator()?, IPC_PORT),
@@ -81,7 +85,7 @@ pub(in crate::transport) async fn open(
         }
     };
     let peer_timeout = peer_timeout.max(LEAST_TIMEOUT);
-    let session = Session::new(options, peer_timeout, capabilities, local, publish_port);
+    let session = Session::new(options, peer_timeout, capabilities, local, publish_port, Access::new(curve));
     for listener in [Some(listener), publications].into_iter().flatten() {
         session.spawn(listener::accept(session.clone(), listener));
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::{Config, Security, Socket, SocketType};
+use super::super::{Config, Socket, SocketType};
 use super::session::Session;
 use crate::topic::MAX_TOPIC_LEN;
 use crate::transport::Locator;
@@ -24,8 +24,8 @@ pub(super) enum Role {
 pub(super) const MAX_SUBSCRIPTION: usize = MAX_TOPIC_LEN + 256;
 
 impl Role {
-    /// How we come where we connect to.
-    pub(super) fn config(&self, session: &Session) -> Config {
+    /// How we come where we connect to this peer.
+    pub(super) fn config(&self, session: &Session, peer: &Locator) -> Config {
         let (socket, identity) = match self {
             Self::Feed => (SocketType::Sub, Bytes::new()),
             _ => (SocketType::Dealer, Bytes::copy_from_slice(session.local.as_str().as_bytes())),
@@ -33,7 +33,7 @@ impl Role {
         Config {
             socket: Socket::Fixed(socket),
             identity,
-            security: Security::Null,
+            security: session.access.towards(peer),
             max_message: max_message(session),
         }
     }
@@ -54,7 +54,7 @@ pub(super) fn answering(session: &Session) -> Config {
     Config {
         socket: Socket::Answer(answer),
         identity: Bytes::new(),
-        security: Security::Null,
+        security: session.access.answering(),
         max_message: max_message(session),
     }
 }

@@ -9,6 +9,7 @@ use ahash::HashMap;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use super::access::Access;
 use super::audience::Audiences;
 use super::credit::Credit;
 use super::half_open::HalfOpen;
@@ -35,6 +36,7 @@ pub(super) struct Session {
     pub(super) local: Locator,
     /// Where peers find the publications.
     pub(super) publish_port: u16,
+    pub(super) access: Access,
     /// Differs after each start, so that a session recognises itself under another name.
     pub(super) nonce: u64,
     runtime: Handle,
@@ -65,6 +67,7 @@ impl Session {
         capabilities: Capabilities,
         local: Locator,
         publish_port: u16,
+        access: Access,
     ) -> Arc<Self> {
         let own_credit = Arc::new(Credit::new(options.queue));
         Arc::new(Self {
@@ -73,6 +76,7 @@ impl Session {
             capabilities,
             local,
             publish_port,
+            access,
             nonce: rand::random(),
             runtime: Handle::current(),
             closing: watch::Sender::new(false),
