@@ -171,7 +171,7 @@ async fn publish_all(
     let flushed = tokio::select! {
         biased;
         flushed = timeout_at(*end_by, publisher.flush()) => match flushed {
-            // It says all by itself, whoever matched.
+            // The error says all by itself, whatever has matched.
             Ok(Err(error)) if is_refusal(&error) => Err(counted(&publisher, error).await),
             Ok(flushed) => flushed.with_context(|| match args.plain {
                 true => format!("{what}: the broker has not acknowledged everything"),

@@ -24,7 +24,7 @@ struct Line {
     fractions: [i16; 16],
     /// The owners of the arc's points, then that of the point after the arc.
     owners: [u16; SLOTS + 1],
-    /// The line can tell for a place with fewer than so many of its slots before it: for all places, [`SLOTS`]` + 1`, if
+    /// The line can tell for a place with fewer of its slots before it than this: for all places, [`SLOTS`]` + 1`, if
     /// it has all points of the arc; [`SLOTS`] if there are more, of which it has the first; none, 0, if owners have
     /// numbers of more than 16 bits. Else the points themselves have to be searched.
     exact: u16,

@@ -31,6 +31,7 @@ pub(in crate::transport) mod ipc;
 #[cfg(feature = "zmq")]
 mod libzmq;
 pub(in crate::transport) mod lookup;
+pub(in crate::transport) mod peer_table;
 pub(in crate::transport) mod prefix;
 #[cfg(feature = "zmq")]
 mod room;

@@ -11,7 +11,7 @@ pub(super) struct Like {
     pub(super) mode: Mode,
     /// If otherwise than the mode does.
     pub(super) keys: Option<KeyRule>,
-    /// What is to be told to who asks for it.
+    /// What `--like` prints beside the ring.
     pub(super) note: Option<&'static str>,
 }
 

@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.key.is_empty() {
         keys::batches(keys::STANDARD_INPUT, keys::End::new(args.null), |keys, was_last_at_hand| {
             lines.place(keys)?;
-            // Whoever types keys, or waits for each answer, gets it before more of the input is read.
+            // An answer to a key that is typed, or waited for, is written before more of the input is read.
             if was_last_at_hand { lines.flush() } else { Ok(()) }
         })?;
     }

@@ -7,12 +7,13 @@ use super::address::Address;
 use super::control::{Control, Greeting};
 use super::dealer::Dealer;
 use super::drops::dropped;
-use super::peers::{Feed, Peer, Peers, Route, Transition, too_many};
+use super::peers::{Feed, Peer, Peers, Route, Transition};
 use super::socket::Turn;
 use super::sockets;
 use super::state::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::quiet::afterwards;
+use crate::transport::zmq::peer_table::too_many;
 use crate::transport::{Event, Locator};
 
 /// How long an answer to a greeting is waited for before it is repeated.

@@ -4,16 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ahash::HashMap;
-
 use super::address::Address;
 use super::dealer::Dealer;
 use super::place::{Pause, Place};
 use super::room;
 use crate::transport::Locator;
-
-/// The most peers that are remembered. Strangers beyond them are refused.
-pub(super) const MAX_PEERS: usize = 4096;
+use crate::transport::zmq::peer_table::{PeerTable, Record};
 
 /// The most DEALERs that were opened for a message rather than by `attach`; fewer, where descriptors are few.
 pub(super) const MAX_DIALLED: usize = 128;
@@ -191,66 +187,29 @@ impl Peer {
 }
 
 /// All peers, by the locator under which this session knows them.
-#[derive(Debug, Default)]
-pub(super) struct Peers {
-    by_locator: HashMap<Locator, Peer>,
-    /// A peer's own locator, where it was attached under another.
-    aliases: HashMap<Locator, Locator>,
+pub(super) type Peers = PeerTable<Peer>;
+
+impl Record for Peer {
+    type Address = Address;
+
+    fn at(address: Address) -> Self {
+        Self::new(address)
+    }
+
+    fn is_needed(&self) -> bool {
+        self.wanted || self.accepted.is_some() || self.dealer.is_some()
+    }
 }
 
-impl Peers {
-    /// The locator under which a peer is known.
-    pub(super) fn canonical(&self, locator: &Locator) -> Locator {
-        self.aliases.get(locator).unwrap_or(locator).clone()
-    }
-
-    pub(super) fn get_mut(&mut self, locator: &Locator) -> Option<&mut Peer> {
-        let known = self.aliases.get(locator).unwrap_or(locator);
-        self.by_locator.get_mut(known)
-    }
-
-    /// The peer, made if it is new; `None` if there are too many.
-    pub(super) fn get_or_insert(&mut self, locator: &Locator, address: &Address) -> Option<&mut Peer> {
-        let known = self.canonical(locator);
-        if !self.by_locator.contains_key(&known) {
-            self.make_room();
-            if self.by_locator.len() >= MAX_PEERS {
-                return None;
-            }
-        }
-        Some(self.by_locator.entry(known).or_insert_with(|| Peer::new(address.clone())))
-    }
-
-    /// `own` and `known` are the same peer. What was noted under `own` joins the rest.
-    pub(super) fn alias(&mut self, own: Locator, known: &Locator) -> Option<Peer> {
-        let stray = self.by_locator.remove(&own);
-        self.aliases.retain(|_, to| to != known);
-        self.aliases.insert(own, known.clone());
-        stray
-    }
-
-    pub(super) fn remove(&mut self, locator: &Locator) -> Option<Peer> {
-        let known = self.canonical(locator);
-        self.aliases.retain(|_, to| *to != known);
-        self.by_locator.remove(&known)
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Locator, &mut Peer)> {
-        self.by_locator.iter_mut()
-    }
-
-    pub(super) fn locators(&self) -> Vec<Locator> {
-        self.by_locator.keys().cloned().collect()
-    }
-
+impl PeerTable<Peer> {
     /// Every DEALER that is open.
     pub(super) fn dealers(&self) -> Vec<Arc<Dealer>> {
-        self.by_locator.values().filter_map(|peer| peer.dealer.clone()).collect()
+        self.iter().filter_map(|(_, peer)| peer.dealer.clone()).collect()
     }
 
     /// Whether another peer than `except` publishes at `number`.
     pub(super) fn shares_feed(&self, number: SocketAddr, except: &Locator) -> bool {
-        self.by_locator.iter().any(|(locator, peer)| {
+        self.iter().any(|(locator, peer)| {
             locator != except && peer.feed.as_ref().is_some_and(|feed| feed.at == Some(number))
         })
     }
@@ -258,12 +217,12 @@ impl Peers {
     /// How many peers are dialled whose connections are still to come.
     pub(super) fn unsettled(&self) -> usize {
         let settled = |peer: &Peer| peer.feed.as_ref().is_some_and(|feed| feed.connected);
-        self.by_locator.values().filter(|peer| peer.dealer.is_some() && !settled(peer)).count()
+        self.iter().filter(|(_, peer)| peer.dealer.is_some() && !settled(peer)).count()
     }
 
     /// The DEALER to give up, so that another may be dialled: the one that has been silent for the longest.
     pub(super) fn surplus_dealer(&self) -> Option<Locator> {
-        let dialled = || self.by_locator.iter().filter(|(_, peer)| !peer.wanted && peer.dealer.is_some());
+        let dialled = || self.iter().filter(|(_, peer)| !peer.wanted && peer.dealer.is_some());
         if dialled().count() < room::most_dialled(MAX_DIALLED) {
             return None;
         }
@@ -271,23 +230,12 @@ impl Peers {
             .min_by_key(|(_, peer)| peer.dealer.as_ref().map(|dealer| dealer.last_used()))
             .map(|(locator, _)| locator.clone())
     }
-
-    /// Forgets peers that are no more than a name, if the table is full.
-    fn make_room(&mut self) {
-        if self.by_locator.len() >= MAX_PEERS {
-            self.by_locator.retain(|_, peer| peer.wanted || peer.accepted.is_some() || peer.dealer.is_some());
-        }
-    }
-}
-
-/// Why a stranger is refused.
-pub(super) fn too_many() -> crate::ErrorKind {
-    crate::ErrorKind::Full { what: "the table of zmq peers", limit: MAX_PEERS }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::zmq::peer_table::MAX_PEERS;
 
     fn address() -> Address {
         Address::parse("tcp://127.0.0.1:9").unwrap()

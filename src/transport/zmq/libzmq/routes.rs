@@ -146,7 +146,7 @@ impl Session {
         }
         let address = Address::of_peer(peer)?;
         let Some(record) = peers.get_or_insert(peer, &address) else {
-            return Err(super::peers::too_many().into());
+            return Err(crate::transport::zmq::peer_table::too_many().into());
         };
         let route = match &record.dealer {
             Some(dealer) if dealer.is_connected() || record.accepted.is_none() => {
@@ -170,7 +170,7 @@ impl Session {
         }
         let unsettled = peers.unsettled();
         let Some(record) = peers.get_or_insert(peer, &address) else {
-            return Err(super::peers::too_many().into());
+            return Err(crate::transport::zmq::peer_table::too_many().into());
         };
         let dealer = match &record.dealer {
             Some(dealer) => dealer.clone(),

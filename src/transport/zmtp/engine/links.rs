@@ -11,13 +11,14 @@ use super::dialled::Dialled;
 use super::endpoint::Endpoint;
 use super::item::Item;
 use super::outgoing::Outgoing;
-use super::peers::{Feed, Peer, Peers, Transition, too_many};
+use super::peers::{Feed, Peer, Peers, Transition};
 use super::role::Role;
 use super::session::Session;
 use crate::error::Result;
 use crate::quiet::afterwards;
 use crate::transport::zmq::control::Control;
 use crate::transport::zmq::drops::dropped;
+use crate::transport::zmq::peer_table::too_many;
 use crate::transport::{Event, Locator};
 
 /// How long an answer to a greeting is waited for before it is repeated.

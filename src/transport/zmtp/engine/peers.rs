@@ -1,5 +1,6 @@
 //! What is known about each peer, and by which connection it is spoken to.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,8 @@ use super::dialled::Dialled;
 use super::endpoint::Endpoint;
 use super::outgoing::Outgoing;
 use crate::transport::Locator;
+use crate::transport::zmq::peer_table::{PeerTable, Record};
 
-/// The most peers that are remembered. Strangers beyond them are refused.
-const MAX_PEERS: usize = 4096;
 /// The most peers that are dialled for a message rather than by `attach`.
 const MAX_DIALLED: usize = 128;
 /// A peer whose publications have not connected by then is behind NAT, or something is: it is up without them.
@@ -149,91 +149,59 @@ impl Peer {
     }
 }
 
+impl Record for Peer {
+    type Address = Endpoint;
+
+    fn at(address: Endpoint) -> Self {
+        Self::new(address)
+    }
+
+    fn is_needed(&self) -> bool {
+        self.wanted || self.accepted.is_some() || self.dealer.is_some()
+    }
+}
+
 /// All peers, by the locator under which this session knows them.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    by_locator: HashMap<Locator, Peer>,
-    /// A peer's own locator, where it was attached under another.
-    aliases: HashMap<Locator, Locator>,
+    table: PeerTable<Peer>,
     /// The connections of peers to us, by the locator that each came with; and each one's number.
     pub(super) routers: HashMap<Locator, (u64, Arc<Outgoing>)>,
 }
 
+impl Deref for Peers {
+    type Target = PeerTable<Peer>;
+
+    fn deref(&self) -> &PeerTable<Peer> {
+        &self.table
+    }
+}
+
+impl DerefMut for Peers {
+    fn deref_mut(&mut self) -> &mut PeerTable<Peer> {
+        &mut self.table
+    }
+}
+
 impl Peers {
-    /// The locator under which a peer is known.
-    pub(super) fn canonical(&self, locator: &Locator) -> Locator {
-        self.aliases.get(locator).unwrap_or(locator).clone()
-    }
-
-    pub(super) fn get_mut(&mut self, locator: &Locator) -> Option<&mut Peer> {
-        let known = self.aliases.get(locator).unwrap_or(locator);
-        self.by_locator.get_mut(known)
-    }
-
-    /// The peer, made if it is new; `None` if there are too many.
-    pub(super) fn get_or_insert(&mut self, locator: &Locator, address: &Endpoint) -> Option<&mut Peer> {
-        let known = self.canonical(locator);
-        if !self.by_locator.contains_key(&known) {
-            self.make_room();
-            if self.by_locator.len() >= MAX_PEERS {
-                return None;
-            }
-        }
-        Some(self.by_locator.entry(known).or_insert_with(|| Peer::new(address.clone())))
-    }
-
-    /// `own` and `known` are the same peer. What was noted under `own` joins the rest.
-    pub(super) fn alias(&mut self, own: Locator, known: &Locator) -> Option<Peer> {
-        let stray = self.by_locator.remove(&own);
-        self.aliases.retain(|_, to| to != known);
-        self.aliases.insert(own, known.clone());
-        stray
-    }
-
-    pub(super) fn remove(&mut self, locator: &Locator) -> Option<Peer> {
-        let known = self.canonical(locator);
-        self.aliases.retain(|_, to| *to != known);
-        self.by_locator.remove(&known)
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Locator, &mut Peer)> {
-        self.by_locator.iter_mut()
-    }
-
-    pub(super) fn locators(&self) -> Vec<Locator> {
-        self.by_locator.keys().cloned().collect()
-    }
-
     /// Whether the publications of that incarnation already come, for another name of it.
     pub(super) fn shares_feed(&self, nonce: u64, except: &Locator) -> bool {
-        let mut others = self.by_locator.iter().filter(|(locator, _)| *locator != except);
+        let mut others = self.iter().filter(|(locator, _)| *locator != except);
         others.any(|(_, peer)| peer.nonce == Some(nonce) && peer.feed.is_some())
     }
 
     /// Another name of that incarnation, which has to follow its publications itself now.
     pub(super) fn heir_of_feed(&self, nonce: u64) -> Option<Locator> {
-        let mut heirs = self.by_locator.iter();
+        let mut heirs = self.iter();
         heirs.find(|(_, peer)| peer.nonce == Some(nonce) && peer.feed.is_none()).map(|(heir, _)| heir.clone())
     }
 
     /// The dialled connection to give up, so that another may be: the one that has been silent for the longest.
     pub(super) fn surplus_dealer(&self) -> Option<Locator> {
-        let dialled = || self.by_locator.iter().filter(|(_, peer)| !peer.wanted && peer.dealer.is_some());
+        let dialled = || self.iter().filter(|(_, peer)| !peer.wanted && peer.dealer.is_some());
         if dialled().count() < MAX_DIALLED {
             return None;
         }
         dialled().min_by_key(|(_, peer)| peer.used).map(|(locator, _)| locator.clone())
     }
-
-    /// Forgets peers of which nothing stands, if the table is full.
-    fn make_room(&mut self) {
-        if self.by_locator.len() >= MAX_PEERS {
-            self.by_locator.retain(|_, peer| peer.wanted || peer.accepted.is_some() || peer.dealer.is_some());
-        }
-    }
-}
-
-/// Why a stranger is refused.
-pub(super) fn too_many() -> crate::ErrorKind {
-    crate::ErrorKind::Full { what: "the table of zmq peers", limit: MAX_PEERS }
 }

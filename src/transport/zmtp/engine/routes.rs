@@ -10,10 +10,10 @@ use super::endpoint::Endpoint;
 use super::item::Item;
 use super::links::PARTING_LINGER;
 use super::outgoing::{Outgoing, Pushed};
-use super::peers::too_many;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::Topic;
+use crate::transport::zmq::peer_table::too_many;
 use crate::transport::zmq::prefix::SEPARATOR;
 use crate::transport::{Destination, Locator, Origin, Outbound};
 
